@@ -1,0 +1,158 @@
+// Package palette is a Vault secrets engine that issues short-lived authorization
+// tokens of Spectro Cloud's Palette under leases.
+package palette
+
+import (
+	"context"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/helper/locksutil"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/jonboulle/clockwork"
+	"golang.org/x/sync/semaphore"
+
+	"vault-plugin-secrets-palette/internal/palette"
+)
+
+// Storage prefixes. Each ends in a slash: seal wrapping matches an exact key or a
+// prefix that does, so that "config" would leave config/ci unwrapped.
+const (
+	configPrefix     = "config/"
+	rolePrefix       = "roles/"
+	connectionPrefix = "connections/"
+	owedPrefix       = "owed/"
+)
+
+// backend is one mount of the engine.
+type backend struct {
+	*framework.Backend
+	clock     clockwork.Clock
+	userAgent string
+
+	configs entries[config]
+	roles   entries[role]
+	// configLocks and roleLocks make a read, change and write of one entry whole. They
+	// are never held over a call to Palette.
+	configLocks, roleLocks []*locksutil.LockEntry
+
+	clients clientCache
+	// background counts the calls that may outlive their request. Clean takes all of it,
+	// and so waits for them and lets no other begin.
+	background *semaphore.Weighted
+}
+
+// maxBackground is the whole of a backend's background: more calls than there can be.
+const maxBackground = math.MaxInt64
+
+// cleanPatience is how long Clean waits for calls under way. Vault holds a lock against
+// all mounts of the process meanwhile.
+const cleanPatience = 5 * time.Second
+
+// Factory makes a mount's backend; it is what Vault's plugin catalog and its tests call.
+func Factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
+	return FactoryFor("v0.0.0-dev")(ctx, conf)
+}
+
+// FactoryFor makes a Factory for a build of the given version (a "v" and a semantic
+// version), which Vault shows with the mount.
+func FactoryFor(version string) logical.Factory {
+	return func(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
+		b := newBackend(clockwork.NewRealClock(), version)
+		if err := b.Setup(ctx, conf); err != nil {
+			return nil, err
+		}
+		return b, nil
+	}
+}
+
+func newBackend(clock clockwork.Clock, version string) *backend {
+	b := &backend{
+		clock:       clock,
+		userAgent:   "vault-plugin-secrets-palette/" + strings.TrimPrefix(version, "v"),
+		configs:     entries[config]{prefix: configPrefix},
+		roles:       entries[role]{prefix: rolePrefix},
+		configLocks: locksutil.CreateLocks(),
+		roleLocks:   locksutil.CreateLocks(),
+		background:  semaphore.NewWeighted(maxBackground),
+	}
+	b.Backend = &framework.Backend{
+		Help:           strings.TrimSpace(backendHelp),
+		BackendType:    logical.TypeLogical,
+		RunningVersion: version,
+		Paths: framework.PathAppend(
+			b.pathConfig(),
+			b.pathRoles(),
+			b.pathCreds(),
+		),
+		Secrets: []*framework.Secret{b.tokenSecret()},
+		PathsSpecial: &logical.Paths{
+			SealWrapStorage: []string{configPrefix, connectionPrefix, owedPrefix},
+			// A performance secondary has leases of its own, so what it owes is its own too.
+			LocalStorage: []string{owedPrefix},
+		},
+		Invalidate:   b.invalidate,
+		PeriodicFunc: b.periodic,
+		Clean:        b.clean,
+	}
+	return b
+}
+
+// invalidate is told which storage key another node has written.
+func (b *backend) invalidate(_ context.Context, key string) {
+	if b.configs.invalidate(key) {
+		b.clients.dropAll() // which connection the config had is not known any more
+	}
+	b.roles.invalidate(key)
+}
+
+// periodic runs each minute on the active node.
+func (b *backend) periodic(ctx context.Context, req *logical.Request) error {
+	if err := b.payOwed(ctx, req.Storage); err != nil {
+		return err
+	}
+	return b.forgetConnections(ctx, req.Storage)
+}
+
+// clean runs at seal, reload and unmount. It gives the calls under way a moment to end,
+// so that a token that arrives late is still revoked.
+func (b *backend) clean(ctx context.Context) {
+	ctx, cancel := palette.WithTimeout(ctx, b.clock, cleanPatience)
+	defer cancel()
+	if b.background.Acquire(ctx, maxBackground) != nil {
+		b.Logger().Warn("the mount ends with calls to Palette under way; tokens that they bring live to their own expiry")
+	}
+	b.clients.dropAll()
+}
+
+// connectionOf finds how to reach the Palette that issued a lease: by the config where
+// it still leads there, since it knows the CA of today; else by the copy that was kept
+// when the config changed or went; else by the bare address.
+func (b *backend) connectionOf(ctx context.Context, s logical.Storage, l *lease) (palette.Connection, error) {
+	cfg, err := b.configs.get(ctx, s, l.ConfigName)
+	if err != nil {
+		return palette.Connection{}, err
+	}
+	if cfg != nil && cfg.Address == l.Address {
+		return cfg.Connection, nil
+	}
+	kept, err := loadConnection(ctx, s, l.ConnectionID)
+	if err != nil {
+		return palette.Connection{}, err
+	}
+	if kept != nil {
+		return kept.Connection, nil
+	}
+	return palette.Connection{Address: l.Address, RequestTimeout: palette.DefaultRequestTimeout}, nil
+}
+
+const backendHelp = `
+The palette secrets engine issues authorization tokens for Spectro Cloud's Palette.
+
+Palette's login is written once to "config" (or "config/<name>"); a role under
+"roles/<name>" says which config to use and how long leases last; "creds/<role>" logs
+in to Palette and returns a token under a lease, which is renewed through Palette's
+refresh endpoint and revoked at Palette when the lease ends.
+`

@@ -1,0 +1,63 @@
+package palette
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"vault-plugin-secrets-palette/internal/palette"
+)
+
+// paletteAPI is what the handlers need of Palette.
+type paletteAPI interface {
+	Login(ctx context.Context, login palette.Login) (palette.Token, error)
+	Refresh(ctx context.Context, token palette.Secret) (palette.Token, error)
+	Revoke(ctx context.Context, auth palette.Secret, tokens []palette.Secret) error
+}
+
+var _ paletteAPI = (*palette.Client)(nil)
+
+// clientCache keeps one client, and so one pool of connections, for each way to reach a
+// Palette.
+type clientCache struct {
+	mu     sync.Mutex
+	byConn map[palette.Connection]*palette.Client
+}
+
+// clientFor returns the client of a connection.
+func (b *backend) clientFor(conn palette.Connection) (paletteAPI, error) {
+	c := &b.clients
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if client, ok := c.byConn[conn]; ok {
+		return client, nil
+	}
+	client, err := palette.New(conn, b.clock, b.userAgent)
+	if err != nil {
+		return nil, fmt.Errorf("the connection to %s cannot be used: %w", conn.Address, err)
+	}
+	if c.byConn == nil {
+		c.byConn = make(map[palette.Connection]*palette.Client)
+	}
+	c.byConn[conn] = client
+	return client, nil
+}
+
+// drop forgets the client of a connection. Calls under way on it go on.
+func (c *clientCache) drop(conn palette.Connection) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if client, ok := c.byConn[conn]; ok {
+		client.Close()
+		delete(c.byConn, conn)
+	}
+}
+
+func (c *clientCache) dropAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, client := range c.byConn {
+		client.Close()
+	}
+	c.byConn = nil
+}

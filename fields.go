@@ -1,0 +1,56 @@
+package palette
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/go-secure-stdlib/parseutil"
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// Names of fields, shared by the paths and their tests.
+const (
+	fieldName = "name"
+
+	fieldAddress          = "address"
+	fieldEmail            = "email"
+	fieldPassword         = "password"
+	fieldOrg              = "org"
+	fieldCACert           = "ca_cert"
+	fieldClientCert       = "client_cert"
+	fieldClientKey        = "client_key"
+	fieldTLSServerName    = "tls_server_name"
+	fieldTLSSkipVerify    = "tls_skip_verify"
+	fieldProxyURL         = "proxy_url"
+	fieldRequestTimeout   = "request_timeout"
+	fieldVerifyConnection = "verify_connection"
+
+	fieldConfigName = "config_name"
+	fieldTTL        = "ttl"
+	fieldMaxTTL     = "max_ttl"
+	fieldRenewable  = "renewable"
+	fieldProjectUID = "project_uid"
+
+	fieldToken     = "token"
+	fieldExpiresAt = "expires_at"
+)
+
+// userError is a mistake of the user: a response that Vault answers with 400.
+func userError(format string, args ...any) *logical.Response {
+	return logical.ErrorResponse(format, args...)
+}
+
+// seconds reads a field that is a duration and tells whether it was given. It reads the
+// raw value once more, since the framework makes 0, which means "no limit", of "500ms".
+func seconds(d *framework.FieldData, field string) (time.Duration, bool, *logical.Response) {
+	raw, given := d.Raw[field]
+	if !given {
+		return 0, false, nil
+	}
+	value, err := parseutil.ParseDurationSecond(raw)
+	if err != nil || value < 0 || value%time.Second != 0 {
+		return 0, true, userError("field %q is %q, but must be a duration of whole seconds, zero or more", field, fmt.Sprint(raw))
+	}
+	return value, true, nil
+}

@@ -1,0 +1,131 @@
+package palette
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// secretFields are the fields whose value no message may hold.
+var secretFields = map[string]bool{fieldPassword: true, fieldClientKey: true}
+
+// errPanic is what a caller gets for a bug. What was panicked with is not shown: it may
+// hold anything.
+var errPanic = errors.New("internal error in the palette secrets engine; the server's log has the stack")
+
+// HandleRequest implements logical.Backend. It looks at the input before the framework
+// does, which only warns about unknown fields and prints the values that it cannot
+// convert.
+func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp *logical.Response, err error) {
+	defer func() {
+		if recover() != nil {
+			b.Logger().Error("panic in a request", "operation", req.Operation, "stack", string(debug.Stack()))
+			resp, err = nil, errPanic
+		}
+	}()
+	if problem := b.checkInput(req); problem != "" {
+		return logical.ErrorResponse("%s", problem), nil
+	}
+	return b.Backend.HandleRequest(ctx, req)
+}
+
+// HandleExistenceCheck implements logical.Backend. Whether an entry exists depends on
+// the path alone; without the data the framework has no value that it could print.
+func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request) (checkFound, exists bool, err error) {
+	bare := *req
+	bare.Data = nil
+	return b.Backend.HandleExistenceCheck(ctx, &bare)
+}
+
+// checkInput returns what is wrong with the fields of a request, or nothing.
+func (b *backend) checkInput(req *logical.Request) string {
+	switch req.Operation {
+	case logical.CreateOperation, logical.UpdateOperation, logical.ReadOperation, logical.DeleteOperation, logical.ListOperation:
+	default:
+		return ""
+	}
+	path := b.Route(req.Path)
+	if path == nil {
+		return ""
+	}
+	for _, field := range slices.Sorted(maps.Keys(req.Data)) {
+		if field == "list" && req.Operation == logical.ListOperation {
+			continue // Vault adds it where a client lists by query
+		}
+		if problem := checkField(path, field, req.Data[field]); problem != "" {
+			return problem
+		}
+	}
+	return ""
+}
+
+func checkField(path *framework.Path, field string, value any) string {
+	schema, known := path.Fields[field]
+	switch {
+	case !known:
+		return fmt.Sprintf("unknown field %q; the fields here are %s", field, strings.Join(inputFields(path), ", "))
+	case captured(path, field):
+		return fmt.Sprintf("field %q is part of the path and must not be given beside it", field)
+	case value == nil:
+		return fmt.Sprintf("field %q must not be null; leave it out to keep what is stored", field)
+	}
+	if secretFields[field] {
+		if _, ok := value.(string); !ok {
+			return fmt.Sprintf("field %q must be a string", field)
+		}
+		return ""
+	}
+	switch v := value.(type) {
+	case []any, []string:
+		return fmt.Sprintf("field %q must be given once, as one value", field)
+	case map[string]any:
+		return fmt.Sprintf("field %q must be one value, not an object", field)
+	case string:
+		if schema.Type == framework.TypeString {
+			return ""
+		}
+		data := framework.FieldData{Raw: map[string]any{field: v}, Schema: path.Fields}
+		if err := data.Validate(); err != nil {
+			return fmt.Sprintf("field %q is %q, but must be a %s", field, v, typeNames[schema.Type])
+		}
+	}
+	return ""
+}
+
+// typeNames says in words what a field takes.
+var typeNames = map[framework.FieldType]string{
+	framework.TypeBool:           "boolean (true or false)",
+	framework.TypeInt:            "whole number",
+	framework.TypeDurationSecond: `duration in whole seconds ("900", "15m")`,
+}
+
+// captured tells whether a field's value comes from the path.
+func captured(path *framework.Path, field string) bool {
+	return strings.Contains(path.Pattern, "(?P<"+field+">")
+}
+
+// inputFields returns the names of the fields that a request may hold, sorted.
+func inputFields(path *framework.Path) []string {
+	var names []string
+	for field := range path.Fields {
+		if !captured(path, field) {
+			names = append(names, field)
+		}
+	}
+	if len(names) == 0 {
+		return []string{"none"}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// exactName is what [framework.GenericNameRegex] makes, as a test of a name in a field.
+var exactName = regexp.MustCompile(`^` + framework.GenericNameRegex("name") + `$`)

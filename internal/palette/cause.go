@@ -1,0 +1,64 @@
+package palette
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"syscall"
+)
+
+// cause says in safe words why no answer came. Texts of net/http are not passed on:
+// they hold the URL (a refresh has the token in it), the Location of a redirect or the
+// first bytes of an answer. What is passed on is of known types whose text is about
+// names, certificates or the operating system.
+func cause(err error) string {
+	var (
+		dns       *net.DNSError
+		op        *net.OpError
+		errno     syscall.Errno
+		verify    *tls.CertificateVerificationError
+		unknownCA x509.UnknownAuthorityError
+		hostname  x509.HostnameError
+		invalid   x509.CertificateInvalidError
+		record    tls.RecordHeaderError
+		alert     tls.AlertError
+		netErr    net.Error
+	)
+	switch {
+	case errors.Is(err, context.Canceled):
+		return "the caller hung up"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "no answer in time"
+	case errors.As(err, &dns):
+		return "name lookup failed: " + dns.Err
+	case errors.As(err, &unknownCA):
+		return "TLS: the certificate is signed by an authority that is not trusted (is ca_cert the right one?)"
+	case errors.As(err, &hostname):
+		return "TLS: the certificate is for another name than " + hostname.Host
+	case errors.As(err, &invalid):
+		return "TLS: " + invalid.Error()
+	case errors.As(err, &verify):
+		return "TLS: the certificate could not be verified"
+	case errors.As(err, &record):
+		return "TLS: the other side does not speak TLS"
+	case errors.As(err, &alert):
+		return "TLS: " + alert.Error()
+	case errors.As(err, &op) && op.Op == "remote error":
+		return "TLS: the other side refused the handshake: " + op.Err.Error()
+	case errors.As(err, &op) && errors.As(err, &errno):
+		return op.Op + ": " + errno.Error()
+	case errors.As(err, &netErr) && netErr.Timeout():
+		return "no answer in time"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "the connection was closed before the answer was complete"
+	case errors.As(err, &errno):
+		return errno.Error()
+	case errors.As(err, &op):
+		return op.Op + " failed"
+	}
+	return fmt.Sprintf("the exchange failed (%T)", err)
+}

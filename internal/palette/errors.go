@@ -1,0 +1,96 @@
+package palette
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Kind tells what a failed call means for the caller.
+type Kind int
+
+const (
+	// Unreachable: no whole answer came: name lookup, connection, TLS, a time-out.
+	Unreachable Kind = iota + 1
+	// Rejected: Palette understood the call and said no. Sending it again is useless.
+	Rejected
+	// Missing: the address answers, but not at this path (404).
+	Missing
+	// Limited: Palette answered 429. The call may be sent again after a pause.
+	Limited
+	// Unavailable: Palette, or a proxy before it, answered 5xx or 408.
+	Unavailable
+	// Malformed: the answer is not what the API promises: no JSON, no token, too large,
+	// a redirect, a token that is dead on arrival.
+	Malformed
+)
+
+// Error is a failed call to Palette. Its text is safe to show and to log: it is made
+// of the host, a cause in this package's own words and Palette's cleaned message. It
+// does not wrap what net/http returned, whose text holds the URL and so, for a
+// refresh, the token.
+type Error struct {
+	Kind Kind
+	// Op is what was tried, as a verb: "log in".
+	Op string
+	// Host is the host and port that was called.
+	Host string
+	// Status is the HTTP status, 0 where no answer came.
+	Status int
+	// Code, Message and Ref are Palette's own (schema v1Error); Ref is what its support
+	// asks for.
+	Code, Message, Ref string
+	// Cause says what went wrong where Palette did not.
+	Cause string
+	// RetryAfter is how long Palette asked to wait, 0 where it did not.
+	RetryAfter time.Duration
+	// ctxErr is context.Canceled or context.DeadlineExceeded where the caller's context
+	// ended the call.
+	ctxErr error
+}
+
+// Error implements error.
+func (e *Error) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "could not %s at Palette (%s)", e.Op, e.Host)
+	if e.Status != 0 {
+		fmt.Fprintf(&b, ": it answered %d", e.Status)
+	}
+	if e.Cause != "" {
+		b.WriteString(": " + e.Cause)
+	}
+	b.WriteString(e.PaletteSays())
+	return b.String()
+}
+
+// PaletteSays returns Palette's message, code and ref as the end of a sentence, or
+// nothing where there are none.
+func (e *Error) PaletteSays() string {
+	var parts []string
+	if e.Message != "" {
+		parts = append(parts, fmt.Sprintf("message %q", e.Message))
+	}
+	if e.Code != "" {
+		parts = append(parts, fmt.Sprintf("code %q", e.Code))
+	}
+	if e.Ref != "" {
+		parts = append(parts, fmt.Sprintf("ref %q", e.Ref))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return " (Palette's " + strings.Join(parts, ", ") + ")"
+}
+
+// Unwrap lets errors.Is find the end of the caller's context, and nothing else.
+func (e *Error) Unwrap() error { return e.ctxErr }
+
+// KindOf returns the kind of a failed call, 0 for an error that is none.
+func KindOf(err error) Kind {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Kind
+	}
+	return 0
+}

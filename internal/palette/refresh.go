@@ -1,0 +1,22 @@
+package palette
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+)
+
+// Refresh calls GET /v1/auth/refresh/{token} and returns a new token of the same
+// session. The old one lives on to its own end. Errors are *[Error]; Rejected and
+// Missing mean that the session is over.
+func (c *Client) Refresh(ctx context.Context, token Secret) (Token, error) {
+	const op = "refresh the token"
+	a, err := c.do(ctx, call{
+		op: op, method: http.MethodGet, path: "/v1/auth/refresh/" + url.PathEscape(token.Reveal()), query: withoutCookie,
+		auth: token,
+	})
+	if err != nil {
+		return Token{}, err
+	}
+	return c.token(op, a)
+}

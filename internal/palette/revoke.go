@@ -1,0 +1,20 @@
+package palette
+
+import (
+	"context"
+	"net/http"
+)
+
+// Revoke calls POST /v1/users/auth/tokens/revoke for all of tokens, authenticated by
+// auth. Errors are *[Error]: of kind Missing where this Palette has no such endpoint,
+// of status 401 where auth is dead, which says nothing of the other tokens.
+func (c *Client) Revoke(ctx context.Context, auth Secret, tokens []Secret) error {
+	_, err := c.do(ctx, call{
+		op: "revoke tokens", method: http.MethodPost, path: "/v1/users/auth/tokens/revoke", auth: auth,
+		body: struct {
+			Tokens []Secret `json:"tokens"`
+		}{tokens},
+		secrets: tokens,
+	})
+	return err
+}

@@ -1,0 +1,61 @@
+package palette
+
+import (
+	"net/url"
+	"regexp"
+	"strings"
+)
+
+// redacted stands where a secret would have been printed.
+const redacted = "[redacted]"
+
+// Secret is a password, a private key or a token. Every verb of fmt prints
+// "[redacted]" for it, so that a struct which holds one can be printed by mistake
+// without a leak. JSON keeps the value: that is how it reaches Palette and Vault's
+// storage.
+type Secret string
+
+// String returns "[redacted]", or nothing for an empty secret.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return redacted
+}
+
+// GoString keeps %#v from printing what String hides.
+func (s Secret) GoString() string { return `"` + s.String() + `"` }
+
+// Reveal returns the secret itself. Only what sends or stores it may call this.
+func (s Secret) Reveal() string { return string(s) }
+
+// jwtShaped finds tokens that a server put into a text, also ones that we never sent.
+var jwtShaped = regexp.MustCompile(`eyJ[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*)*`)
+
+// maxTextLength bounds what is taken over from an answer into an error, in bytes.
+const maxTextLength = 300
+
+// clean makes a text that Palette sent fit for an error: the call's secrets and
+// whatever looks like a token are replaced, control characters go, and the length is
+// bounded. Secrets go first, since a cut through one would leave a part of it.
+func clean(text string, secrets []Secret) string {
+	for _, s := range secrets {
+		if s == "" {
+			continue
+		}
+		for _, form := range []string{s.Reveal(), url.PathEscape(s.Reveal()), url.QueryEscape(s.Reveal())} {
+			text = strings.ReplaceAll(text, form, redacted)
+		}
+	}
+	text = jwtShaped.ReplaceAllString(text, redacted)
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, text)
+	if len(text) > maxTextLength {
+		text = strings.ToValidUTF8(text[:maxTextLength], "") + "…"
+	}
+	return strings.TrimSpace(text)
+}

@@ -1,0 +1,89 @@
+package palette
+
+import (
+	"strings"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+)
+
+const (
+	// DefaultTokenLife is how long a token lives that does not say so itself: Palette's
+	// default (authTokenSettings, 15 to 1440 minutes).
+	DefaultTokenLife = 15 * time.Minute
+	// MaxTokenLife is the longest that a tenant can set (authTokenSettings, 1440 minutes).
+	MaxTokenLife = 1440 * time.Minute
+	// maxTokenLength bounds a token, in bytes, so that a lease with eight of them stays
+	// well below the 1 MiB that Vault's raft storage takes for an entry.
+	maxTokenLength = 16 << 10
+)
+
+// Token is an authorization token of Palette.
+type Token struct {
+	Raw Secret
+	// Life is how long the token lives from its making on, always more than zero: exp
+	// minus iat, so that a clock that differs from Palette's does no harm.
+	Life time.Duration
+	// ExpiresAt is the end of that life by our clock, counted from before the request was
+	// sent: at that time the token is dead at Palette too.
+	ExpiresAt time.Time
+}
+
+// algorithms are those of RFC 7518 and 8037. The signature is Palette's business; the
+// parser only wants to know which to expect.
+var algorithms = []jose.SignatureAlgorithm{
+	jose.HS256, jose.HS384, jose.HS512, jose.RS256, jose.RS384, jose.RS512,
+	jose.ES256, jose.ES384, jose.ES512, jose.PS256, jose.PS384, jose.PS512, jose.EdDSA,
+}
+
+// lifeOf reads how long a token lives. A token that is no JWT, or has no exp, says
+// nothing: 15 minutes. One with exp and no iat is counted from now by our clock, the
+// only one there is.
+func lifeOf(raw Secret, now time.Time) time.Duration {
+	parsed, err := jwt.ParseSigned(raw.Reveal(), algorithms)
+	if err != nil {
+		return DefaultTokenLife
+	}
+	var claims jwt.Claims
+	if err := parsed.UnsafeClaimsWithoutVerification(&claims); err != nil || claims.Expiry == nil {
+		return DefaultTokenLife
+	}
+	if claims.IssuedAt == nil {
+		return claims.Expiry.Time().Sub(now)
+	}
+	return claims.Expiry.Time().Sub(claims.IssuedAt.Time())
+}
+
+// userToken is the schema v1UserToken, the answer to a login and to a refresh.
+type userToken struct {
+	Authorization Secret `json:"Authorization"`
+	IsMFA         bool   `json:"isMfa"`
+}
+
+// token reads the token out of the answer to a login or a refresh. Errors are *[Error],
+// of kind Malformed, and *[MFAError].
+func (c *Client) token(op string, a answer) (Token, error) {
+	var says userToken
+	if err := c.decode(op, a, &says); err != nil {
+		return Token{}, err
+	}
+	raw := says.Authorization
+	if says.IsMFA {
+		return Token{}, &MFAError{Host: c.host, Token: raw}
+	}
+	notInTokens := func(r rune) bool { return r <= ' ' || r >= 0x7f }
+	switch {
+	case raw == "":
+		return Token{}, c.failure(op, Malformed, "the answer holds no token")
+	case len(raw) > maxTokenLength:
+		return Token{}, c.failure(op, Malformed, "the answer's token is longer than 16 KiB")
+	case strings.ContainsFunc(raw.Reveal(), notInTokens):
+		return Token{}, c.failure(op, Malformed, "the answer's token holds characters that no token has")
+	}
+	life := lifeOf(raw, a.sent)
+	if life <= 0 {
+		return Token{}, c.failure(op, Malformed, "the token is dead on arrival (its exp is not after its iat)")
+	}
+	return Token{Raw: raw, Life: life, ExpiresAt: a.sent.Add(life)}, nil
+}

@@ -1,0 +1,123 @@
+package palette
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-palette/internal/palette"
+)
+
+// maxLeaseTokens is how many live tokens one lease may hold. A lease that is renewed
+// each second would otherwise gather 900, and no longer fit into a storage entry.
+const maxLeaseTokens = 8
+
+// lease is what the engine keeps with a lease in Vault (its internal data): all that it
+// takes to renew it and, when role and config are gone, to revoke it.
+type lease struct {
+	// ID is the engine's own name for the lease, under which it lists what it could not
+	// revoke. Vault's lease ID does not reach each callback.
+	ID         string `json:"id"`
+	Role       string `json:"role"`
+	ConfigName string `json:"config_name"`
+	// Address, Org and Email are the config's at the issue. A renewal wants the same ones.
+	Address string `json:"address"`
+	Org     string `json:"org"`
+	Email   string `json:"email"`
+	// ConnectionID names the kept connection that still reaches Address when the config
+	// does not.
+	ConnectionID string `json:"connection_id"`
+	// TTL is what the read asked for, 0 where it did not.
+	TTL time.Duration `json:"ttl"`
+	// Tokens are the lease's tokens that may be alive, the newest last.
+	Tokens []heldToken `json:"tokens"`
+}
+
+// heldToken is a token that the engine answers for until it is dead.
+type heldToken struct {
+	Token palette.Secret `json:"token"`
+	// ExpiresAt is when it is dead at Palette too, by Vault's clock.
+	ExpiresAt time.Time `json:"expires_at"`
+}
+
+func held(t palette.Token) heldToken {
+	return heldToken{Token: t.Raw, ExpiresAt: t.ExpiresAt.UTC()}
+}
+
+// alive returns the tokens that are not dead yet.
+func alive(tokens []heldToken, now time.Time) []heldToken {
+	return slices.DeleteFunc(slices.Clone(tokens), func(t heldToken) bool { return !t.ExpiresAt.After(now) })
+}
+
+// lastDeath is when the last one of tokens dies by itself.
+func lastDeath(tokens []heldToken) time.Time {
+	var last time.Time
+	for _, t := range tokens {
+		if t.ExpiresAt.After(last) {
+			last = t.ExpiresAt
+		}
+	}
+	return last
+}
+
+// leaseOf reads the engine's part of a lease.
+func leaseOf(secret *logical.Secret) (*lease, error) {
+	if secret == nil {
+		return nil, fmt.Errorf("the request holds no secret")
+	}
+	text, err := json.Marshal(secret.InternalData)
+	if err != nil {
+		return nil, fmt.Errorf("the lease's internal data cannot be read")
+	}
+	l := new(lease)
+	if err := json.Unmarshal(text, l); err != nil || l.ID == "" {
+		return nil, fmt.Errorf("the lease's internal data cannot be read")
+	}
+	return l, nil
+}
+
+// internalData is the lease in the form that Vault keeps.
+func (l *lease) internalData() (map[string]any, error) {
+	text, err := json.Marshal(l)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the lease: %w", err)
+	}
+	data := make(map[string]any)
+	if err := json.Unmarshal(text, &data); err != nil {
+		return nil, fmt.Errorf("encoding the lease: %w", err)
+	}
+	return data, nil
+}
+
+// issuedBy tells whether a config still is the login that the lease was issued by.
+func (l *lease) issuedBy(cfg *config) bool {
+	return cfg.Address == l.Address && cfg.Org == l.Org && cfg.Email == l.Email
+}
+
+// limit is something that bounds a lease, and how long it lets it last from now on.
+type limit struct {
+	name string
+	left time.Duration
+}
+
+// shortest returns the tightest limit on a term of a lease that was issued some time
+// ago and now carries a token with some life left.
+func (b *backend) shortest(r *role, elapsed, life time.Duration) limit {
+	limits := []limit{
+		{"the token's life", life},
+		{"the mount's max_lease_ttl", b.System().MaxLeaseTTL() - elapsed},
+	}
+	if r.TTL > 0 {
+		limits = append(limits, limit{"the role's ttl", r.TTL})
+	} else {
+		limits = append(limits, limit{"the mount's default_lease_ttl", b.System().DefaultLeaseTTL()})
+	}
+	if r.MaxTTL > 0 {
+		limits = append(limits, limit{"the role's max_ttl", r.MaxTTL - elapsed})
+	}
+	return slices.MinFunc(limits, func(x, y limit) int { return cmp.Compare(x.left, y.left) })
+}

@@ -1,0 +1,181 @@
+package palette
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/helper/locksutil"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// role says which config a credential is issued by, and how long its lease lasts.
+type role struct {
+	ConfigName string `json:"config_name"`
+	// TTL bounds each term of a lease, MaxTTL all of them together, counted from the
+	// issue. 0: no limit of the role's own.
+	TTL        time.Duration `json:"ttl"`
+	MaxTTL     time.Duration `json:"max_ttl"`
+	Renewable  bool          `json:"renewable"`
+	ProjectUID string        `json:"project_uid"`
+}
+
+// warnRenewable is for whoever leaves renewable as it comes: with a client that only
+// extends its leases, a renewable one leads to a dead token within 15 minutes.
+const warnRenewable = "renewable is true: a renewal returns a new token, which Vault Agent templates and other clients that only extend a lease never see, so that they keep a dead one. Set renewable=false on roles that such clients read."
+
+func (b *backend) pathRoles() []*framework.Path {
+	return []*framework.Path{
+		listPath("roles/?$", "roles", b.handleRoleList, helpRoleList),
+		{
+			Pattern:         "roles/" + framework.GenericNameRegex(fieldName),
+			DisplayAttrs:    displayAttrs("role"),
+			Fields:          withName(roleFields(), "Name of the role."),
+			ExistenceCheck:  b.roleExists,
+			HelpSynopsis:    "A role: which config issues its credentials, and how long they last.",
+			HelpDescription: helpRole,
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.CreateOperation: forwarded(b.handleRoleWrite, "Write a role.", roleWritten()),
+				logical.UpdateOperation: forwarded(b.handleRoleWrite, "Change the named fields of a role.", roleWritten()),
+				logical.ReadOperation: &framework.PathOperation{
+					Callback: b.handleRoleRead, Summary: "Read a role.",
+					Responses: answers(http.StatusOK, "The role.", roleFields()),
+				},
+				logical.DeleteOperation: forwarded(b.handleRoleDelete, "Delete a role. Its leases stay revocable.", noContent("Deleted.")),
+			},
+		},
+	}
+}
+
+// roleWritten: a write without a warning is answered 204, one with a warning 200.
+func roleWritten() map[int][]framework.Response {
+	out := noContent("Stored.")
+	out[http.StatusOK] = []framework.Response{{Description: "Stored, with a warning."}}
+	return out
+}
+
+func roleFields() map[string]*framework.FieldSchema {
+	return map[string]*framework.FieldSchema{
+		fieldConfigName: {Type: framework.TypeString, Default: defaultConfigName, Description: "Name of the config that issues the credentials (default \"default\")."},
+		fieldTTL:        {Type: framework.TypeDurationSecond, Description: "Longest term of a lease, between renewals. 0 (default): the mount's default; never longer than the token lives."},
+		fieldMaxTTL:     {Type: framework.TypeDurationSecond, Description: "Longest time from the issue to the end of the last renewal. 0 (default): the mount's maximum."},
+		fieldRenewable:  {Type: framework.TypeBool, Default: true, Description: "Whether leases can be renewed (default true). A renewal returns a new token: false for Vault Agent templates and other clients that only extend a lease."},
+		fieldProjectUID: {Type: framework.TypeString, Description: "UID of a Palette project, given back with each credential for the ProjectUid header. It does not confine the token."},
+	}
+}
+
+func (b *backend) roleExists(ctx context.Context, req *logical.Request, d *framework.FieldData) (bool, error) {
+	r, err := b.roles.get(ctx, req.Storage, d.Get(fieldName).(string))
+	return r != nil, err
+}
+
+func (b *backend) handleRoleList(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	names, err := b.roles.list(ctx, req.Storage)
+	if err != nil {
+		return nil, err
+	}
+	return logical.ListResponse(names), nil
+}
+
+func (b *backend) handleRoleRead(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	r, err := b.roles.get(ctx, req.Storage, d.Get(fieldName).(string))
+	if err != nil || r == nil {
+		return nil, err
+	}
+	return &logical.Response{Data: map[string]any{
+		fieldConfigName: r.ConfigName,
+		fieldTTL:        int64(r.TTL.Seconds()),
+		fieldMaxTTL:     int64(r.MaxTTL.Seconds()),
+		fieldRenewable:  r.Renewable,
+		fieldProjectUID: r.ProjectUID,
+	}}, nil
+}
+
+func (b *backend) handleRoleWrite(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name := d.Get(fieldName).(string)
+	lock := locksutil.LockForKey(b.roleLocks, name)
+	lock.Lock()
+	defer lock.Unlock()
+	old, err := b.roles.get(ctx, req.Storage, name)
+	if err != nil {
+		return nil, err
+	}
+	next, mistake := old.change(d)
+	if mistake != nil {
+		return mistake, nil
+	}
+	cfg, err := b.configs.get(ctx, req.Storage, next.ConfigName)
+	if err != nil {
+		return nil, err
+	}
+	if cfg == nil {
+		return userError("field %q is %q, but there is no such config; write config/%s first", fieldConfigName, next.ConfigName, next.ConfigName), nil
+	}
+	if err := b.roles.put(ctx, req.Storage, name, next); err != nil {
+		return nil, err
+	}
+	if _, asked := d.GetOk(fieldRenewable); asked || !next.Renewable {
+		return nil, nil
+	}
+	resp := &logical.Response{}
+	resp.AddWarning(warnRenewable)
+	return resp, nil
+}
+
+func (b *backend) handleRoleDelete(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name := d.Get(fieldName).(string)
+	lock := locksutil.LockForKey(b.roleLocks, name)
+	lock.Lock()
+	defer lock.Unlock()
+	return nil, b.roles.delete(ctx, req.Storage, name)
+}
+
+// change returns the role with the fields of a write applied; r is nil for a new one.
+// The response is the user's mistake.
+func (r *role) change(d *framework.FieldData) (*role, *logical.Response) {
+	next := role{ConfigName: defaultConfigName, Renewable: true}
+	if r != nil {
+		next = *r
+	}
+	if name, ok := d.GetOk(fieldConfigName); ok {
+		next.ConfigName = name.(string)
+	}
+	if renewable, ok := d.GetOk(fieldRenewable); ok {
+		next.Renewable = renewable.(bool)
+	}
+	if uid, ok := d.GetOk(fieldProjectUID); ok {
+		next.ProjectUID = strings.TrimSpace(uid.(string))
+	}
+	for field, into := range map[string]*time.Duration{fieldTTL: &next.TTL, fieldMaxTTL: &next.MaxTTL} {
+		value, given, mistake := seconds(d, field)
+		if mistake != nil {
+			return nil, mistake
+		}
+		if given {
+			*into = value
+		}
+	}
+	switch {
+	case !exactName.MatchString(next.ConfigName):
+		return nil, userError("field %q is %q, which is no name of a config", fieldConfigName, next.ConfigName)
+	case next.MaxTTL > 0 && next.TTL > next.MaxTTL:
+		return nil, userError("field %q is %s, but must not be longer than %q, which is %s", fieldTTL, next.TTL, fieldMaxTTL, next.MaxTTL)
+	case strings.ContainsFunc(next.ProjectUID, func(c rune) bool { return c <= ' ' || c >= 0x7f }):
+		return nil, userError("field %q is %q, but must be a UID without spaces, fit for an HTTP header", fieldProjectUID, next.ProjectUID)
+	}
+	return &next, nil
+}
+
+const helpRoleList = "List the names of the roles."
+
+const helpRole = `
+A role names the config that its credentials are issued by, and bounds their leases. A
+write changes only the fields that it names, and the config must exist.
+
+A renewal returns a new token. Clients that look at a renewal's answer (the vault CLI,
+applications with a LifetimeWatcher) use renewable=true. Clients that only extend a
+lease (Vault Agent and its injector, the Secrets Operator) would keep the first token
+after its death: for them set renewable=false, and they read anew in time.
+`

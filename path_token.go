@@ -1,0 +1,165 @@
+package palette
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/hashicorp/go-uuid"
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// secretTypeToken is the type of a token's secret in Vault's lease.
+const secretTypeToken = "palette_token"
+
+// tokenSecret is what Vault calls when a lease is renewed or ends.
+func (b *backend) tokenSecret() *framework.Secret {
+	return &framework.Secret{
+		Type:   secretTypeToken,
+		Fields: credsAnswer(),
+		Renew:  b.renewToken,
+		Revoke: b.revokeToken,
+	}
+}
+
+func (b *backend) pathCreds() []*framework.Path {
+	responses := answers(http.StatusOK, "The token; the lease is beside it.", credsAnswer())
+	return []*framework.Path{{
+		Pattern:      "creds/" + framework.GenericNameRegex(fieldName),
+		DisplayAttrs: displayAttrs("credentials"),
+		Fields: withName(map[string]*framework.FieldSchema{
+			fieldTTL:       {Type: framework.TypeDurationSecond, Description: "Shortens the lease. A longer one than the role, the mount and the token allow is cut, with a warning."},
+			fieldRenewable: {Type: framework.TypeBool, Default: true, Description: "false makes this lease one that cannot be renewed; true does not lift a role's false."},
+		}, "Name of the role."),
+		HelpSynopsis:    "Issue a Palette authorization token under a lease.",
+		HelpDescription: helpCreds,
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.ReadOperation: &framework.PathOperation{
+				Callback: b.handleCreds, Summary: "Issue a token; fields go into the query.", Responses: responses,
+				ForwardPerformanceStandby: true,
+			},
+			// What a Vault Agent template does when "secret" has further arguments.
+			logical.UpdateOperation: &framework.PathOperation{
+				Callback: b.handleCreds, Summary: "Issue a token; fields go into the body.", Responses: responses,
+				ForwardPerformanceStandby: true,
+			},
+		},
+	}}
+}
+
+func credsAnswer() map[string]*framework.FieldSchema {
+	return map[string]*framework.FieldSchema{
+		fieldToken:      {Type: framework.TypeString, Description: "The token, for the Authorization header, without \"Bearer\".", DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}},
+		fieldExpiresAt:  {Type: framework.TypeString, Description: "When the token is dead, RFC 3339, UTC, by Vault's clock."},
+		fieldAddress:    {Type: framework.TypeString, Description: "Palette's address."},
+		fieldOrg:        {Type: framework.TypeString, Description: "The token's organization."},
+		fieldProjectUID: {Type: framework.TypeString, Description: "The role's project, for the ProjectUid header, where it names one."},
+	}
+}
+
+// handleCreds issues a token under a lease.
+func (b *backend) handleCreds(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name := d.Get(fieldName).(string)
+	asked, given, mistake := seconds(d, fieldTTL)
+	if mistake != nil {
+		return mistake, nil
+	}
+	if given && asked == 0 {
+		return userError("field %q is 0, but must be at least a second; leave it out for the role's", fieldTTL), nil
+	}
+	r, err := b.roles.get(ctx, req.Storage, name)
+	if err != nil {
+		return nil, err
+	}
+	if r == nil {
+		return userError("there is no role %q; write roles/%s first", name, name), nil
+	}
+	cfg, err := b.configs.get(ctx, req.Storage, r.ConfigName)
+	if err != nil {
+		return nil, err
+	}
+	if cfg == nil {
+		return userError("role %q names config %q, which does not exist (any more); write config/%s", name, r.ConfigName, r.ConfigName), nil
+	}
+	id, err := uuid.GenerateUUID()
+	if err != nil {
+		return nil, fmt.Errorf("naming the lease: %w", err)
+	}
+	token, err := b.login(ctx, req.Storage, cfg)
+	if err != nil {
+		return failedLogin(r.ConfigName, cfg, err, "")
+	}
+	l := &lease{
+		ID: id, Role: name, ConfigName: r.ConfigName,
+		Address: cfg.Address, Org: cfg.Org, Email: cfg.Email, ConnectionID: cfg.Connection.ID(),
+		TTL: asked, Tokens: []heldToken{held(token)},
+	}
+	resp, err := b.issue(r, l, token.Life)
+	if err != nil {
+		return nil, err
+	}
+	b.applyRenewable(resp, r, d)
+	return resp, nil
+}
+
+// issue makes the response of a new lease.
+func (b *backend) issue(r *role, l *lease, life time.Duration) (*logical.Response, error) {
+	internal, err := l.internalData()
+	if err != nil {
+		return nil, err
+	}
+	resp := b.Secret(secretTypeToken).Response(l.credential(r), internal)
+	granted := b.shortest(r, 0, life)
+	resp.Secret.TTL, resp.Secret.MaxTTL = granted.left, granted.left
+	switch {
+	case l.TTL > granted.left:
+		resp.AddWarning(fmt.Sprintf("ttl is %s, but %s allows %s, so that is how long the lease lasts", l.TTL, granted.name, granted.left))
+	case l.TTL > 0:
+		resp.Secret.TTL = l.TTL
+	}
+	return resp, nil
+}
+
+// applyRenewable says whether the lease can be renewed: the role's word, which a read
+// can turn to false.
+func (b *backend) applyRenewable(resp *logical.Response, r *role, d *framework.FieldData) {
+	resp.Secret.Renewable = r.Renewable
+	asked, given := d.GetOk(fieldRenewable)
+	switch {
+	case !given:
+	case !asked.(bool):
+		resp.Secret.Renewable = false
+	case !r.Renewable:
+		resp.AddWarning("renewable=true does not lift the role's renewable=false: the lease cannot be renewed")
+	}
+}
+
+// credential is what a read and a renewal return: the newest token of the lease.
+func (l *lease) credential(r *role) map[string]any {
+	newest := l.Tokens[len(l.Tokens)-1]
+	data := map[string]any{
+		fieldToken:     newest.Token.Reveal(),
+		fieldExpiresAt: newest.ExpiresAt.Format(time.RFC3339),
+		fieldAddress:   l.Address,
+		fieldOrg:       l.Org,
+	}
+	if r.ProjectUID != "" {
+		data[fieldProjectUID] = r.ProjectUID
+	}
+	return data
+}
+
+const helpCreds = `
+Logs in to Palette and returns the authorization token under a lease that lasts as long
+as the token, cut by the request, the role and the mount. The token goes into the
+Authorization header of calls to Palette, without "Bearer".
+
+A renewal returns a new token and its expires_at; the old one lives on to its own
+expires_at. When the lease ends, by itself or by revocation, all of its tokens are
+revoked at Palette.
+
+  $ vault read palette/creds/app
+  $ vault read palette/creds/app ttl=5m renewable=false
+`

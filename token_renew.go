@@ -1,0 +1,106 @@
+package palette
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-palette/internal/palette"
+)
+
+// refusal is a renewal that cannot be: Vault answers it with 400 and the text (a
+// response with an error it would print as a Go struct), and the lease stays as it was.
+func refusal(format string, args ...any) error {
+	return logical.CodedError(http.StatusBadRequest, fmt.Sprintf(format, args...))
+}
+
+// renewToken gets a new token of the lease's session and returns it as the renewal's
+// data.
+func (b *backend) renewToken(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	l, err := leaseOf(req.Secret)
+	if err != nil {
+		return nil, err
+	}
+	r, cfg, err := b.renewable(ctx, req.Storage, l)
+	if err != nil {
+		return nil, err
+	}
+	if bound := b.shortest(r, b.clock.Since(req.Secret.IssueTime), palette.MaxTokenLife); bound.left < time.Second {
+		return nil, refusal("the lease has lasted as long as %s allows; read creds/%s again", bound.name, l.Role)
+	}
+	l.Tokens = alive(l.Tokens, b.clock.Now())
+	if len(l.Tokens) == 0 {
+		return nil, refusal("the lease's token is dead, so that there is no session to renew; read creds/%s again", l.Role)
+	}
+	life := time.Duration(0)
+	if newest := l.Tokens[len(l.Tokens)-1]; len(l.Tokens) >= maxLeaseTokens {
+		life = newest.ExpiresAt.Sub(b.clock.Now())
+	} else {
+		token, err := b.refresh(ctx, req.Storage, cfg, newest.Token)
+		if err != nil {
+			return nil, failedRefresh(l, err)
+		}
+		l.Tokens = append(alive(l.Tokens, b.clock.Now()), held(token))
+		life = token.Life
+	}
+	return b.renewed(req.Secret, r, l, life)
+}
+
+// renewable returns the role and the config that a lease is renewed by, as they are
+// now.
+func (b *backend) renewable(ctx context.Context, s logical.Storage, l *lease) (*role, *config, error) {
+	r, err := b.roles.get(ctx, s, l.Role)
+	if err != nil {
+		return nil, nil, err
+	}
+	if r == nil {
+		return nil, nil, refusal("role %q, which issued the lease, does not exist any more", l.Role)
+	}
+	cfg, err := b.configs.get(ctx, s, r.ConfigName)
+	if err != nil {
+		return nil, nil, err
+	}
+	if cfg == nil {
+		return nil, nil, refusal("config %q of role %q does not exist any more", r.ConfigName, l.Role)
+	}
+	if !l.issuedBy(cfg) {
+		return nil, nil, refusal("config %q of role %q has another address, org or email than the lease was issued with; read creds/%s again", r.ConfigName, l.Role, l.Role)
+	}
+	return r, cfg, nil
+}
+
+// renewed makes the response of a renewal.
+func (b *backend) renewed(secret *logical.Secret, r *role, l *lease, life time.Duration) (*logical.Response, error) {
+	internal, err := l.internalData()
+	if err != nil {
+		return nil, err
+	}
+	internal["secret_type"] = secretTypeToken // the framework finds the callbacks by it
+	now := b.clock.Now()
+	granted := b.shortest(r, now.Sub(secret.IssueTime), life).left
+	resp := &logical.Response{Secret: secret, Data: l.credential(r)}
+	resp.Secret.InternalData = internal
+	resp.Secret.TTL = granted
+	if l.TTL > 0 {
+		resp.Secret.TTL = min(granted, l.TTL)
+	}
+	// The caller's increment overrides TTL; only MaxTTL, counted from the issue, cuts it.
+	// Vault counts in whole seconds, each time truncated, and so does this: in fractions
+	// the lease could outlive the token by one.
+	elapsed := now.Truncate(time.Second).Sub(secret.IssueTime.Truncate(time.Second))
+	resp.Secret.MaxTTL = elapsed + granted
+	return resp, nil
+}
+
+// failedRefresh is the error of a renewal. Vault answers 400 whatever the engine says,
+// and prints the text of a coded error as it is.
+func failedRefresh(l *lease, err error) error {
+	if says := refusedBy(err); says != nil {
+		return refusal("Palette refuses to renew the session, which is over%s; read creds/%s again", says.PaletteSays(), l.Role)
+	}
+	return upstreamError(err)
+}
