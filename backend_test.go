@@ -3,10 +3,12 @@ package palette
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -308,6 +310,14 @@ func (w *world) settle() {
 	w.b.background.Release(maxBackground)
 }
 
+// jwtWith is a token with the claims given, signed by nobody.
+func jwtWith(claims string) string {
+	part := base64.RawURLEncoding.EncodeToString
+	return part([]byte(`{"alg":"HS256"}`)) + "." + part([]byte(claims)) + "." + part([]byte("a signature"))
+}
+
+func unix(at time.Time) string { return strconv.FormatInt(at.Unix(), 10) }
+
 // viaJSON is what data becomes on its way through Vault's storage or its API.
 func viaJSON(t *testing.T, data fields) fields {
 	t.Helper()
@@ -530,7 +540,7 @@ func TestCleanWaitsForCallsUnderWay(t *testing.T) {
 func TestCleanDoesNotWaitForEver(t *testing.T) {
 	w := configured(t)
 	gate := w.palette.Hold(palettetest.Login)
-	defer gate.Release()
+	defer w.palette.Close() // the held call ends without its work
 	ctx, hangUp := context.WithCancel(t.Context())
 	go func() {
 		<-gate.Arrived()

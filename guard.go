@@ -14,9 +14,6 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// secretFields are the fields whose value no message may hold.
-var secretFields = map[string]bool{fieldPassword: true, fieldClientKey: true}
-
 // errPanic is what a caller gets for a bug. What was panicked with is not shown: it may
 // hold anything.
 var errPanic = errors.New("internal error in the palette secrets engine; the server's log has the stack")
@@ -77,7 +74,7 @@ func checkField(path *framework.Path, field string, value any) string {
 	case value == nil:
 		return fmt.Sprintf("field %q must not be null; leave it out to keep what is stored", field)
 	}
-	if secretFields[field] {
+	if schema.DisplayAttrs != nil && schema.DisplayAttrs.Sensitive {
 		if _, ok := value.(string); !ok {
 			return fmt.Sprintf("field %q must be a string", field)
 		}

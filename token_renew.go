@@ -38,7 +38,8 @@ func (b *backend) renewToken(ctx context.Context, req *logical.Request, _ *frame
 	}
 	life := time.Duration(0)
 	if newest := l.Tokens[len(l.Tokens)-1]; len(l.Tokens) >= maxLeaseTokens {
-		life = newest.ExpiresAt.Sub(b.clock.Now())
+		// Palette cuts iat, and with it the end, to the second.
+		life = newest.ExpiresAt.Truncate(time.Second).Sub(b.clock.Now())
 	} else {
 		token, err := b.refresh(ctx, req.Storage, cfg, newest.Token)
 		if err != nil {

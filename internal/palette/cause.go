@@ -11,6 +11,10 @@ import (
 	"syscall"
 )
 
+// http2NotEstablished is the text of an error that net/http does not export; it stands in
+// for the alert by which a server refuses a client without a certificate.
+const http2NotEstablished = "http2: client conn could not be established"
+
 // cause says in safe words why no answer came. Texts of net/http are not passed on:
 // they hold the URL (a refresh has the token in it), the Location of a redirect or the
 // first bytes of an answer. What is passed on is of known types whose text is about
@@ -59,6 +63,13 @@ func cause(err error) string {
 		return errno.Error()
 	case errors.As(err, &op):
 		return op.Op + " failed"
+	}
+	inner := err
+	for next := errors.Unwrap(inner); next != nil; next = errors.Unwrap(inner) {
+		inner = next
+	}
+	if inner.Error() == http2NotEstablished {
+		return "TLS: the other side closed the connection after the handshake (does it want a client certificate?)"
 	}
 	return fmt.Sprintf("the exchange failed (%T)", err)
 }

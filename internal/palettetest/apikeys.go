@@ -1,0 +1,257 @@
+package palettetest
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+)
+
+// Key is an API key as the stand-in knows it; not the secret itself, see Server.KeySecret.
+type Key struct {
+	UID, Name, UserUID string
+	Annotations        map[string]string
+	Expiry, Created    time.Time
+	Active             bool
+}
+
+type key struct {
+	Key
+	secret string
+	user   *user
+}
+
+func (k *key) alive(now time.Time) bool { return k.Active && now.Before(k.Expiry) }
+
+// The bodies below are the OpenAPI document's v1ApiKey and its relatives. Of v1ObjectMeta a request may set name,
+// annotations and labels; the fields that Palette populates itself are accepted and passed over.
+type keyMeta struct {
+	Name                  string            `json:"name,omitempty"`
+	UID                   string            `json:"uid,omitempty"`
+	Annotations           map[string]string `json:"annotations,omitempty"`
+	Labels                map[string]string `json:"labels,omitempty"`
+	CreationTimestamp     *time.Time        `json:"creationTimestamp,omitempty"`
+	DeletionTimestamp     *time.Time        `json:"deletionTimestamp,omitempty"`
+	LastModifiedTimestamp *time.Time        `json:"lastModifiedTimestamp,omitempty"`
+}
+
+type keyCreateRequest struct {
+	Metadata keyMeta `json:"metadata"`
+	Spec     struct {
+		Expiry  *time.Time `json:"expiry"`
+		UserUID string     `json:"userUid"`
+	} `json:"spec"`
+}
+
+type keyUpdateRequest struct {
+	Metadata keyMeta `json:"metadata"`
+	Spec     struct {
+		Expiry *time.Time `json:"expiry"`
+	} `json:"spec"`
+}
+
+type keyStateRequest struct {
+	IsActive *bool `json:"isActive"`
+}
+
+type keyCreateAnswer struct {
+	APIKey string `json:"apiKey"`
+	UID    string `json:"uid"`
+}
+
+type keyAnswer struct {
+	Metadata keyMeta       `json:"metadata"`
+	Spec     keySpecAnswer `json:"spec"`
+	Status   keyStatus     `json:"status"`
+}
+
+type keySpecAnswer struct {
+	Expiry time.Time `json:"expiry"`
+	User   keyUser   `json:"user"`
+}
+
+type keyUser struct {
+	UID string `json:"uid"`
+}
+
+type keyStatus struct {
+	IsActive bool `json:"isActive"`
+}
+
+type keyListAnswer struct {
+	Items []keyAnswer `json:"items"`
+}
+
+// createKey is POST /v1/apiKeys: the one answer that has the key in it.
+func (s *Server) createKey(c *call) answer {
+	var request keyCreateRequest
+	if refusal := c.decode(&request); refusal != nil {
+		return *refusal
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	caller, refusal := s.caller(c)
+	if refusal != nil {
+		return *refusal
+	}
+	now := s.now()
+	switch {
+	case request.Metadata.Name == "":
+		return badRequest("metadata.name is required")
+	case request.Spec.Expiry == nil || !request.Spec.Expiry.After(now):
+		return badRequest("spec.expiry must be in the future")
+	}
+	owner := caller
+	if uid := request.Spec.UserUID; uid != "" && uid != caller.UID {
+		if !caller.TenantAdmin {
+			return fail(http.StatusForbidden, "OperationForbidden", "only a tenant administrator makes keys for others")
+		}
+		if owner = s.state.byUID(uid); owner == nil || owner.Org != caller.Org {
+			return fail(http.StatusNotFound, "UserNotFound", "no such user in the tenant")
+		}
+	}
+	secret := make([]byte, 32)
+	_, _ = rand.Read(secret) // see newID
+	k := &key{user: owner, secret: base64.StdEncoding.EncodeToString(secret), Key: Key{
+		UID: newID(), Name: request.Metadata.Name, UserUID: owner.UID, Annotations: request.Metadata.Annotations,
+		Expiry: request.Spec.Expiry.UTC(), Created: now.UTC(), Active: true,
+	}}
+	s.state.keys[k.UID] = k
+	s.state.keyUIDs = append(s.state.keyUIDs, k.UID)
+	return ok(http.StatusCreated, keyCreateAnswer{APIKey: k.secret, UID: k.UID})
+}
+
+// listKeys is GET /v1/apiKeys: the caller's own keys, or all of the tenant for its administrator.
+func (s *Server) listKeys(c *call) answer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	caller, refusal := s.caller(c)
+	if refusal != nil {
+		return *refusal
+	}
+	list := keyListAnswer{Items: []keyAnswer{}}
+	for _, uid := range s.state.keyUIDs {
+		if k := s.state.keys[uid]; k != nil && mayManage(caller, k) {
+			list.Items = append(list.Items, k.answer())
+		}
+	}
+	return ok(http.StatusOK, list)
+}
+
+// getKey is GET /v1/apiKeys/{uid}.
+func (s *Server) getKey(c *call) answer {
+	return s.withKey(c, func(k *key) answer { return ok(http.StatusOK, k.answer()) })
+}
+
+// updateKey is PUT /v1/apiKeys/{uid}: another expiry, another name. A key that has expired may get a new expiry
+// (assumption).
+func (s *Server) updateKey(c *call) answer {
+	var request keyUpdateRequest
+	if refusal := c.decode(&request); refusal != nil {
+		return *refusal
+	}
+	return s.withKey(c, func(k *key) answer {
+		if request.Spec.Expiry != nil {
+			if !request.Spec.Expiry.After(s.now()) {
+				return badRequest("spec.expiry must be in the future")
+			}
+			k.Expiry = request.Spec.Expiry.UTC()
+		}
+		if request.Metadata.Name != "" {
+			k.Name = request.Metadata.Name
+		}
+		if request.Metadata.Annotations != nil {
+			k.Annotations = request.Metadata.Annotations
+		}
+		return ok(http.StatusNoContent, nil)
+	})
+}
+
+// setKeyState is PUT /v1/apiKeys/{uid}/state and PATCH /v1/apiKeys/{uid}: off and on.
+func (s *Server) setKeyState(c *call) answer {
+	var request keyStateRequest
+	if refusal := c.decode(&request); refusal != nil {
+		return *refusal
+	}
+	if request.IsActive == nil {
+		return badRequest("isActive is required")
+	}
+	return s.withKey(c, func(k *key) answer {
+		k.Active = *request.IsActive
+		return ok(http.StatusNoContent, nil)
+	})
+}
+
+// deleteKey is DELETE /v1/apiKeys/{uid}.
+func (s *Server) deleteKey(c *call) answer {
+	return s.withKey(c, func(k *key) answer {
+		delete(s.state.keys, k.UID)
+		return ok(http.StatusNoContent, nil)
+	})
+}
+
+// withKey does work on the key that the path names, under the lock. A key that the caller may not see is not there.
+func (s *Server) withKey(c *call, work func(*key) answer) answer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	caller, refusal := s.caller(c)
+	if refusal != nil {
+		return *refusal
+	}
+	k := s.state.keys[c.PathValue("uid")]
+	if k == nil || !mayManage(caller, k) {
+		return fail(http.StatusNotFound, "ApiKeyNotFound", "no such API key")
+	}
+	return work(k)
+}
+
+func mayManage(caller *user, k *key) bool {
+	return k.user == caller || caller.TenantAdmin && caller.Org == k.user.Org
+}
+
+func (k *key) answer() keyAnswer {
+	created := k.Created
+	return keyAnswer{
+		Metadata: keyMeta{Name: k.Name, UID: k.UID, Annotations: k.Annotations, CreationTimestamp: &created},
+		Spec:     keySpecAnswer{Expiry: k.Expiry, User: keyUser{UID: k.UserUID}},
+		Status:   keyStatus{IsActive: k.Active},
+	}
+}
+
+// Keys are all API keys that have not been deleted, also expired and inactive ones, in the order of making.
+func (s *Server) Keys() []Key { return s.keys(func(*key) bool { return true }) }
+
+// LiveKeys are the API keys that open something now, in the order of making.
+func (s *Server) LiveKeys() []Key {
+	now := s.now()
+	return s.keys(func(k *key) bool { return k.alive(now) })
+}
+
+func (s *Server) keys(wanted func(*key) bool) []Key {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var keys []Key
+	for _, uid := range s.state.keyUIDs {
+		if k := s.state.keys[uid]; k != nil && wanted(k) {
+			copied := k.Key
+			copied.Annotations = maps.Clone(k.Annotations)
+			keys = append(keys, copied)
+		}
+	}
+	return slices.Clip(keys)
+}
+
+// KeyAlive reports whether the API key (the secret, not the uid) opens something now.
+func (s *Server) KeyAlive(secret string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	for _, k := range s.state.keys {
+		if k.secret == secret {
+			return k.alive(now)
+		}
+	}
+	return false
+}

@@ -1,0 +1,126 @@
+package palettetest
+
+import (
+	"time"
+
+	"github.com/jonboulle/clockwork"
+)
+
+// RevokeScope says what a revocation ends. Palette's documentation doesn't tell, so tests run with both.
+type RevokeScope int
+
+const (
+	// ByToken ends the tokens that the call names and nothing else.
+	ByToken RevokeScope = iota
+	// BySession ends the sessions of the tokens that the call names, with all their tokens.
+	BySession
+)
+
+const (
+	// DefaultLifetime is how long a token lives where a tenant administrator changed nothing.
+	// Source: Palette's page "Authorization Token".
+	DefaultLifetime = 15 * time.Minute
+	// LockoutTime is how long five failed logins suspend an account. Source: Palette's system administrator guide.
+	LockoutTime = 15 * time.Minute
+	// LockoutFailures is how many failed logins suspend an account. Source: as LockoutTime.
+	LockoutFailures = 5
+)
+
+// User is an account at the stand-in. Email and Org together name it.
+type User struct {
+	Email, Org, Password string
+	// MFA: a login answers isMfa and a token that opens nothing.
+	MFA bool
+	// TenantAdmin: may manage the API keys of every user of its organization.
+	TenantAdmin bool
+	// UID is made up when empty.
+	UID string
+}
+
+// DefaultUser is the one account of a stand-in that was given none.
+var DefaultUser = User{Email: "vault@example.com", Org: "example", Password: "Correct-Horse-7-Battery"}
+
+type settings struct {
+	address                    string
+	tls                        bool
+	tlsNames                   []string
+	clientCA                   []byte
+	clock                      clockwork.Clock
+	lifetime                   time.Duration
+	sessionTimeout             time.Duration
+	revokeScope                RevokeScope
+	noRevoke                   bool
+	strictRevoke               bool
+	passwordChangeEndsSessions bool
+	passwordChangeNeedsAuth    bool
+	lockout                    bool
+	latency                    time.Duration
+	rateLimit                  int
+	users                      []User
+	allowLive                  bool
+}
+
+// Option changes what New and Start build.
+type Option func(*settings)
+
+// WithAddress listens on the TCP address given, and not on a free port of 127.0.0.1.
+func WithAddress(address string) Option { return func(s *settings) { s.address = address } }
+
+// WithTLS serves HTTPS (HTTP/2 too) with a certificate of the stand-in's own authority, see Server.CA. Without names
+// the certificate is for 127.0.0.1, ::1, localhost and palette.example.com.
+func WithTLS(names ...string) Option {
+	return func(s *settings) { s.tls, s.tlsNames = true, names }
+}
+
+// WithClientCA serves HTTPS to clients alone that show a certificate by one of the authorities in pem.
+// Authority makes such certificates.
+func WithClientCA(pem []byte) Option {
+	return func(s *settings) { s.tls, s.clientCA = true, pem }
+}
+
+// WithClock takes the time from clock: issue and expiry, rate limit, lockout, and the pauses of WithLatency and
+// Fault.Delay, which end when that clock has advanced. TLS certificates are valid by the real time.
+func WithClock(clock clockwork.Clock) Option { return func(s *settings) { s.clock = clock } }
+
+// WithLifetime sets the life of a token, in whole seconds; DefaultLifetime otherwise.
+func WithLifetime(d time.Duration) Option { return func(s *settings) { s.lifetime = d } }
+
+// WithSessionTimeout refuses a refresh later than d after the login. Without it a session has no end of its own.
+func WithSessionTimeout(d time.Duration) Option { return func(s *settings) { s.sessionTimeout = d } }
+
+// WithRevokeScope sets what a revocation ends; ByToken otherwise.
+func WithRevokeScope(scope RevokeScope) Option { return func(s *settings) { s.revokeScope = scope } }
+
+// WithoutRevoke answers revocations 404, as a Palette too old for the endpoint does.
+func WithoutRevoke() Option { return func(s *settings) { s.noRevoke = true } }
+
+// WithStrictRevoke refuses a whole revocation with 400 when one of its tokens is unknown or no longer alive.
+// Otherwise such tokens are passed over.
+func WithStrictRevoke() Option { return func(s *settings) { s.strictRevoke = true } }
+
+// WithPasswordChangeEndsSessions ends every session of the user whose password changes. Otherwise they go on.
+func WithPasswordChangeEndsSessions() Option {
+	return func(s *settings) { s.passwordChangeEndsSessions = true }
+}
+
+// WithPasswordChangeNeedsAuth answers a password change without an Authorization or ApiKey header 401. Otherwise it
+// is taken with one or without.
+func WithPasswordChangeNeedsAuth() Option {
+	return func(s *settings) { s.passwordChangeNeedsAuth = true }
+}
+
+// WithLockout suspends an account for LockoutTime after LockoutFailures failed logins within that time.
+func WithLockout() Option { return func(s *settings) { s.lockout = true } }
+
+// WithLatency answers each call that much later.
+func WithLatency(d time.Duration) Option { return func(s *settings) { s.latency = d } }
+
+// WithRateLimit answers 429 with Retry-After to calls beyond perSecond in any one second; 0 is no limit. All calls
+// count together. Palette counts for each resource (assumption: one count for all is the stricter of the two).
+func WithRateLimit(perSecond int) Option { return func(s *settings) { s.rateLimit = perSecond } }
+
+// WithUser adds an account; several may be given. DefaultUser exists only where none is given.
+func WithUser(u User) Option { return func(s *settings) { s.users = append(s.users, u) } }
+
+// AllowLiveTokens lets a test end with tokens and API keys alive.
+func AllowLiveTokens() Option { return func(s *settings) { s.allowLive = true } }

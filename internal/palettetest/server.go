@@ -1,0 +1,207 @@
+package palettetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/jonboulle/clockwork"
+)
+
+// TB is the part of testing.TB that the stand-in needs.
+type TB interface {
+	Helper()
+	Errorf(format string, args ...any)
+	Logf(format string, args ...any)
+	Cleanup(f func())
+}
+
+// Server is the stand-in. Its methods may be called at any time, from any goroutine.
+type Server struct {
+	// opts is written before the server starts, except for the fields that the Set methods change, under mu.
+	opts    settings
+	url     string
+	ca      *Authority
+	http    *http.Server
+	signer  jose.Signer
+	stop    context.CancelFunc
+	serving sync.WaitGroup
+
+	// mu guards what follows. No call holds it while it waits.
+	mu     sync.Mutex
+	state  state
+	counts counts
+	faults map[Endpoint][]Fault
+	before map[Endpoint]*Gate
+	after  map[Endpoint]*Gate
+	down   bool
+	closed bool
+}
+
+// New starts a stand-in for the length of a test. At the test's end it is closed, and the test fails when a token or
+// an API key is alive, unless AllowLiveTokens was given.
+func New(tb TB, opts ...Option) *Server {
+	tb.Helper()
+	s, err := Start(opts...)
+	if err != nil {
+		// Not Errorf: without a server the test would go on to fail somewhere less telling.
+		panic(fmt.Sprintf("palettetest: %v", err))
+	}
+	tb.Cleanup(func() {
+		tb.Helper()
+		if !s.opts.allowLive {
+			s.reportLeftovers(tb)
+		}
+		s.Close()
+	})
+	return s
+}
+
+// Start starts a stand-in that runs until Close. It fails where it can't listen or make its certificate.
+func Start(opts ...Option) (*Server, error) {
+	o := settings{address: "127.0.0.1:0", lifetime: DefaultLifetime, clock: clockwork.NewRealClock()}
+	for _, opt := range opts {
+		opt(&o)
+	}
+	if len(o.users) == 0 {
+		o.users = []User{DefaultUser}
+	}
+	signer, err := newSigner()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		opts:   o,
+		signer: signer,
+		state:  newState(),
+		counts: counts{calls: map[Endpoint]int{}},
+		faults: map[Endpoint][]Fault{},
+		before: map[Endpoint]*Gate{},
+		after:  map[Endpoint]*Gate{},
+	}
+	for _, u := range o.users {
+		s.AddUser(u)
+	}
+	if err := s.listen(); err != nil {
+		s.stop()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Server) listen() error {
+	ctx, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	s.http = &http.Server{
+		Handler:           s.routes(),
+		ReadHeaderTimeout: time.Minute,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		// Clients that distrust the certificate are part of the tests and would fill their output.
+		ErrorLog: log.New(io.Discard, "", 0),
+	}
+	scheme, serve := "http", s.http.Serve
+	if s.opts.tls {
+		config, authority, err := s.opts.tlsConfig()
+		if err != nil {
+			return err
+		}
+		s.http.TLSConfig, s.ca = config, authority
+		scheme, serve = "https", func(l net.Listener) error { return s.http.ServeTLS(l, "", "") }
+	}
+	listener, err := net.Listen("tcp", s.opts.address)
+	if err != nil {
+		return fmt.Errorf("listening on %s: %w", s.opts.address, err)
+	}
+	s.url = scheme + "://" + listener.Addr().String()
+	s.serving.Go(func() {
+		if err := serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			panic(fmt.Sprintf("palettetest: serving: %v", err))
+		}
+	})
+	return nil
+}
+
+// Close ends the server: held calls are let go, connections closed. It waits for the calls under way.
+func (s *Server) Close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.stop()
+	_ = s.http.Close()
+	s.serving.Wait()
+}
+
+// enter counts a call as under way, and reports false where the server is closed: its Wait may be over by then.
+func (s *Server) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.serving.Add(1)
+	return true
+}
+
+// URL is the server's address, without a slash at the end.
+func (s *Server) URL() string { return s.url }
+
+// CA is the PEM of the authority behind the server's certificate; nil without WithTLS.
+func (s *Server) CA() []byte {
+	if s.ca == nil {
+		return nil
+	}
+	return s.ca.PEM()
+}
+
+// SetLifetime changes the life of tokens issued from now on.
+func (s *Server) SetLifetime(d time.Duration) { s.set(func(o *settings) { o.lifetime = d }) }
+
+// SetRateLimit changes the number of calls a second; 0 is no limit.
+func (s *Server) SetRateLimit(perSecond int) { s.set(func(o *settings) { o.rateLimit = perSecond }) }
+
+// SetLatency changes how much later calls are answered.
+func (s *Server) SetLatency(d time.Duration) { s.set(func(o *settings) { o.latency = d }) }
+
+// SetRevokeScope changes what a revocation ends.
+func (s *Server) SetRevokeScope(scope RevokeScope) {
+	s.set(func(o *settings) { o.revokeScope = scope })
+}
+
+func (s *Server) set(opt Option) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	opt(&s.opts)
+}
+
+// reportLeftovers fails the test for what is still alive. It names no token: test logs are kept.
+func (s *Server) reportLeftovers(tb TB) {
+	tb.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	tokens := 0
+	for _, t := range s.state.tokens {
+		if t.alive(now) {
+			tokens++
+			tb.Logf("alive: token of %s, session %s, issued %s, expires %s", t.session.user.Email, t.session.id,
+				t.issued.Format(time.RFC3339), t.expires.Format(time.RFC3339))
+		}
+	}
+	keys := 0
+	for _, k := range s.state.keys {
+		if k.alive(now) {
+			keys++
+			tb.Logf("alive: API key %s (%s), expires %s", k.UID, k.Name, k.Expiry.Format(time.RFC3339))
+		}
+	}
+	if tokens+keys > 0 {
+		tb.Errorf("palettetest: left alive at Palette: %d tokens, %d API keys", tokens, keys)
+	}
+}

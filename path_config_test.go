@@ -1,0 +1,295 @@
+package palette
+
+import (
+	"encoding/json"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-palette/internal/palettetest"
+)
+
+const (
+	create = logical.CreateOperation
+	update = logical.UpdateOperation
+	read   = logical.ReadOperation
+	del    = logical.DeleteOperation
+)
+
+func TestConfigIsWrittenReadListedAndDeleted(t *testing.T) {
+	w := newWorld(t)
+	assert.Nil(t, w.read("config"), "Vault answers 404")
+	w.write("config", w.login())
+	w.write("config/ci-1.2", w.login(fields{"request_timeout": "5s"}))
+
+	assert.Equal(t, fields{
+		"address": w.palette.URL(), "email": "vault@example.com", "org": "example", "password_set": true,
+		"ca_cert": "", "client_cert": "", "client_key_set": false, "tls_server_name": "", "tls_skip_verify": false,
+		"proxy_url": "", "request_timeout": int64(30),
+	}, w.read("config").Data)
+	assert.Equal(t, w.read("config").Data, w.read("config/default").Data, "config is config/default")
+	assert.EqualValues(t, 5, w.read("config/ci-1.2").Data["request_timeout"])
+	assert.Equal(t, []string{"ci-1.2", "default"}, w.list("config/"))
+
+	w.remove("config/default")
+	w.remove("config/default") // deleting what is not there is no error
+	assert.Nil(t, w.read("config"))
+	assert.Equal(t, []string{"ci-1.2"}, w.list("config/"))
+}
+
+func TestConfigSlashOnlyLists(t *testing.T) {
+	w := configured(t)
+	for _, op := range []logical.Operation{read, del, update} {
+		_, err := w.b.HandleRequest(t.Context(), &logical.Request{Operation: op, Path: "config/", Storage: w.storage})
+		assert.ErrorIs(t, err, logical.ErrUnsupportedOperation, "%s config/: Vault answers 405", op)
+	}
+	assert.NotNil(t, w.read("config"), "the default config is still there")
+}
+
+func TestConfigDefaultsToPalettesCloud(t *testing.T) {
+	w := newWorld(t)
+	w.write("config", fields{"email": "a@example.com", "password": "a-Password-14-long", "verify_connection": false})
+	assert.Equal(t, "https://api.spectrocloud.com", w.read("config").Data["address"])
+	assert.Zero(t, w.palette.TotalCalls(), "verify_connection=false calls nobody")
+}
+
+func TestConfigWriteChangesOnlyTheFieldsItNames(t *testing.T) {
+	w := newWorld(t)
+	w.write("config", w.login(fields{"request_timeout": 7}))
+	before := w.read("config").Data
+	w.write("config", fields{"request_timeout": 8})
+	before["request_timeout"] = int64(8)
+	assert.Equal(t, before, w.read("config").Data)
+	w.write("roles/app", fields{"renewable": false})
+	w.creds("app").mustRevoke() // the password is still there
+}
+
+func TestConfigAsksForThePasswordAgain(t *testing.T) {
+	ca := string(palettetest.New(t, palettetest.WithTLS()).CA())
+	for field, value := range map[string]any{
+		"address": "https://other.example.com", "email": "other@example.com", "org": "other", "proxy_url": "http://127.0.0.1:3128",
+		"ca_cert": ca, "tls_server_name": "other.example.com", "tls_skip_verify": true,
+	} {
+		w := configured(t)
+		w.mistake(update, "config", fields{field: value, "verify_connection": false}, field, `"password" must be given again`)
+		w.write("config", fields{field: value, "verify_connection": false, "password": "Another-Password-1"})
+		w.write("config", fields{field: value, "verify_connection": false}) // the same value is no change
+	}
+}
+
+func TestConfigRefusesBadInput(t *testing.T) {
+	authority, err := palettetest.NewAuthority()
+	require.NoError(t, err)
+	cert, key, err := authority.Issue("client.example.com")
+	require.NoError(t, err)
+	secret := "Do-Not-Print-Me-1"
+	for _, c := range []struct {
+		name  string
+		data  fields
+		texts []string
+	}{
+		{"no email", fields{"email": ""}, []string{`"email" is required`}},
+		{"no password", fields{"password": ""}, []string{`"password" is required`}},
+		{"unknown field", fields{"passwrd": secret}, []string{`unknown field "passwrd"`, "password"}},
+		{"name beside the path", fields{"name": "x"}, []string{`"name"`}},
+		{"null", fields{"org": nil}, []string{`"org" must not be null`}},
+		{"password as a list", fields{"password": []string{secret}}, []string{`"password" must be a string`}},
+		{"password as an object", fields{"password": fields{"a": secret}}, []string{`"password" must be a string`}},
+		{"password as a number", fields{"password": 12345678901234}, []string{`"password" must be a string`}},
+		{"client key as a list", fields{"client_key": []string{secret}}, []string{`"client_key" must be a string`}},
+		{"proxy as a list", fields{"proxy_url": []string{"http://u:" + secret + "@127.0.0.1"}}, []string{`"proxy_url" must be a string`}},
+		{"email as a list", fields{"email": []string{"a", "b"}}, []string{`"email" must be given once`}},
+		{"email as an object", fields{"email": fields{"a": 1}}, []string{`"email" must be one value`}},
+		{"http elsewhere", fields{"address": "http://palette.example.com"}, []string{`"address"`, "http://palette.example.com", "https://", "loopback"}},
+		{"other scheme", fields{"address": "ftp://palette.example.com"}, []string{`"address"`, "ftp://palette.example.com", "https://"}},
+		{"no scheme", fields{"address": "palette.example.com"}, []string{`"address" must be of the form https://host[:port]`}},
+		{"path in the address", fields{"address": "https://palette.example.com/v1"}, []string{`"address"`, "must end after the host and port"}},
+		{"login in the address", fields{"address": "https://u:" + secret + "@palette.example.com"}, []string{`"address" must not hold a user name`}},
+		{"bad escape in the address", fields{"address": "https://" + secret + "%zz"}, []string{`"address" must be of the form`}},
+		{"CA", fields{"ca_cert": "no PEM"}, []string{`"ca_cert" holds no certificate`}},
+		{"cert without key", fields{"client_cert": string(cert)}, []string{`"client_key" is missing`}},
+		{"key without cert", fields{"client_key": string(key)}, []string{`"client_cert" is missing`}},
+		{"key of another form", fields{"client_cert": string(cert), "client_key": secret}, []string{`"client_cert" and client_key are not`}},
+		{"proxy without a host", fields{"proxy_url": secret}, []string{`"proxy_url" must be of the form`}},
+		{"proxy of another scheme", fields{"proxy_url": "gopher://u:" + secret + "@127.0.0.1"}, []string{`"proxy_url" must start with`}},
+		{"timeout below a second", fields{"request_timeout": "500ms"}, []string{`"request_timeout" is "500ms"`, "whole seconds"}},
+		{"timeout of zero", fields{"request_timeout": 0}, []string{`"request_timeout" is 0s`, "between 1s and 1m20s"}},
+		{"timeout beyond Vault's", fields{"request_timeout": "81s"}, []string{`"request_timeout" is 1m21s`, "between 1s and 1m20s"}},
+		{"timeout negative", fields{"request_timeout": "-3s"}, []string{`"request_timeout" is "-3s"`}},
+		{"timeout no duration", fields{"request_timeout": "soon"}, []string{`"request_timeout" is "soon"`, "duration"}},
+		{"no boolean", fields{"tls_skip_verify": "maybe"}, []string{`"tls_skip_verify" is "maybe"`, "boolean"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.secrets = append(w.secrets, secret)
+			w.mistake(update, "config", w.login(c.data), c.texts...)
+			assert.Nil(t, w.read("config"), "nothing is stored")
+			assert.Zero(t, w.palette.TotalCalls(), "Palette is not asked")
+		})
+	}
+}
+
+func TestConfigAddressComesInOneForm(t *testing.T) {
+	for given, want := range map[string]string{
+		" https://API.Example.com/ ":  "https://api.example.com",
+		"https://palette.example.com": "https://palette.example.com",
+		"http://localhost:8080":       "http://localhost:8080",
+		"http://[::1]:8080/":          "http://[::1]:8080",
+		"http://127.8.9.1":            "http://127.8.9.1",
+	} {
+		w := newWorld(t)
+		w.write("config", w.login(fields{"address": given, "verify_connection": false}))
+		assert.Equal(t, want, w.read("config").Data["address"])
+	}
+}
+
+func TestConfigNeverGivesBackASecret(t *testing.T) {
+	authority, err := palettetest.NewAuthority()
+	require.NoError(t, err)
+	cert, key, err := authority.Issue("client.example.com")
+	require.NoError(t, err)
+	w := newWorld(t)
+	w.write("config", w.login(fields{
+		"client_cert": string(cert), "client_key": string(key), "proxy_url": "http://u:Proxy-Secret-1@127.0.0.1:3128", "verify_connection": false,
+	}))
+	text, err := json.Marshal(w.read("config").Data)
+	require.NoError(t, err)
+	for _, secret := range []string{palettetest.DefaultUser.Password, "PRIVATE KEY", "Proxy-Secret-1"} {
+		assert.NotContains(t, string(text), secret)
+	}
+	assert.Equal(t, true, w.read("config").Data["client_key_set"])
+	assert.Equal(t, "http://u:xxxxx@127.0.0.1:3128", w.read("config").Data["proxy_url"])
+}
+
+func TestConfigWriteLogsInAndRevokesWhatItGot(t *testing.T) {
+	w := newWorld(t)
+	w.write("config", w.login())
+	assert.Equal(t, 1, w.palette.Calls(palettetest.Login))
+	assert.Equal(t, 1, w.palette.Calls(palettetest.Revoke))
+	assert.Empty(t, w.palette.LiveTokens())
+	assert.Zero(t, w.palette.CookiesSet())
+}
+
+func TestConfigWriteStoresNothingWhenPaletteSaysNo(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		fault palettetest.Fault
+		fail  func(w *world)
+	}{
+		{"wrong password", palettetest.Fault{}, func(w *world) {
+			w.mistake(update, "config", w.login(fields{"password": "Wrong-Password-14"}), "rejects the login", `config "default"`, "code", "ref", "nothing is stored")
+		}},
+		{"second factor", palettetest.Fault{MFA: true}, func(w *world) {
+			w.mistake(update, "config", w.login(), "second factor", "vault@example.com", "nothing is stored")
+		}},
+		{"down", palettetest.Fault{Status: 503}, func(w *world) {
+			w.fault(update, "config", w.login(), http.StatusBadGateway, "503", w.palette.URL()[len("http://"):])
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.secrets = append(w.secrets, "Wrong-Password-14")
+			w.palette.Inject(palettetest.Login, c.fault)
+			c.fail(w)
+			assert.Nil(t, w.read("config"))
+		})
+	}
+}
+
+func TestConfigWriteUnderWayDoesNotUndoAnother(t *testing.T) {
+	w := configured(t)
+	gate := w.palette.Hold(palettetest.Login)
+	slow := make(chan error, 1)
+	go func() {
+		_, err := w.b.HandleRequest(t.Context(), &logical.Request{Operation: update, Path: "config", Storage: w.storage, Data: fields{"request_timeout": 11}})
+		slow <- err
+	}()
+	<-gate.Arrived()
+	w.write("config", fields{"tls_server_name": "palette.example.com", "password": palettetest.DefaultUser.Password, "verify_connection": false})
+	gate.Release()
+	require.NoError(t, <-slow)
+	assert.Equal(t, "palette.example.com", w.read("config").Data["tls_server_name"], "of the write that came between")
+	assert.EqualValues(t, 11, w.read("config").Data["request_timeout"], "of the one that it came between")
+}
+
+func TestConfigWriteGivesUpWhenOthersKeepComing(t *testing.T) {
+	w := configured(t)
+	gets := 0
+	w.storage.fail = func(op, key string) error {
+		if op == "get" && key == configPrefix+"default" {
+			gets++
+			text := `{"email":"a@example.com","password":"p","org":"` + time.Duration(gets).String() + `","address":"http://127.0.0.1:1","request_timeout":1000000000}`
+			w.b.configs.forget("default")
+			return w.storage.Storage.Put(t.Context(), &logical.StorageEntry{Key: key, Value: []byte(text)})
+		}
+		return nil
+	}
+	w.b.configs.forget("default")
+	w.fault(update, "config", fields{"request_timeout": 3, "verify_connection": false}, http.StatusConflict, "at the same time")
+	w.fault(del, "config", nil, http.StatusConflict, "at the same time")
+}
+
+func TestConfigStorageFaultsAreErrors(t *testing.T) {
+	for _, c := range []struct {
+		op, prefix string
+		request    logical.Operation
+		path       string
+	}{
+		{"get", configPrefix, read, "config"},
+		{"get", configPrefix, update, "config"},
+		{"get", configPrefix, del, "config"},
+		{"list", configPrefix, logical.ListOperation, "config/"},
+		{"put", configPrefix, update, "config"},
+		{"delete", configPrefix, del, "config"},
+		{"put", connectionPrefix, del, "config"},
+	} {
+		w := configured(t)
+		w.mount() // nothing is cached
+		w.storage.failOn(c.op, c.prefix)
+		data := fields(nil)
+		if c.request == update {
+			data = fields{"request_timeout": 9}
+		}
+		_, err := w.handle(t.Context(), c.request, c.path, data)
+		assert.ErrorIs(t, err, errDisk, "%s of %s", c.op, c.prefix)
+		w.storage.heal()
+		assert.EqualValues(t, 30, w.read("config").Data["request_timeout"], "what is stored is what was")
+	}
+}
+
+func TestConfigThatCannotBeDecodedIsAnError(t *testing.T) {
+	w := newWorld(t)
+	require.NoError(t, w.storage.Put(t.Context(), &logical.StorageEntry{Key: configPrefix + "default", Value: []byte(`{"password":"Leaky-Secret-1",`)}))
+	w.secrets = append(w.secrets, "Leaky-Secret-1")
+	_, err := w.handle(t.Context(), read, "config", nil)
+	assert.ErrorContains(t, err, "config/default cannot be decoded")
+}
+
+// Mutual TLS, a private CA and a server name, end to end.
+func TestConfigReachesPaletteOverTLS(t *testing.T) {
+	clients, err := palettetest.NewAuthority()
+	require.NoError(t, err)
+	cert, key, err := clients.Issue("vault.example.com")
+	require.NoError(t, err)
+	w := newWorld(t, palettetest.WithTLS("palette.example.com"), palettetest.WithClientCA(clients.PEM()))
+	good := fields{
+		"ca_cert": string(w.palette.CA()), "tls_server_name": "palette.example.com",
+		"client_cert": string(cert), "client_key": string(key),
+	}
+	for _, c := range []struct {
+		without fields
+		text    string
+	}{
+		{fields{"ca_cert": ""}, "authority that is not trusted"},
+		{fields{"tls_server_name": "other.example.com"}, "the certificate is for another name"},
+		{fields{"client_cert": "", "client_key": ""}, ""}, // an alert or a reset, as the race goes
+	} {
+		w.fault(update, "config", w.login(good, c.without), http.StatusBadGateway, c.text)
+	}
+	w.write("config", w.login(good))
+	w.write("config/lax", w.login(good, fields{"ca_cert": "", "tls_skip_verify": true}))
+}

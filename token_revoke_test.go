@@ -1,0 +1,278 @@
+package palette
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-palette/internal/palettetest"
+)
+
+// Whether a revocation ends a session's other tokens is not known: either is safe.
+func TestRevocationEndsEveryTokenOfTheLease(t *testing.T) {
+	for _, scope := range []palettetest.RevokeScope{palettetest.ByToken, palettetest.BySession} {
+		w := configured(t, palettetest.WithRevokeScope(scope))
+		l := w.creds("app")
+		other := w.creds("app")
+		for range 3 {
+			w.clock.Advance(time.Minute)
+			l.mustRenew()
+		}
+		calls := w.palette.TotalCalls()
+		l.mustRevoke()
+		assert.Equal(t, []string{other.token()}, w.palette.LiveTokens())
+		assert.Equal(t, calls+1, w.palette.TotalCalls(), "all in one call")
+		l.mustRevoke() // once more: a 401 for each
+		other.mustRevoke()
+	}
+}
+
+func TestRevocationOutlivesRoleConfigAndPassword(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		prepare func(w *world)
+	}{
+		{"role deleted", func(w *world) { w.remove("roles/app") }},
+		{"config deleted", func(w *world) { w.remove("config") }},
+		{"both deleted, and a restart", func(w *world) { w.remove("roles/app"); w.remove("config"); w.mount() }},
+		{"password changed", func(w *world) {
+			w.palette.SetPassword("vault@example.com", "example", "Another-Password-1")
+			w.write("config", fields{"password": "Another-Password-1"})
+		}},
+		{"config leads elsewhere", func(w *world) {
+			w.write("config", w.login(fields{"address": "https://palette.example.com", "verify_connection": false}))
+		}},
+		{"config has a wrong CA now", func(w *world) {
+			w.write("config", w.login(fields{"address": "https://palette.example.com", "ca_cert": "", "verify_connection": false}))
+			w.remove("config")
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, palettetest.WithTLS())
+			w.write("config", w.login(fields{"ca_cert": string(w.palette.CA())}))
+			w.write("roles/app", fields{"renewable": true})
+			l := w.creds("app")
+			c.prepare(w)
+			l.mustRevoke()
+			assert.Empty(t, w.palette.LiveTokens())
+		})
+	}
+}
+
+func TestRevocationByTheBareAddressWhenNothingElseIsLeft(t *testing.T) {
+	w := configured(t)
+	l := w.creds("app")
+	w.remove("config")
+	for _, key := range w.keys(connectionPrefix) {
+		require.NoError(t, w.storage.Delete(t.Context(), key))
+	}
+	l.mustRevoke()
+}
+
+func TestKeptConnectionsGoWhenNoTokenCanNeedThem(t *testing.T) {
+	w := configured(t)
+	l := w.creds("app")
+	w.remove("config")
+	w.clock.Advance(connectionKept - 2*time.Minute)
+	w.minute()
+	assert.Len(t, w.keys(connectionPrefix), 1)
+	w.minute()
+	assert.Empty(t, w.keys(connectionPrefix))
+	l.mustRevoke() // its token is long dead
+}
+
+func TestRevocationOfDeadTokensNeedsNoCall(t *testing.T) {
+	w := configured(t)
+	l := w.creds("app")
+	w.clock.Advance(15 * time.Minute)
+	w.palette.Down(true)
+	calls := w.palette.TotalCalls()
+	l.mustRevoke()
+	assert.Equal(t, calls, w.palette.TotalCalls())
+}
+
+// A 401 says that the token which authenticated the call is dead, and nothing of others.
+func TestRevocationGoesOnAfterA401(t *testing.T) {
+	w := configured(t)
+	l := w.creds("app")
+	first := l.token()
+	w.clock.Advance(time.Minute)
+	l.mustRenew()
+	w.palette.Inject(palettetest.Revoke, palettetest.Fault{Status: 401, Times: 1})
+	require.True(t, w.palette.Alive(first))
+	l.mustRevoke()
+	assert.False(t, w.palette.Alive(first), "the second call, authenticated by the first token, ended it")
+	w.clock.Advance(15 * time.Minute)
+}
+
+func TestRevocationWithATokenThatPaletteRefuses(t *testing.T) {
+	w := configured(t, palettetest.WithStrictRevoke(), palettetest.AllowLiveTokens())
+	l := w.creds("app")
+	w.clock.Advance(time.Minute)
+	l.mustRenew()
+	both := l.tokens()
+	require.NoError(t, w.b.endTokens(t.Context(), w.connection(), []heldToken{{Token: secret(both[0]), ExpiresAt: w.clock.Now()}}))
+	l.mustRevoke() // Palette refuses the two together; apart, one ends and the other is dead
+	assert.False(t, w.palette.Alive(both[1]))
+}
+
+func TestRevocationWithoutTheEndpointIsSuccessWithAWarning(t *testing.T) {
+	w := configured(t, palettetest.WithoutRevoke(), palettetest.AllowLiveTokens())
+	l := w.creds("app")
+	l.mustRevoke()
+	assert.Contains(t, w.log.String(), "no endpoint to revoke")
+	assert.Contains(t, w.log.String(), "2026-03-01 12:15:00", "when the token dies by itself")
+	assert.Zero(t, w.owed())
+}
+
+// Palette is down: the engine lists the tokens, asks Vault to try again for 30 seconds,
+// then answers with success and goes on by itself each minute.
+func TestRevocationWhilePaletteIsDown(t *testing.T) {
+	for _, fault := range []palettetest.Fault{{Status: 503}, {Status: 429}, {Drop: true}, {Garbage: true, Status: 502}, {Status: 400}} {
+		w := configured(t)
+		l := w.creds("app")
+		w.palette.Inject(palettetest.Revoke, fault)
+		requireCoded(t, l.revoke(), http.StatusBadGateway, "listed in Vault's storage", "each minute")
+		assert.Equal(t, 1, w.owed())
+
+		w.clock.Advance(29 * time.Second)
+		requireCoded(t, l.revoke(), http.StatusBadGateway, "listed")
+		w.clock.Advance(time.Second)
+		l.mustRevoke()
+		assert.Contains(t, w.log.String(), "Palette has not revoked yet")
+		assert.Equal(t, 1, w.owed())
+
+		w.minute()
+		assert.Equal(t, 1, w.owed(), "Palette is still down")
+		assert.True(t, w.palette.Alive(l.token()))
+		w.palette.ClearAll()
+		w.minute()
+		assert.Zero(t, w.owed())
+		assert.False(t, w.palette.Alive(l.token()))
+		assert.Contains(t, w.log.String(), "revoked tokens that could not be revoked before")
+	}
+}
+
+func TestRevocationThatWorksAtTheSecondTryIsNotOwedAnyMore(t *testing.T) {
+	w := configured(t)
+	l := w.creds("app")
+	w.palette.Inject(palettetest.Revoke, palettetest.Fault{Status: 503, Times: 1})
+	require.Error(t, l.revoke())
+	l.mustRevoke()
+	assert.Zero(t, w.owed())
+}
+
+func TestOwedTokensThatDieAreForgotten(t *testing.T) {
+	w := configured(t)
+	l := w.creds("app")
+	w.palette.Down(true)
+	require.Error(t, l.revoke())
+	w.clock.Advance(15 * time.Minute)
+	calls := w.palette.TotalCalls()
+	w.minute()
+	assert.Zero(t, w.owed())
+	assert.Equal(t, calls, w.palette.TotalCalls())
+}
+
+func TestOwedTokensSurviveARestartAndTheConfig(t *testing.T) {
+	w := configured(t)
+	l := w.creds("app")
+	w.palette.Down(true)
+	require.Error(t, l.revoke())
+	w.remove("config")
+	w.mount()
+	w.palette.Down(false)
+	w.minute()
+	assert.Zero(t, w.owed())
+	assert.Empty(t, w.palette.LiveTokens())
+}
+
+// With Palette down each try takes request_timeout: one an address and run.
+func TestOwedRunAsksADownPaletteOnce(t *testing.T) {
+	w := configured(t)
+	var leases []*heldLease
+	for range 5 {
+		leases = append(leases, w.creds("app"))
+	}
+	w.palette.Down(true)
+	for _, l := range leases {
+		require.Error(t, l.revoke())
+	}
+	calls := w.palette.TotalCalls()
+	w.minute()
+	assert.Equal(t, calls+1, w.palette.TotalCalls())
+	w.palette.Down(false)
+	w.minute()
+	assert.Zero(t, w.owed())
+}
+
+func TestRevocationStorageFaults(t *testing.T) {
+	for _, c := range []struct{ op, prefix string }{{"get", owedPrefix}, {"get", configPrefix}, {"put", owedPrefix}} {
+		w := configured(t)
+		l := w.creds("app")
+		w.mount()
+		w.storage.failOn(c.op, c.prefix)
+		w.palette.Down(true)
+		require.ErrorIs(t, l.revoke(), errDisk, "%s of %s", c.op, c.prefix)
+		w.storage.heal()
+		w.palette.Down(false)
+		l.mustRevoke() // Vault tries again
+	}
+}
+
+func TestKeptConnectionFaults(t *testing.T) {
+	w := configured(t)
+	l := w.creds("app")
+	w.remove("config")
+	w.storage.failOn("get", connectionPrefix)
+	require.ErrorIs(t, l.revoke(), errDisk)
+	require.ErrorIs(t, w.b.periodic(t.Context(), &logical.Request{Storage: w.storage}), errDisk)
+	w.storage.failOn("delete", connectionPrefix)
+	w.clock.Advance(connectionKept)
+	require.ErrorIs(t, w.b.periodic(t.Context(), &logical.Request{Storage: w.storage}), errDisk)
+	w.storage.heal()
+	key := w.keys(connectionPrefix)[0]
+	require.NoError(t, w.storage.Put(t.Context(), &logical.StorageEntry{Key: key, Value: []byte("{")}))
+	assert.ErrorContains(t, w.b.forgetConnections(t.Context(), w.storage), "cannot be decoded")
+}
+
+func TestOwedRunStorageFaults(t *testing.T) {
+	w := configured(t)
+	l := w.creds("app")
+	w.palette.Down(true)
+	require.Error(t, l.revoke())
+	w.palette.Down(false)
+	for _, op := range []string{"get", "delete"} {
+		w.storage.failOn(op, owedPrefix)
+		require.ErrorIs(t, w.b.payOwed(t.Context(), w.storage), errDisk)
+	}
+	w.storage.heal()
+	require.NoError(t, w.b.payOwed(t.Context(), w.storage))
+	require.NoError(t, w.storage.Put(t.Context(), &logical.StorageEntry{Key: owedPrefix + "x", Value: []byte("{")}))
+	assert.ErrorContains(t, w.b.payOwed(t.Context(), w.storage), "owed/x cannot be decoded")
+}
+
+// The caller hangs up in the middle of a revocation: what is owed is written all the same.
+func TestRevocationWhoseCallerHangsUpIsOwed(t *testing.T) {
+	w := configured(t)
+	l := w.creds("app")
+	gate := w.palette.Hold(palettetest.Revoke)
+	ctx, hangUp := context.WithCancel(t.Context())
+	go func() {
+		<-gate.Arrived()
+		hangUp()
+	}()
+	req := logical.RevokeRequest("creds/app", l.secret, l.data)
+	req.Storage = w.storage
+	_, err := w.b.HandleRequest(ctx, req)
+	require.Error(t, err)
+	assert.Equal(t, 1, w.owed())
+	gate.Release()
+	w.minute()
+	assert.Zero(t, w.owed())
+}

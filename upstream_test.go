@@ -1,0 +1,171 @@
+package palette
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palettetest"
+)
+
+func secret(text string) palette.Secret { return palette.Secret(text) }
+
+// connection is the default config's.
+func (w *world) connection() palette.Connection {
+	w.t.Helper()
+	cfg, err := w.b.configs.get(w.t.Context(), w.storage, defaultConfigName)
+	require.NoError(w.t, err)
+	return cfg.Connection
+}
+
+// hangUp sends a request whose caller goes away when the call to Palette has arrived,
+// and returns when the handler has.
+func (w *world) hangUp(gate *palettetest.Gate, req *logical.Request) error {
+	ctx, cancel := context.WithCancel(w.t.Context())
+	go func() {
+		<-gate.Arrived()
+		cancel()
+	}()
+	req.Storage = w.storage
+	_, err := w.b.HandleRequest(ctx, req)
+	return err
+}
+
+// The handler returns at once when the caller hangs up, and the token that arrives later
+// is revoked.
+func TestTokenOfACallerWhoHungUpIsRevoked(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		at      palettetest.Endpoint
+		request func(l *heldLease) *logical.Request
+	}{
+		{"login", palettetest.Login, func(*heldLease) *logical.Request {
+			return &logical.Request{Operation: read, Path: "creds/app"}
+		}},
+		{"refresh", palettetest.Refresh, func(l *heldLease) *logical.Request {
+			return logical.RenewRequest("creds/app", l.secret, l.data)
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := configured(t)
+			l := w.creds("app")
+			gate := w.palette.Hold(c.at)
+			require.ErrorIs(t, w.hangUp(gate, c.request(l)), context.Canceled)
+			gate.Release()
+			w.settle()
+			assert.Equal(t, []string{l.token()}, w.palette.LiveTokens())
+			l.mustRevoke()
+		})
+	}
+}
+
+func TestLateTokenIsOwedWhenItCannotBeRevoked(t *testing.T) {
+	w := configured(t)
+	gate := w.palette.Hold(palettetest.Login)
+	require.ErrorIs(t, w.hangUp(gate, &logical.Request{Operation: read, Path: "creds/app"}), context.Canceled)
+	w.palette.Inject(palettetest.Revoke, palettetest.Fault{Status: 503, Times: 1})
+	gate.Release()
+	w.settle()
+	assert.Equal(t, 1, w.owed())
+	w.minute()
+	assert.Zero(t, w.owed())
+}
+
+func TestLateTokenThatCannotEvenBeListedIsLogged(t *testing.T) {
+	w := configured(t)
+	gate := w.palette.Hold(palettetest.Login)
+	require.ErrorIs(t, w.hangUp(gate, &logical.Request{Operation: read, Path: "creds/app"}), context.Canceled)
+	w.palette.Inject(palettetest.Revoke, palettetest.Fault{Status: 503, Times: 1})
+	w.storage.failOn("put", owedPrefix)
+	gate.Release()
+	w.settle()
+	assert.Contains(t, w.log.String(), "could not list a token to be revoked")
+	w.clock.Advance(15 * time.Minute)
+}
+
+func TestLateFailureIsNobodysBusiness(t *testing.T) {
+	w := configured(t)
+	gate := w.palette.Hold(palettetest.Login)
+	require.ErrorIs(t, w.hangUp(gate, &logical.Request{Operation: read, Path: "creds/app"}), context.Canceled)
+	w.palette.Inject(palettetest.Login, palettetest.Fault{Status: 401, Times: 1})
+	gate.Release()
+	w.settle()
+	assert.Empty(t, w.palette.LiveTokens())
+}
+
+// Vault throws away what is returned to a caller who has gone.
+func TestTokenThatArrivesTogetherWithTheHangUpIsRevoked(t *testing.T) {
+	w := configured(t)
+	token, err := w.b.login(t.Context(), w.storage, w.config())
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 50 { // select takes either way
+		_, err = w.b.detached(ctx, w.storage, w.connection(), func(context.Context) (palette.Token, error) { return token, nil })
+		require.ErrorIs(t, err, context.Canceled)
+	}
+	w.settle()
+	assert.Empty(t, w.palette.LiveTokens())
+}
+
+func (w *world) config() *config {
+	w.t.Helper()
+	cfg, err := w.b.configs.get(w.t.Context(), w.storage, defaultConfigName)
+	require.NoError(w.t, err)
+	return cfg
+}
+
+func TestConfigCheckWhoseCallerHangsUp(t *testing.T) {
+	for _, at := range []palettetest.Endpoint{palettetest.Login, palettetest.Revoke} {
+		w := newWorld(t)
+		gate := w.palette.Hold(at)
+		require.ErrorIs(t, w.hangUp(gate, &logical.Request{Operation: create, Path: "config", Data: w.login()}), context.Canceled)
+		gate.Release()
+		w.settle()
+		assert.Nil(t, w.read("config"))
+	}
+}
+
+func TestPanicsShowNoSecret(t *testing.T) {
+	w := configured(t)
+	w.storage.fail = func(string, string) error { panic(palettetest.DefaultUser.Password) }
+	_, err := w.handle(t.Context(), logical.ListOperation, "roles/", nil)
+	require.ErrorIs(t, err, errPanic)
+	w.storage.heal()
+	require.True(t, w.b.inBackground(func() { panic(palettetest.DefaultUser.Password) }))
+	w.settle()
+	assert.Contains(t, w.log.String(), "panic in the background")
+	assert.Contains(t, w.log.String(), "panic in a request")
+}
+
+func TestBackgroundWorkIsRefusedAtTheEnd(t *testing.T) {
+	w := configured(t)
+	require.NoError(t, w.b.background.Acquire(t.Context(), maxBackground))
+	<-w.b.discard(w.storage, w.connection(), heldToken{}, "a test")
+	w.b.background.Release(maxBackground)
+}
+
+func TestUpstreamErrorKeepsWhatIsNotPalettes(t *testing.T) {
+	assert.Equal(t, errDisk, upstreamError(errDisk))
+	assert.ErrorIs(t, upstreamError(errors.Join(context.Canceled)), context.Canceled)
+}
+
+func TestConnectionThatCannotBeUsedIsAnError(t *testing.T) {
+	w := configured(t)
+	bad := w.config()
+	broken := *bad
+	broken.CACert = "no PEM"
+	for _, call := range []func() error{
+		func() error { _, err := w.b.login(t.Context(), w.storage, &broken); return err },
+		func() error { _, err := w.b.refresh(t.Context(), w.storage, &broken, "t"); return err },
+		func() error { return w.b.endTokens(t.Context(), broken.Connection, nil) },
+	} {
+		assert.ErrorContains(t, call(), "ca_cert holds no certificate")
+	}
+}
