@@ -71,5 +71,5 @@ func cause(err error) string {
 	if inner.Error() == http2NotEstablished {
 		return "TLS: the other side closed the connection after the handshake (does it want a client certificate?)"
 	}
-	return fmt.Sprintf("the exchange failed (%T)", err)
+	return fmt.Sprintf("the exchange failed (%T)", inner)
 }

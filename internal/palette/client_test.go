@@ -1,0 +1,290 @@
+package palette
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jonboulle/clockwork"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"vault-plugin-secrets-palette/internal/palettetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// rig is a client and the stand-in that it talks to.
+type rig struct {
+	*Client
+	palette *palettetest.Server
+	clock   *clockwork.FakeClock
+}
+
+func newRig(t *testing.T, opts ...palettetest.Option) *rig {
+	t.Helper()
+	clock := clockwork.NewFakeClockAt(epoch)
+	p := palettetest.New(t, append([]palettetest.Option{palettetest.WithClock(clock)}, opts...)...)
+	conn := Connection{Address: p.URL(), CACert: string(p.CA()), RequestTimeout: 10 * time.Second}
+	c, err := New(conn, clock, "a-test/1")
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	return &rig{c, p, clock}
+}
+
+func (r *rig) login(t *testing.T) Token {
+	t.Helper()
+	token, err := r.Login(t.Context(), loginOf(palettetest.DefaultUser))
+	require.NoError(t, err)
+	return token
+}
+
+func loginOf(u palettetest.User) Login {
+	return Login{Email: u.Email, Org: u.Org, Password: Secret(u.Password)}
+}
+
+func TestLoginRefreshRevoke(t *testing.T) {
+	r := newRig(t)
+	first := r.login(t)
+	assert.Equal(t, 15*time.Minute, first.Life)
+	assert.Equal(t, epoch.Add(15*time.Minute), first.ExpiresAt)
+	r.clock.Advance(time.Minute)
+	second, err := r.Refresh(t.Context(), first.Raw)
+	require.NoError(t, err)
+	assert.Equal(t, epoch.Add(16*time.Minute), second.ExpiresAt)
+	require.NoError(t, r.Revoke(t.Context(), second.Raw, []Secret{first.Raw, second.Raw}))
+	assert.Empty(t, r.palette.LiveTokens())
+	assert.Zero(t, r.palette.CookiesSet())
+
+	_, err = r.Refresh(t.Context(), first.Raw)
+	assert.Equal(t, Rejected, KindOf(err))
+	err = r.Revoke(t.Context(), first.Raw, []Secret{first.Raw})
+	var e *Error
+	require.ErrorAs(t, err, &e)
+	assert.Equal(t, http.StatusUnauthorized, e.Status)
+	assert.NotEmpty(t, e.Message)
+	assert.NotEmpty(t, e.Code)
+	assert.NotEmpty(t, e.Ref)
+}
+
+func TestConnectionsAreReusedOverHTTP2(t *testing.T) {
+	r := newRig(t, palettetest.WithTLS())
+	for range 3 {
+		token := r.login(t)
+		require.NoError(t, r.Revoke(t.Context(), token.Raw, []Secret{token.Raw}))
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.palette.URL()+"/", nil)
+	require.NoError(t, err)
+	resp, err := r.http.Do(req)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	assert.Equal(t, 2, resp.ProtoMajor)
+}
+
+func TestMFAIsAnErrorWithItsToken(t *testing.T) {
+	r := newRig(t)
+	r.palette.Inject(palettetest.Login, palettetest.Fault{MFA: true})
+	_, err := r.Login(t.Context(), loginOf(palettetest.DefaultUser))
+	var mfa *MFAError
+	require.ErrorAs(t, err, &mfa)
+	assert.NotEmpty(t, mfa.Token)
+	assert.NotContains(t, err.Error(), mfa.Token.Reveal())
+	assert.Contains(t, err.Error(), "second factor")
+	assert.Zero(t, KindOf(err))
+}
+
+func TestAnswersMapToKinds(t *testing.T) {
+	for _, c := range []struct {
+		fault palettetest.Fault
+		kind  Kind
+	}{
+		{palettetest.Fault{Status: 400}, Rejected},
+		{palettetest.Fault{Status: 401, Body: "x"}, Rejected},
+		{palettetest.Fault{Status: 403, Garbage: true}, Malformed},
+		{palettetest.Fault{Status: 404}, Missing},
+		{palettetest.Fault{Status: 404, Garbage: true}, Missing},
+		{palettetest.Fault{Status: 408}, Unavailable},
+		{palettetest.Fault{Status: 429}, Limited},
+		{palettetest.Fault{Status: 500}, Unavailable},
+		{palettetest.Fault{Status: 599, Garbage: true}, Unavailable},
+		{palettetest.Fault{Redirect: "https://elsewhere.example.com"}, Malformed},
+		{palettetest.Fault{Redirect: "relative"}, Malformed},
+		{palettetest.Fault{Drop: true}, Unreachable},
+		{palettetest.Fault{Garbage: true}, Malformed},
+		{palettetest.Fault{Huge: true}, Malformed},
+		{palettetest.Fault{Huge: true, Status: 500}, Malformed},
+		{palettetest.Fault{NoToken: true}, Malformed},
+	} {
+		r := newRig(t)
+		r.palette.Inject(palettetest.Login, c.fault)
+		_, err := r.Login(t.Context(), loginOf(palettetest.DefaultUser))
+		assert.Equal(t, c.kind, KindOf(err), "%+v: %v", c.fault, err)
+	}
+}
+
+func TestRetryAfterInBothForms(t *testing.T) {
+	for header, want := range map[string]time.Duration{
+		"3": 3 * time.Second,
+		epoch.Add(time.Minute).Format(http.TimeFormat):  time.Minute,
+		epoch.Add(-time.Minute).Format(http.TimeFormat): 0,
+		"-1":   0,
+		"soon": 0,
+		"":     0,
+	} {
+		assert.Equal(t, want, retryAfter(header, epoch), header)
+	}
+}
+
+func TestCallerWhoHangsUp(t *testing.T) {
+	r := newRig(t)
+	gate := r.palette.Hold(palettetest.Login)
+	defer gate.Release()
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-gate.Arrived()
+		cancel()
+	}()
+	_, err := r.Login(ctx, loginOf(palettetest.DefaultUser))
+	require.ErrorIs(t, err, context.Canceled)
+	assert.Equal(t, Unreachable, KindOf(err))
+}
+
+func TestCallThatTakesTooLong(t *testing.T) {
+	r := newRig(t)
+	gate := r.palette.Hold(palettetest.Login)
+	defer r.palette.Close() // the held call ends without its work
+	go func() {
+		<-gate.Arrived()
+		r.clock.Advance(10 * time.Second)
+	}()
+	_, err := r.Login(t.Context(), loginOf(palettetest.DefaultUser))
+	require.NotErrorIs(t, err, context.DeadlineExceeded, "that is the caller's business")
+	assert.ErrorContains(t, err, "no answer within 10s (request_timeout)")
+}
+
+// The headers came, the body does not.
+func TestAnswerThatStops(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "100")
+		_, _ = io.WriteString(w, `{"Authorization":"eyJhbGciOi`)
+	}))
+	defer s.Close()
+	c, err := New(Connection{Address: s.URL, RequestTimeout: time.Minute}, clockwork.NewRealClock(), "a-test/1")
+	require.NoError(t, err)
+	defer c.Close()
+	_, err = c.Refresh(t.Context(), "a-token-of-someone")
+	assert.EqualError(t, err, "could not refresh the token at Palette ("+c.host+"): the connection was closed before the answer was complete")
+}
+
+// What net/http quotes of an answer, or of a URL, is not passed on.
+func TestErrorsQuoteNeitherAnswerNorURL(t *testing.T) {
+	const token = "eyJhbGciOi.Leaky-payload.Leaky-signature"
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			buf := make([]byte, 4096)
+			n, _ := conn.Read(buf)
+			_, _ = conn.Write(buf[:n]) // the request comes back as the answer
+			_ = conn.Close()
+		}
+	}()
+	c, err := New(Connection{Address: "http://" + l.Addr().String(), RequestTimeout: time.Minute}, clockwork.NewRealClock(), "a-test/1")
+	require.NoError(t, err)
+	defer c.Close()
+	_, err = c.Refresh(t.Context(), token)
+	require.Error(t, err)
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		assert.NotContains(t, e.Error(), "Leaky")
+		assert.NotContains(t, fmt.Sprintf("%+v %#v", e, e), "Leaky")
+	}
+}
+
+func TestSecretsPrintAsNothing(t *testing.T) {
+	s := struct{ Password Secret }{"Leaky"}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
+		assert.NotContains(t, fmt.Sprintf(verb, s), "Leaky")
+		assert.NotContains(t, fmt.Sprintf(verb, s.Password), "Leaky")
+	}
+	assert.Empty(t, Secret("").String())
+	text, err := json.Marshal(s)
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"Password":"Leaky"}`, string(text), "that is how it reaches Palette and the storage")
+}
+
+func TestTextsOfPaletteAreCleaned(t *testing.T) {
+	secrets := []Secret{"", "pass word/1", "tok"}
+	for given, want := range map[string]string{
+		"bad pass word/1!":       "bad [redacted]!",
+		"/auth/pass%20word%2F1":  "/auth/[redacted]",
+		"?p=pass+word%2F1":       "?p=[redacted]",
+		"eyJhbGciOiJI.eyJz.c2ln": "[redacted]",
+		"half eyJhbGci":          "half [redacted]",
+		"a\nb\x7fc\x00":          "a b c",
+		strings.Repeat("é", 200): strings.Repeat("é", 150) + "…",
+		"":                       "",
+	} {
+		assert.Equal(t, want, clean(given, secrets))
+	}
+}
+
+func TestErrorSaysWhatIsKnown(t *testing.T) {
+	e := &Error{Op: "log in", Host: "palette.example.com:443"}
+	assert.EqualError(t, e, "could not log in at Palette (palette.example.com:443)")
+	e.Status, e.Message, e.Code, e.Ref, e.Cause = 400, "no", "X", "r-1", "because"
+	assert.EqualError(t, e, `could not log in at Palette (palette.example.com:443): it answered 400: because (Palette's message "no", code "X", ref "r-1")`)
+}
+
+type timeout struct{ error }
+
+func (timeout) Timeout() bool   { return true }
+func (timeout) Temporary() bool { return true }
+
+// Each cause in safe words; one that is not known by its type alone.
+func TestCauses(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{context.Canceled, "the caller hung up"},
+		{context.DeadlineExceeded, "no answer in time"},
+		{&net.DNSError{Err: "no such host", Name: "palette.example.com"}, "name lookup failed: no such host"},
+		{x509.UnknownAuthorityError{}, "is ca_cert the right one?"},
+		{x509.HostnameError{Certificate: &x509.Certificate{}, Host: "palette.example.com"}, "another name than palette.example.com"},
+		{x509.CertificateInvalidError{Reason: x509.Expired}, "TLS: x509: certificate has expired"},
+		{&tls.CertificateVerificationError{Err: errors.New("Leaky")}, "could not be verified"},
+		{tls.RecordHeaderError{Msg: "Leaky"}, "does not speak TLS"},
+		{tls.AlertError(42), "TLS: tls: bad certificate"},
+		{&net.OpError{Op: "remote error", Err: errors.New("tls: certificate required")}, "refused the handshake: tls: certificate required"},
+		{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, "dial: connection refused"},
+		{&net.OpError{Op: "read", Err: timeout{errors.New("Leaky")}}, "no answer in time"},
+		{&net.OpError{Op: "proxyconnect", Err: errors.New("Leaky")}, "proxyconnect failed"},
+		{io.ErrUnexpectedEOF, "closed before the answer was complete"},
+		{syscall.ECONNRESET, "connection reset by peer"},
+		{errors.New(http2NotEstablished), "client certificate"},
+		{errors.New("Leaky"), "the exchange failed (*errors.errorString)"},
+	} {
+		got := cause(fmt.Errorf("Leaky: %w", c.err))
+		assert.Contains(t, got, c.want)
+		assert.NotContains(t, got, "Leaky")
+	}
+}
