@@ -138,7 +138,7 @@ func (b *backend) connectionOf(ctx context.Context, s logical.Storage, l *lease)
 	if cfg != nil && cfg.Address == l.Address {
 		return cfg.Connection, nil
 	}
-	kept, err := loadConnection(ctx, s, l.ConnectionID)
+	kept, err := loadConnection(ctx, s, connectionKey(l.ConfigName, l.Address))
 	if err != nil {
 		return palette.Connection{}, err
 	}

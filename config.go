@@ -80,7 +80,8 @@ func (c *config) applyText(d *framework.FieldData) *logical.Response {
 		fieldPassword: &c.Password, fieldClientKey: &c.ClientKey, fieldProxyURL: &c.ProxyURL,
 	} {
 		if text, ok := d.GetOk(field); ok {
-			*into = palette.Secret(text.(string))
+			// A line break at the end is of the file or the pipe that it came through.
+			*into = palette.Secret(strings.TrimRight(text.(string), "\r\n"))
 		}
 	}
 	if text, ok := d.GetOk(fieldAddress); ok {
@@ -142,7 +143,7 @@ func (c *config) asksForPassword(next *config, d *framework.FieldData) *logical.
 	if len(changed) == 0 {
 		return nil
 	}
-	return userError("field %q must be given again when one of %s changes, so that the stored password goes nowhere it was not meant for",
+	return userError("field %q must be given again when %s changes, so that the stored password goes nowhere it was not meant for",
 		fieldPassword, strings.Join(changed, ", "))
 }
 

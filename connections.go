@@ -2,29 +2,38 @@ package palette
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"time"
 
+	"github.com/hashicorp/vault/sdk/helper/consts"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-palette/internal/palette"
 )
 
-// keptConnection is a connection that its config no longer has, or whose config is
-// gone. The leases issued through it name it by its ID and are revoked with it.
+// keptConnection is the last connection that a config had to an address before it was
+// led elsewhere or deleted. The leases that were issued there are revoked through it.
 type keptConnection struct {
 	palette.Connection
 	KeptAt time.Time `json:"kept_at"`
 }
 
-// connectionKept is how long one is kept. No lease can be renewed through it, so the
-// last token dies within the longest life that Palette lets a tenant set; an hour more
-// for calls under way and clocks that differ.
+// connectionKept is how long one is kept. No lease of an address that its config has left
+// can be renewed, so the last token dies within the longest life that Palette lets a
+// tenant set; an hour more for calls under way and clocks that differ.
 const connectionKept = palette.MaxTokenLife + time.Hour
 
-// keepConnection stores a connection for the leases that need it.
-func (b *backend) keepConnection(ctx context.Context, s logical.Storage, conn palette.Connection) error {
-	entry, err := logical.StorageEntryJSON(connectionPrefix+conn.ID(), keptConnection{conn, b.clock.Now().UTC()})
+// connectionKey is the storage key of the connection that a config had to an address.
+func connectionKey(configName, address string) string {
+	sum := sha256.Sum256([]byte(configName + " " + address)) // neither holds a space
+	return connectionPrefix + hex.EncodeToString(sum[:16])
+}
+
+// keepConnection stores a config's connection for the leases that need it.
+func (b *backend) keepConnection(ctx context.Context, s logical.Storage, configName string, conn palette.Connection) error {
+	entry, err := logical.StorageEntryJSON(connectionKey(configName, conn.Address), keptConnection{conn, b.clock.Now().UTC()})
 	if err != nil {
 		return fmt.Errorf("encoding the connection to %s: %w", conn.Address, err)
 	}
@@ -35,8 +44,8 @@ func (b *backend) keepConnection(ctx context.Context, s logical.Storage, conn pa
 }
 
 // loadConnection returns a kept connection, nil where there is none.
-func loadConnection(ctx context.Context, s logical.Storage, id string) (*keptConnection, error) {
-	entry, err := s.Get(ctx, connectionPrefix+id)
+func loadConnection(ctx context.Context, s logical.Storage, key string) (*keptConnection, error) {
+	entry, err := s.Get(ctx, key)
 	if err != nil {
 		return nil, fmt.Errorf("reading a kept connection: %w", err)
 	}
@@ -45,19 +54,23 @@ func loadConnection(ctx context.Context, s logical.Storage, id string) (*keptCon
 	}
 	kept := new(keptConnection)
 	if err := entry.DecodeJSON(kept); err != nil {
-		return nil, fmt.Errorf("the kept connection %s cannot be decoded", id)
+		return nil, fmt.Errorf("the kept connection %s cannot be decoded", key)
 	}
 	return kept, nil
 }
 
-// forgetConnections deletes the kept connections that no living token can need.
+// forgetConnections deletes the kept connections that no living token can need. On a
+// performance secondary they are the primary's to delete.
 func (b *backend) forgetConnections(ctx context.Context, s logical.Storage) error {
+	if b.System().ReplicationState().HasState(consts.ReplicationPerformanceSecondary) && !b.System().LocalMount() {
+		return nil
+	}
 	ids, err := s.List(ctx, connectionPrefix)
 	if err != nil {
 		return fmt.Errorf("listing the kept connections: %w", err)
 	}
 	for _, id := range ids {
-		kept, err := loadConnection(ctx, s, id)
+		kept, err := loadConnection(ctx, s, connectionPrefix+id)
 		if err != nil {
 			return err
 		}

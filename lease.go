@@ -28,9 +28,6 @@ type lease struct {
 	Address string `json:"address"`
 	Org     string `json:"org"`
 	Email   string `json:"email"`
-	// ConnectionID names the kept connection that still reaches Address when the config
-	// does not.
-	ConnectionID string `json:"connection_id"`
 	// TTL is what the read asked for, 0 where it did not.
 	TTL time.Duration `json:"ttl"`
 	// Tokens are the lease's tokens that may be alive, the newest last.

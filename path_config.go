@@ -156,8 +156,9 @@ func (b *backend) verifyConfig(ctx context.Context, s logical.Storage, name stri
 	}
 }
 
-// swapConfig stores next where the stored config is still old, and tells whether it
-// was. A connection that no config leads to any more is kept for the leases that need it.
+// swapConfig stores next (nil: deletes) where the stored config is still old, and tells
+// whether it was. The connection to an address that the config leaves is kept for the
+// leases that were issued there.
 func (b *backend) swapConfig(ctx context.Context, s logical.Storage, name string, old, next *config) (bool, error) {
 	lock := locksutil.LockForKey(b.configLocks, name)
 	lock.Lock()
@@ -169,10 +170,12 @@ func (b *backend) swapConfig(ctx context.Context, s logical.Storage, name string
 	if (current == nil) != (old == nil) || current != nil && *current != *old {
 		return false, nil
 	}
-	if current != nil && (next == nil || current.Connection != next.Connection) {
-		if err := b.keepConnection(ctx, s, current.Connection); err != nil {
+	if current != nil && (next == nil || current.Address != next.Address) {
+		if err := b.keepConnection(ctx, s, name, current.Connection); err != nil {
 			return false, err
 		}
+	}
+	if current != nil && (next == nil || current.Connection != next.Connection) {
 		b.clients.drop(current.Connection)
 	}
 	if next == nil {

@@ -165,6 +165,11 @@ func TestConfigNeverGivesBackASecret(t *testing.T) {
 	assert.Equal(t, "http://u:xxxxx@127.0.0.1:3128", w.read("config").Data["proxy_url"])
 }
 
+func TestConfigPasswordFromAFileMayEndInALineBreak(t *testing.T) {
+	w := newWorld(t)
+	w.write("config", w.login(fields{"password": palettetest.DefaultUser.Password + "\r\n"}))
+}
+
 func TestConfigWriteLogsInAndRevokesWhatItGot(t *testing.T) {
 	w := newWorld(t)
 	w.write("config", w.login())

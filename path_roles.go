@@ -177,5 +177,6 @@ write changes only the fields that it names, and the config must exist.
 A renewal returns a new token. Clients that look at a renewal's answer (the vault CLI,
 applications with a LifetimeWatcher) use renewable=true. Clients that only extend a
 lease (Vault Agent and its injector, the Secrets Operator) would keep the first token
-after its death: for them set renewable=false, and they read anew in time.
+after its death: for them set renewable=false, and they read anew in time. A change of
+renewable counts for leases from then on.
 `

@@ -93,7 +93,7 @@ func (b *backend) handleCreds(ctx context.Context, req *logical.Request, d *fram
 	}
 	l := &lease{
 		ID: id, Role: name, ConfigName: r.ConfigName,
-		Address: cfg.Address, Org: cfg.Org, Email: cfg.Email, ConnectionID: cfg.Connection.ID(),
+		Address: cfg.Address, Org: cfg.Org, Email: cfg.Email,
 		TTL: asked, Tokens: []heldToken{held(token)},
 	}
 	resp, err := b.issue(r, l, token.Life)

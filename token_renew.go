@@ -32,6 +32,7 @@ func (b *backend) renewToken(ctx context.Context, req *logical.Request, _ *frame
 	if bound := b.shortest(r, b.clock.Since(req.Secret.IssueTime), palette.MaxTokenLife); bound.left < time.Second {
 		return nil, refusal("the lease has lasted as long as %s allows; read creds/%s again", bound.name, l.Role)
 	}
+	l.ConfigName = r.ConfigName // where the role has changed to another config of the same login
 	l.Tokens = alive(l.Tokens, b.clock.Now())
 	if len(l.Tokens) == 0 {
 		return nil, refusal("the lease's token is dead, so that there is no session to renew; read creds/%s again", l.Role)

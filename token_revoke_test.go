@@ -35,20 +35,33 @@ func TestRevocationEndsEveryTokenOfTheLease(t *testing.T) {
 func TestRevocationOutlivesRoleConfigAndPassword(t *testing.T) {
 	for _, c := range []struct {
 		name    string
-		prepare func(w *world)
+		prepare func(w *world, l *heldLease)
 	}{
-		{"role deleted", func(w *world) { w.remove("roles/app") }},
-		{"config deleted", func(w *world) { w.remove("config") }},
-		{"both deleted, and a restart", func(w *world) { w.remove("roles/app"); w.remove("config"); w.mount() }},
-		{"password changed", func(w *world) {
+		{"role deleted", func(w *world, _ *heldLease) { w.remove("roles/app") }},
+		{"config deleted", func(w *world, _ *heldLease) { w.remove("config") }},
+		{"both deleted, and a restart", func(w *world, _ *heldLease) { w.remove("roles/app"); w.remove("config"); w.mount() }},
+		{"password changed", func(w *world, _ *heldLease) {
 			w.palette.SetPassword("vault@example.com", "example", "Another-Password-1")
 			w.write("config", fields{"password": "Another-Password-1"})
 		}},
-		{"config leads elsewhere", func(w *world) {
+		{"config leads elsewhere", func(w *world, _ *heldLease) {
 			w.write("config", w.login(fields{"address": "https://palette.example.com", "verify_connection": false}))
 		}},
-		{"config has a wrong CA now", func(w *world) {
+		{"config leads elsewhere, and is deleted", func(w *world, _ *heldLease) {
 			w.write("config", w.login(fields{"address": "https://palette.example.com", "ca_cert": "", "verify_connection": false}))
+			w.remove("config")
+		}},
+		{"config got its CA only after the issue, and is deleted", func(w *world, _ *heldLease) {
+			w.write("config", w.login(fields{"tls_skip_verify": true}))
+			w.write("config", w.login(fields{"tls_skip_verify": false, "ca_cert": string(w.palette.CA()), "tls_server_name": "localhost"}))
+			w.remove("config")
+		}},
+		{"role led to another config of the same login, renewed, and both deleted", func(w *world, l *heldLease) {
+			w.write("config/b", w.login(fields{"ca_cert": string(w.palette.CA())}))
+			w.write("config", w.login(fields{"ca_cert": "", "verify_connection": false})) // is no way any more
+			w.write("roles/app", fields{"config_name": "b"})
+			l.mustRenew()
+			w.remove("config/b")
 			w.remove("config")
 		}},
 	} {
@@ -57,7 +70,7 @@ func TestRevocationOutlivesRoleConfigAndPassword(t *testing.T) {
 			w.write("config", w.login(fields{"ca_cert": string(w.palette.CA())}))
 			w.write("roles/app", fields{"renewable": true})
 			l := w.creds("app")
-			c.prepare(w)
+			c.prepare(w, l)
 			l.mustRevoke()
 			assert.Empty(t, w.palette.LiveTokens())
 		})

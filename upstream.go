@@ -88,6 +88,7 @@ func (b *backend) discard(s logical.Storage, conn palette.Connection, token held
 		b.discardNow(s, conn, token, why)
 	})
 	if !started {
+		b.Logger().Warn("the mount ends before a token that no lease holds is revoked; it lives to its own expiry", "from", why, "expires_at", token.ExpiresAt)
 		close(done)
 	}
 	return done

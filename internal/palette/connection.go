@@ -1,11 +1,8 @@
 package palette
 
 import (
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -22,6 +19,8 @@ const (
 	DefaultAddress = "https://api.spectrocloud.com"
 	// DefaultRequestTimeout bounds one call where the operator says nothing.
 	DefaultRequestTimeout = 30 * time.Second
+	// redactedPassword is what net/url shows for a password.
+	redactedPassword = "xxxxx"
 	// idleConnectionsPerHost is how many connections are kept for reuse. net/http keeps
 	// two, so that a burst of reads would make a TLS handshake each.
 	idleConnectionsPerHost = 64
@@ -54,14 +53,6 @@ type FieldError struct {
 
 // Error implements error.
 func (e *FieldError) Error() string { return e.Field + " " + e.Problem }
-
-// ID names the connection by its content: two that differ in any field differ in it.
-func (c Connection) ID() string {
-	// A struct of strings, a bool and a number always marshals.
-	text, _ := json.Marshal(c)
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:16])
-}
 
 // ParseAddress brings an address into one form: lower case, without a trailing slash.
 // A path is refused, since Palette's is part of each call: with ".../v1" every call
@@ -158,6 +149,9 @@ func (c Connection) proxy() (*url.URL, error) {
 	u, err := url.Parse(c.ProxyURL.Reveal())
 	if err != nil || u.Host == "" {
 		return nil, &FieldError{"proxy_url", "must be of the form http://[user:password@]host:port"}
+	}
+	if password, _ := u.User.Password(); password == redactedPassword {
+		return nil, &FieldError{"proxy_url", "has " + redactedPassword + " for its password, which is what a read shows in its place"}
 	}
 	switch u.Scheme {
 	case "http", "https", "socks5", "socks5h":
