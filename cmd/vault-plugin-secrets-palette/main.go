@@ -24,7 +24,7 @@ func main() {
 		os.Exit(2) // the flag set has said why
 	}
 	if *showVersion {
-		fmt.Println("vault-plugin-secrets-palette " + version)
+		fmt.Fprintln(os.Stdout, "vault-plugin-secrets-palette "+version)
 		return
 	}
 	err := plugin.ServeMultiplex(&plugin.ServeOpts{

@@ -1,0 +1,247 @@
+package palette
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/helper/testhelpers/schema"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/jonboulle/clockwork"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-palette/internal/palettetest"
+)
+
+// month is Vault's default for a mount's default and maximum lease.
+const month = 768 * time.Hour
+
+var (
+	errDisk = errors.New("the disk is full")
+	epoch   = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+)
+
+// world is a mount, its storage, a Palette and the clock that all of them go by.
+type world struct {
+	t       *testing.T
+	b       *backend
+	storage *storage
+	palette *palettetest.Server
+	clock   *clockwork.FakeClock
+	system  *logical.StaticSystemView
+	log     *logBuffer
+	// secrets are those that no answer and no log line may hold, beside the tokens.
+	secrets []string
+}
+
+// newWorld is the one constructor of a test backend. At the end of the test the log is
+// searched for secrets, and the stand-in fails the test where tokens are left alive.
+func newWorld(t *testing.T, opts ...palettetest.Option) *world {
+	t.Helper()
+	clock := clockwork.NewFakeClockAt(epoch)
+	w := &world{
+		t: t, clock: clock, log: &logBuffer{},
+		storage: &storage{Storage: &logical.InmemStorage{}},
+		palette: palettetest.New(t, append([]palettetest.Option{palettetest.WithClock(clock)}, opts...)...),
+		system:  &logical.StaticSystemView{DefaultLeaseTTLVal: month, MaxLeaseTTLVal: month},
+		secrets: []string{palettetest.DefaultUser.Password},
+	}
+	w.mount()
+	t.Cleanup(func() {
+		w.b.clean(t.Context()) // waits for what goes on in the background, and closes connections
+		w.noSecret("the log", w.log.String())
+	})
+	return w
+}
+
+// mount makes a backend over the storage as it is: a new mount, a restart, a new active
+// node.
+func (w *world) mount() {
+	w.b = newBackend(w.clock, "v0.0.0-test")
+	require.NoError(w.t, w.b.Setup(w.t.Context(), &logical.BackendConfig{
+		Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: w.log}), System: w.system, StorageView: w.storage,
+	}))
+}
+
+// configured is a world with the default config and a role "app".
+func configured(t *testing.T, opts ...palettetest.Option) *world {
+	t.Helper()
+	w := newWorld(t, opts...)
+	w.write("config", w.login())
+	w.write("roles/app", fields{"renewable": true})
+	return w
+}
+
+type fields = map[string]any
+
+// login is what a config for the stand-in's default user needs, with more fields.
+func (w *world) login(more ...fields) fields {
+	u := palettetest.DefaultUser
+	out := fields{"address": w.palette.URL(), "email": u.Email, "org": u.Org, "password": u.Password}
+	for _, m := range more {
+		for k, v := range m {
+			out[k] = v
+		}
+	}
+	return out
+}
+
+// handle sends a request as Vault does, through JSON, and looks for secrets in what
+// comes back wrong.
+func (w *world) handle(ctx context.Context, op logical.Operation, path string, data fields) (*logical.Response, error) {
+	w.t.Helper()
+	req := &logical.Request{Operation: op, Path: path, Storage: w.storage, Data: viaJSON(w.t, data)}
+	if op == logical.UpdateOperation {
+		found, exists, err := w.b.HandleExistenceCheck(ctx, req)
+		if err != nil {
+			return nil, err
+		}
+		if found && !exists {
+			req.Operation = logical.CreateOperation
+		}
+	}
+	resp, err := w.b.HandleRequest(ctx, req)
+	w.checkAnswer(req, resp, err)
+	return resp, err
+}
+
+func (w *world) checkAnswer(req *logical.Request, resp *logical.Response, err error) {
+	w.t.Helper()
+	if err != nil {
+		w.noSecret("an error", err.Error())
+		return
+	}
+	if resp == nil {
+		return
+	}
+	if resp.IsError() {
+		w.noSecret("an error response", resp.Error().Error())
+		return
+	}
+	w.noSecret("the warnings", strings.Join(resp.Warnings, "\n"))
+	if path := w.b.Route(req.Path); path != nil && len(resp.Data) > 0 && req.Operation != logical.HelpOperation {
+		schema.ValidateResponse(w.t, schema.GetResponseSchema(w.t, path, req.Operation), resp, true)
+	}
+}
+
+func (w *world) noSecret(where, text string) {
+	w.t.Helper()
+	for _, secret := range append(w.secrets, w.palette.Issued()...) {
+		assert.False(w.t, strings.Contains(text, secret), "%s holds a secret", where)
+		if parts := strings.Split(secret, "."); len(parts) == 3 {
+			assert.False(w.t, strings.Contains(text, parts[2]), "%s holds a token's signature", where)
+		}
+	}
+}
+
+// write, read, list and remove are requests that must succeed.
+func (w *world) write(path string, data fields) *logical.Response {
+	w.t.Helper()
+	return w.must(logical.UpdateOperation, path, data)
+}
+
+func (w *world) read(path string, data ...fields) *logical.Response {
+	w.t.Helper()
+	return w.must(logical.ReadOperation, path, append(data, nil)[0])
+}
+
+func (w *world) list(path string) []string {
+	w.t.Helper()
+	names, _ := w.must(logical.ListOperation, path, nil).Data["keys"].([]string)
+	return names
+}
+
+func (w *world) remove(path string) {
+	w.t.Helper()
+	w.must(logical.DeleteOperation, path, nil)
+}
+
+func (w *world) must(op logical.Operation, path string, data fields) *logical.Response {
+	w.t.Helper()
+	resp, err := w.handle(w.t.Context(), op, path, data)
+	require.NoError(w.t, err)
+	require.False(w.t, resp.IsError(), "%v %s: %v", op, path, resp)
+	return resp
+}
+
+// mistake is a request that must be answered 400 with each of the texts.
+func (w *world) mistake(op logical.Operation, path string, data fields, texts ...string) {
+	w.t.Helper()
+	resp, err := w.handle(w.t.Context(), op, path, data)
+	require.NoError(w.t, err)
+	require.True(w.t, resp.IsError(), "%v %s succeeded: %v", op, path, resp)
+	for _, text := range texts {
+		assert.ErrorContains(w.t, resp.Error(), text)
+	}
+}
+
+// fault is a request that must fail with an outermost coded error: the status and each
+// of the texts.
+func (w *world) fault(op logical.Operation, path string, data fields, status int, texts ...string) {
+	w.t.Helper()
+	resp, err := w.handle(w.t.Context(), op, path, data)
+	require.Error(w.t, err, "answered %v", resp)
+	assert.Nil(w.t, resp)
+	requireCoded(w.t, err, status, texts...)
+}
+
+func requireCoded(t *testing.T, err error, status int, texts ...string) {
+	t.Helper()
+	coded, ok := err.(logical.HTTPCodedError) //nolint:errorlint // Vault looks at the outermost error only
+	require.True(t, ok, "not coded: %v", err)
+	assert.Equal(t, status, coded.Code(), err.Error())
+	for _, text := range texts {
+		assert.ErrorContains(t, err, text)
+	}
+}
+
+// minute lets the periodic run come.
+func (w *world) minute() {
+	w.t.Helper()
+	w.clock.Advance(time.Minute)
+	require.NoError(w.t, w.b.periodic(w.t.Context(), &logical.Request{Storage: w.storage}))
+}
+
+// owed counts what is on the engine's list.
+func (w *world) owed() int {
+	w.t.Helper()
+	ids, err := w.storage.Storage.List(w.t.Context(), owedPrefix)
+	require.NoError(w.t, err)
+	return len(ids)
+}
+
+// settle waits for what goes on in the background.
+func (w *world) settle() {
+	w.t.Helper()
+	require.NoError(w.t, w.b.background.Acquire(w.t.Context(), maxBackground))
+	w.b.background.Release(maxBackground)
+}
+
+// keys returns all storage keys below a prefix.
+func (w *world) keys(prefix string) []string {
+	w.t.Helper()
+	names, err := w.storage.List(w.t.Context(), prefix)
+	require.NoError(w.t, err)
+	var out []string
+	for _, name := range names {
+		if strings.HasSuffix(name, "/") {
+			out = append(out, w.keys(prefix+name)...)
+			continue
+		}
+		out = append(out, prefix+name)
+	}
+	return out
+}
+
+func covered(prefixes []string, key string) bool {
+	for _, prefix := range prefixes {
+		if strings.HasPrefix(key, prefix) {
+			return true
+		}
+	}
+	return false
+}
