@@ -1,0 +1,116 @@
+# The checks and the programs of this repository. Go, make and git are all it takes, and
+# a C compiler for the race detector of `make test`: the tools and the Vault server are
+# built from their Go modules, pinned under tools/.
+
+SHELL := bash
+.DEFAULT_GOAL := help
+
+BIN     := $(CURDIR)/bin
+PLUGIN  := $(BIN)/vault-plugin-secrets-palette
+
+# Vault takes a plugin's version as a semantic one, and makes another out of what is none
+# (a bare commit hash), which it then does not find in its catalog.
+VERSION := $(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null || echo v0.0.0-dev)
+
+# Where the rules of the engine are kept, and how much of them unit tests must run.
+COVERED        := vault-plugin-secrets-palette vault-plugin-secrets-palette/internal/palette
+COVERAGE_FLOOR := 90
+
+# The modules that are linted and kept tidy.
+MODULES := . e2e examples/app
+
+# RUN=TestName narrows the tests of `make unit` and `make e2e` and shows their logs.
+RUN_FLAGS = $(if $(RUN),-v -run '$(RUN)')
+
+# What the programs in e2e/ ask for, as absolute paths.
+find-vault = VAULT_BIN=$$(scripts/vault.sh --path); export VAULT_BIN PLUGIN_BIN=$(PLUGIN)
+
+say = @printf '\n==> %s\n' '$(1)'
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build the plugin into bin/
+	$(call say,plugin $(VERSION))
+	@# Static, so that it runs in Vault's container image, which has another libc. The
+	@# version is given here, so Go need not ask git, which may refuse in a foreign clone.
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' \
+		-o $(PLUGIN) ./cmd/vault-plugin-secrets-palette
+
+.PHONY: vault
+vault: ## Find a Vault server (1.16 or newer), or build one into bin/; VAULT_VERSION=1.19.0 for another
+	$(call say,Vault server)
+	@scripts/vault.sh
+
+.PHONY: demo
+demo: build vault ## Show the engine at work on a real Vault, start to end
+	$(call say,demo)
+	@# Built and run, not `go run`, which a SIGTERM ends without its child, and so
+	@# without the cleaning up.
+	@set -e; $(find-vault); (cd e2e && go build -buildvcs=false -o $(BIN)/demo ./cmd/demo); exec $(BIN)/demo
+
+.PHONY: test
+test: ## Run every check: format, lint, unit tests, end-to-end tests
+	@# In this order, one after the other: what fails soonest comes first, and each of
+	@# them takes all the processors that there are.
+	@set -e; started=$$SECONDS; \
+	for check in fmt-check tidy-check lint unit e2e; do $(MAKE) --no-print-directory $$check; done; \
+	printf '\n==> all checks passed in %d s\n' $$((SECONDS - started))
+
+.PHONY: unit
+unit: ## Run the unit tests with the race detector, and check their coverage
+	$(call say,unit tests)
+	go test -race -timeout 5m -covermode=atomic -coverprofile=coverage.out $(RUN_FLAGS) ./...
+	$(if $(RUN),,scripts/check-coverage.sh coverage.out $(COVERAGE_FLOOR) $(COVERED))
+
+.PHONY: cover
+cover: unit ## Write the coverage as a page, coverage.html
+	go tool cover -html=coverage.out -o coverage.html
+
+.PHONY: e2e
+e2e: build vault ## Run the tests of e2e/, on a real Vault; RUN=TestName for one, with its log
+	$(call say,end-to-end tests)
+	@set -e; $(find-vault); \
+		cd e2e && go test -race -count=1 -timeout 40m $(RUN_FLAGS) ./...
+
+.PHONY: bench
+bench: ## Run the benchmarks
+	$(call say,benchmarks)
+	go test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: fmt
+fmt: $(BIN)/tools/.built ## Format the code
+	$(BIN)/tools/gofumpt -w .
+
+.PHONY: fmt-check
+fmt-check: $(BIN)/tools/.built ## Check the format
+	$(call say,format)
+	@unformatted=$$($(BIN)/tools/gofumpt -l .); \
+	if [ -n "$$unformatted" ]; then printf 'not formatted (make fmt):\n%s\n' "$$unformatted"; exit 1; fi
+
+.PHONY: lint
+lint: $(BIN)/tools/.built ## Run the linters of .golangci.yml
+	$(call say,lint)
+	@failed=0; for module in $(MODULES); do \
+		printf '%s: ' "$$module"; (cd $$module && $(BIN)/tools/golangci-lint run --timeout 15m ./...) || failed=1; \
+	done; exit $$failed
+
+.PHONY: tidy-check
+tidy-check: ## Check that go.mod and go.sum hold what the code needs and no more
+	$(call say,modules)
+	@failed=0; for module in $(MODULES); do \
+		(cd $$module && go mod tidy -diff >/dev/null) || { echo "$$module: run go mod tidy there"; failed=1; }; \
+	done; exit $$failed
+
+.PHONY: clean
+clean: ## Remove what was built and measured (Vault takes minutes to build again)
+	rm -rf $(BIN) dist coverage.out coverage.html
+
+# The tools are programs of their own module, so that their requirements stay out of the
+# plugin's.
+$(BIN)/tools/.built: tools/go.mod tools/go.sum
+	$(call say,tools: gofumpt and golangci-lint (minutes the first time))
+	cd tools && GOWORK=off GOBIN=$(BIN)/tools go install tool
+	@touch $@
