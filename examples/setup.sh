@@ -1,0 +1,37 @@
+#!/bin/sh
+# Mounts the engine on a running Vault and configures it: plugin, config, roles, policies.
+# Each command can be run again.
+#
+#   VAULT_ADDR, VAULT_TOKEN   Vault, with a token that may register plugins, mount engines
+#                             and write policies
+#   PLUGIN                    the plugin's binary, as it lies in Vault's plugin_directory
+#   PALETTE_EMAIL, PALETTE_PASSWORD, PALETTE_ORG
+#                             the Palette user that the engine logs in as
+#   PALETTE_ADDRESS           Palette (https://api.spectrocloud.com)
+#   PALETTE_CA_CERT           file with the authority of Palette's certificate (the system's)
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+name=vault-plugin-secrets-palette
+: "${PLUGIN:?the path of the plugin binary in plugin_directory}"
+: "${PALETTE_EMAIL:?}" "${PALETTE_PASSWORD:?}" "${PALETTE_ORG:?}"
+
+sha256=$(sha256sum "$PLUGIN" | cut -d ' ' -f 1)
+version=$("$PLUGIN" -version | cut -d ' ' -f 2)
+vault plugin register -sha256="$sha256" -version="$version" -command="$(basename "$PLUGIN")" secret "$name"
+if ! vault read sys/mounts/palette >/dev/null 2>&1; then
+	vault secrets enable -path=palette "$name"
+fi
+
+# "password=-" reads it from standard input, so that no command line holds it.
+set -- "address=${PALETTE_ADDRESS:-https://api.spectrocloud.com}" "email=$PALETTE_EMAIL" "org=$PALETTE_ORG"
+[ -z "${PALETTE_CA_CERT:-}" ] || set -- "$@" "ca_cert=@$PALETTE_CA_CERT"
+printf '%s' "$PALETTE_PASSWORD" | vault write palette/config "$@" password=-
+
+# One role for each kind of client: see "Which client, which role" in the README.
+vault write palette/roles/app renewable=true max_ttl=24h
+vault write palette/roles/app-agent renewable=false
+
+vault policy write palette-app "$here/policies/app.hcl"
+vault policy write palette-agent "$here/policies/agent.hcl"
+vault policy write palette-operator "$here/policies/operator.hcl"
