@@ -1,0 +1,114 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-palette/e2e/vaulttest"
+)
+
+func TestMain(m *testing.M) {
+	// The servers are in process groups of their own and do not hear Ctrl-C.
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-interrupted
+		vaulttest.StopAll()
+		os.Exit(130)
+	}()
+	code := m.Run()
+	if leaks := stopShared(); len(leaks) > 0 {
+		fmt.Printf("the shared server's logs hold secrets:\n%s\n", strings.Join(leaks, "\n"))
+		code = 1
+	}
+	vaulttest.StopAll()
+	os.Exit(code)
+}
+
+// server is a Vault, and the secrets that its logs must not hold.
+type server struct {
+	*vaulttest.Server
+
+	mu      sync.Mutex
+	secrets []func() []string
+}
+
+// atTrace is the level at which a server logs the most.
+const atTrace = "trace"
+
+// ownServer starts a server for one test, with the plugin registered. At its end its
+// logs are searched for secrets.
+func ownServer(t *testing.T, storage vaulttest.Storage) *server {
+	t.Helper()
+	v := bareServer(t, storage)
+	require.NoError(t, v.Register(t.Context()))
+	return v
+}
+
+// bareServer is ownServer without the registration.
+func bareServer(t *testing.T, storage vaulttest.Storage) *server {
+	t.Helper()
+	v := new(server)
+	v.Server = vaulttest.New(t, vaulttest.Options{
+		Storage: storage, LogLevel: atTrace,
+		AtEnd: func(s *vaulttest.Server) {
+			v.Server = s // the end of a server that failed to start comes before New returns
+			assert.Empty(t, v.leaks(), "secrets in the server's logs")
+		},
+	})
+	return v
+}
+
+var shared struct {
+	once sync.Once
+	server
+	err   error
+	found []string // secrets in its logs, at its end
+}
+
+// sharedServer returns the dev server of the tests that harm nobody else's. Each has a
+// mount of its own.
+func sharedServer(t *testing.T) *server {
+	t.Helper()
+	shared.once.Do(func() {
+		ctx := context.WithoutCancel(t.Context())
+		shared.Server, shared.err = vaulttest.Start(ctx, vaulttest.Options{
+			LogLevel: atTrace,
+			AtEnd: func(s *vaulttest.Server) {
+				shared.Server = s
+				shared.found = shared.leaks()
+			},
+		})
+		if shared.err == nil {
+			shared.err = shared.EnableAudit(ctx)
+		}
+		if shared.err == nil {
+			shared.err = shared.Register(ctx)
+		}
+	})
+	require.NoError(t, shared.err)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the end of Vault's log:\n%s", shared.LogTail(40))
+		}
+	})
+	return &shared.server
+}
+
+// stopShared ends the shared server and searches its logs once more: what is logged at
+// the end belongs to no test.
+func stopShared() []string {
+	if shared.Server != nil {
+		shared.Stop()
+	}
+	return shared.found
+}
