@@ -24,13 +24,20 @@ const (
 	rolePrefix       = "roles/"
 	connectionPrefix = "connections/"
 	owedPrefix       = "owed/"
+	sessionPrefix    = "sessions/"
 )
+
+// process is what all mounts of this plugin process share towards Palette.
+var process = palette.NewProcess(clockwork.NewRealClock())
 
 // backend is one mount of the engine.
 type backend struct {
 	*framework.Backend
 	clock     clockwork.Clock
+	process   *palette.Process
 	userAgent string
+	// storage is the mount's, for Clean, which gets none.
+	storage logical.Storage
 
 	configs entries[config]
 	roles   entries[role]
@@ -38,7 +45,10 @@ type backend struct {
 	// are never held over a call to Palette.
 	configLocks, roleLocks []*locksutil.LockEntry
 
-	clients clientCache
+	clients  clientCache
+	sessions sessionKeeper
+	batches  batcher
+	flushing flusher
 	// background counts the calls that may outlive their request. Clean takes all of it,
 	// and so waits for them and lets no other begin.
 	background *semaphore.Weighted
@@ -60,22 +70,30 @@ func Factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend,
 // version), which Vault shows with the mount.
 func FactoryFor(version string) logical.Factory {
 	return func(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
-		b := newBackend(clockwork.NewRealClock(), version)
-		if err := b.Setup(ctx, conf); err != nil {
+		b := newBackend(process, version)
+		if err := b.setUp(ctx, conf); err != nil {
 			return nil, err
 		}
 		return b, nil
 	}
 }
 
-func newBackend(clock clockwork.Clock, version string) *backend {
+// setUp is Setup, and keeps the storage.
+func (b *backend) setUp(ctx context.Context, conf *logical.BackendConfig) error {
+	b.storage = conf.StorageView
+	return b.Setup(ctx, conf)
+}
+
+func newBackend(process *palette.Process, version string) *backend {
 	b := &backend{
-		clock:       clock,
+		clock:       process.Clock(),
+		process:     process,
 		userAgent:   "vault-plugin-secrets-palette/" + strings.TrimPrefix(version, "v"),
 		configs:     entries[config]{prefix: configPrefix},
 		roles:       entries[role]{prefix: rolePrefix},
 		configLocks: locksutil.CreateLocks(),
 		roleLocks:   locksutil.CreateLocks(),
+		sessions:    newSessionKeeper(),
 		background:  semaphore.NewWeighted(maxBackground),
 	}
 	b.Backend = &framework.Backend{
@@ -86,16 +104,19 @@ func newBackend(clock clockwork.Clock, version string) *backend {
 			b.pathConfig(),
 			b.pathRoles(),
 			b.pathCreds(),
+			b.pathSessions(),
 		),
 		Secrets: []*framework.Secret{b.tokenSecret()},
 		PathsSpecial: &logical.Paths{
-			SealWrapStorage: []string{configPrefix, connectionPrefix, owedPrefix},
-			// A performance secondary has leases of its own, so what it owes is its own too.
-			LocalStorage: []string{owedPrefix},
+			SealWrapStorage: []string{configPrefix, connectionPrefix, owedPrefix, sessionPrefix},
+			// A performance secondary has leases of its own, so what it owes is its own too, and
+			// so are its sessions.
+			LocalStorage: []string{owedPrefix, sessionPrefix},
 		},
-		Invalidate:   b.invalidate,
-		PeriodicFunc: b.periodic,
-		Clean:        b.clean,
+		InitializeFunc: b.initialize,
+		Invalidate:     b.invalidate,
+		PeriodicFunc:   b.periodic,
+		Clean:          b.clean,
 	}
 	return b
 }
@@ -106,6 +127,7 @@ func (b *backend) invalidate(_ context.Context, key string) {
 		b.clients.dropAll() // which connection the config had is not known any more
 	}
 	b.roles.invalidate(key)
+	b.sessions.entries.invalidate(key)
 }
 
 // periodic runs each minute on the active node.
@@ -116,11 +138,15 @@ func (b *backend) periodic(ctx context.Context, req *logical.Request) error {
 	return b.forgetConnections(ctx, req.Storage)
 }
 
-// clean runs at seal, reload and unmount. It gives the calls under way a moment to end,
-// so that a token that arrives late is still revoked.
+// clean runs at seal, reload and unmount. At an unmount what is left at Palette is ended,
+// within cleanPatience. Always it gives the calls under way a moment to end, so that a
+// token that arrives late is still revoked.
 func (b *backend) clean(ctx context.Context) {
 	ctx, cancel := palette.WithTimeout(ctx, b.clock, cleanPatience)
 	defer cancel()
+	if b.storage != nil && b.System().Tainted() {
+		b.endMount(ctx)
+	}
 	if b.background.Acquire(ctx, maxBackground) != nil {
 		b.Logger().Warn("the mount ends with calls to Palette under way; tokens that they bring live to their own expiry")
 	}
@@ -145,7 +171,7 @@ func (b *backend) connectionOf(ctx context.Context, s logical.Storage, l *lease)
 	if kept != nil {
 		return kept.Connection, nil
 	}
-	return palette.Connection{Address: l.Address, RequestTimeout: palette.DefaultRequestTimeout}, nil
+	return defaultConnection(l.Address), nil
 }
 
 const backendHelp = `

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/palettetest"
 )
 
@@ -33,6 +34,8 @@ func TestFactorySetsUpAMount(t *testing.T) {
 func TestSecretsAreStoredUnderSealWrappedPrefixes(t *testing.T) {
 	w := configured(t)
 	w.write("config/ci", w.login())
+	w.write("roles/many", fields{"shared": true, "renewable": true})
+	shared := w.creds("many").token()
 	l := w.creds("app")
 	w.palette.Down(true)
 	require.Error(t, l.revoke()) // fills owed/
@@ -47,14 +50,15 @@ func TestSecretsAreStoredUnderSealWrappedPrefixes(t *testing.T) {
 	for _, key := range w.keys("") {
 		entry, err := w.storage.Get(t.Context(), key)
 		require.NoError(t, err)
-		if !strings.Contains(string(entry.Value), palettetest.DefaultUser.Password) && !strings.Contains(string(entry.Value), l.token()) {
+		if !strings.Contains(string(entry.Value), palettetest.DefaultUser.Password) && !strings.Contains(string(entry.Value), l.token()) && !strings.Contains(string(entry.Value), shared) {
 			continue
 		}
 		holding = append(holding, key)
 		assert.True(t, covered(wrapped, key), "%s holds a secret and is not seal-wrapped", key)
 	}
-	assert.Len(t, holding, 2, "config/default and the list of what is owed")
+	assert.Len(t, holding, 3, "config/default, the session and the list of what is owed")
 	w.minute()
+	w.remove("sessions/default")
 }
 
 func TestInvalidationDropsWhatAnotherNodeChanged(t *testing.T) {
@@ -74,7 +78,7 @@ func TestInvalidationDropsWhatAnotherNodeChanged(t *testing.T) {
 
 func TestHelpNamesEachField(t *testing.T) {
 	w := newWorld(t)
-	for _, path := range []string{"config", "config/ci", "roles/app", "creds/app", "config/", "roles/"} {
+	for _, path := range []string{"config", "config/ci", "roles/app", "creds/app", "config/", "roles/", "sessions/", "sessions/ci"} {
 		resp, err := w.b.HandleRequest(t.Context(), &logical.Request{Operation: logical.HelpOperation, Path: path})
 		require.NoError(t, err)
 		help := fmt.Sprint(resp.Data["help"])
@@ -85,7 +89,7 @@ func TestHelpNamesEachField(t *testing.T) {
 }
 
 func TestEachOperationIsDescribed(t *testing.T) {
-	for _, path := range newBackend(clockwork.NewFakeClock(), "v1.0.0").Paths {
+	for _, path := range newBackend(palette.NewProcess(clockwork.NewFakeClock()), "v1.0.0").Paths {
 		assert.NotEmpty(t, path.HelpSynopsis, path.Pattern)
 		assert.NotEmpty(t, path.HelpDescription, path.Pattern)
 		for op, handler := range path.Operations {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/hashicorp/vault/sdk/logical"
+
 	"vault-plugin-secrets-palette/internal/palette"
 )
 
@@ -24,7 +26,7 @@ type clientCache struct {
 	byConn map[palette.Connection]*palette.Client
 }
 
-// clientFor returns the client of a connection.
+// clientFor returns the client of a connection. Its rate limit counts from here on.
 func (b *backend) clientFor(conn palette.Connection) (paletteAPI, error) {
 	c := &b.clients
 	c.mu.Lock()
@@ -32,7 +34,7 @@ func (b *backend) clientFor(conn palette.Connection) (paletteAPI, error) {
 	if client, ok := c.byConn[conn]; ok {
 		return client, nil
 	}
-	client, err := palette.New(conn, b.clock, b.userAgent)
+	client, err := b.process.NewClient(conn, b.userAgent)
 	if err != nil {
 		return nil, fmt.Errorf("the connection to %s cannot be used: %w", conn.Address, err)
 	}
@@ -41,6 +43,26 @@ func (b *backend) clientFor(conn palette.Connection) (paletteAPI, error) {
 	}
 	c.byConn[conn] = client
 	return client, nil
+}
+
+// initialize runs at unseal, reload and after a crash, and makes the clients of all
+// configs, so that the lowest of their rate limits counts from the start. It calls nobody:
+// Vault's unseal waits for it.
+func (b *backend) initialize(ctx context.Context, req *logical.InitializationRequest) error {
+	names, err := b.configs.list(ctx, req.Storage)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		cfg, err := b.configs.get(ctx, req.Storage, name)
+		if err == nil && cfg != nil {
+			_, err = b.clientFor(cfg.Connection)
+		}
+		if err != nil { // the mount is of use without this config
+			b.Logger().Error("a config cannot be used", "config", name, "error", err)
+		}
+	}
+	return nil
 }
 
 // drop forgets the client of a connection. Calls under way on it go on.

@@ -16,7 +16,18 @@ const (
 	minRequestTimeout = time.Second
 	// maxRequestTimeout stays below the 90 seconds that Vault gives a revocation.
 	maxRequestTimeout = 80 * time.Second
+	minQueueTimeout   = time.Second
+	maxQueueTimeout   = 5 * time.Minute
+	maxRateLimit      = 10000
 )
+
+// defaultConnection is a connection of which only the address is known.
+func defaultConnection(address string) palette.Connection {
+	return palette.Connection{
+		Address: address, RequestTimeout: palette.DefaultRequestTimeout,
+		RateLimit: palette.DefaultRateLimit, QueueTimeout: palette.DefaultQueueTimeout,
+	}
+}
 
 // config is a Palette login and how to reach it. It is comparable: a write checks that
 // what it changes is still what it has read.
@@ -27,6 +38,15 @@ type config struct {
 	Password palette.Secret `json:"password"`
 }
 
+// sameLogin tells whether two configs log in as the same user at the same Palette.
+func (c *config) sameLogin(other *config) bool {
+	return c.Address == other.Address && c.Org == other.Org && c.Email == other.Email
+}
+
+func (c *config) account() account {
+	return account{conn: c.Connection, org: c.Org, email: c.Email}
+}
+
 func (c *config) login() palette.Login {
 	return palette.Login{Email: c.Email, Org: c.Org, Password: c.Password}
 }
@@ -34,9 +54,7 @@ func (c *config) login() palette.Login {
 // change returns the config with the fields of a write applied; old is nil for a new
 // one. The response is the user's mistake.
 func (c *config) change(d *framework.FieldData) (*config, *logical.Response) {
-	next := config{Connection: palette.Connection{
-		Address: palette.DefaultAddress, RequestTimeout: palette.DefaultRequestTimeout,
-	}}
+	next := config{Connection: defaultConnection(palette.DefaultAddress)}
 	if c != nil {
 		next = *c
 	}
@@ -46,14 +64,8 @@ func (c *config) change(d *framework.FieldData) (*config, *logical.Response) {
 	if skip, ok := d.GetOk(fieldTLSSkipVerify); ok {
 		next.TLSSkipVerify = skip.(bool)
 	}
-	timeout, given, resp := seconds(d, fieldRequestTimeout)
-	switch {
-	case resp != nil:
+	if resp := next.applyLimits(d); resp != nil {
 		return nil, resp
-	case given && (timeout < minRequestTimeout || timeout > maxRequestTimeout):
-		return nil, userError("field %q is %s, but must be between %s and %s", fieldRequestTimeout, timeout, minRequestTimeout, maxRequestTimeout)
-	case given:
-		next.RequestTimeout = timeout
 	}
 	if resp := next.check(); resp != nil {
 		return nil, resp
@@ -64,6 +76,34 @@ func (c *config) change(d *framework.FieldData) (*config, *logical.Response) {
 		}
 	}
 	return &next, nil
+}
+
+// applyLimits takes over the fields that are numbers.
+func (c *config) applyLimits(d *framework.FieldData) *logical.Response {
+	for _, f := range []struct {
+		field    string
+		into     *time.Duration
+		min, max time.Duration
+	}{
+		{fieldRequestTimeout, &c.RequestTimeout, minRequestTimeout, maxRequestTimeout},
+		{fieldQueueTimeout, &c.QueueTimeout, minQueueTimeout, maxQueueTimeout},
+	} {
+		value, given, resp := seconds(d, f.field)
+		switch {
+		case resp != nil:
+			return resp
+		case given && (value < f.min || value > f.max):
+			return userError("field %q is %s, but must be between %s and %s", f.field, value, f.min, f.max)
+		case given:
+			*f.into = value
+		}
+	}
+	if limit, ok := d.GetOk(fieldRateLimit); ok {
+		if c.RateLimit = limit.(int); c.RateLimit < 0 || c.RateLimit > maxRateLimit {
+			return userError("field %q is %d, but must be between 0 (no limit) and %d calls a second", fieldRateLimit, c.RateLimit, maxRateLimit)
+		}
+	}
+	return nil
 }
 
 // applyText takes over the fields that are text.
@@ -161,5 +201,7 @@ func (c *config) read() map[string]any {
 		fieldTLSSkipVerify:  c.TLSSkipVerify,
 		fieldProxyURL:       c.RedactedProxyURL(),
 		fieldRequestTimeout: int64(c.RequestTimeout.Seconds()),
+		fieldRateLimit:      c.RateLimit,
+		fieldQueueTimeout:   int64(c.QueueTimeout.Seconds()),
 	}
 }

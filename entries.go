@@ -52,6 +52,18 @@ func (e *entries[T]) get(ctx context.Context, s logical.Storage, name string) (*
 	return item, nil
 }
 
+// hold keeps an entry in memory alone, for one that could not be stored and that must not
+// be forgotten for it.
+func (e *entries[T]) hold(name string, item *T) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.changes++
+	if e.cached == nil {
+		e.cached = make(map[string]*T)
+	}
+	e.cached[name] = item
+}
+
 // put stores an entry.
 func (e *entries[T]) put(ctx context.Context, s logical.Storage, name string, item *T) error {
 	defer e.forget(name)

@@ -25,12 +25,15 @@ const (
 	fieldProxyURL         = "proxy_url"
 	fieldRequestTimeout   = "request_timeout"
 	fieldVerifyConnection = "verify_connection"
+	fieldRateLimit        = "rate_limit"
+	fieldQueueTimeout     = "queue_timeout"
 
 	fieldConfigName = "config_name"
 	fieldTTL        = "ttl"
 	fieldMaxTTL     = "max_ttl"
 	fieldRenewable  = "renewable"
 	fieldProjectUID = "project_uid"
+	fieldShared     = "shared"
 
 	fieldToken     = "token"
 	fieldExpiresAt = "expires_at"

@@ -32,6 +32,8 @@ type lease struct {
 	TTL time.Duration `json:"ttl"`
 	// Tokens are the lease's tokens that may be alive, the newest last.
 	Tokens []heldToken `json:"tokens"`
+	// Shared: the lease hands out the config's session, and holds no tokens of its own.
+	Shared bool `json:"shared"`
 }
 
 // heldToken is a token that the engine answers for until it is dead.
@@ -43,6 +45,12 @@ type heldToken struct {
 
 func held(t palette.Token) heldToken {
 	return heldToken{Token: t.Raw, ExpiresAt: t.ExpiresAt.UTC()}
+}
+
+// left is how much of its life the token has left. Palette cuts a token's iat, and with it
+// the end, to the second.
+func (t heldToken) left(now time.Time) time.Duration {
+	return t.ExpiresAt.Truncate(time.Second).Sub(now)
 }
 
 // alive returns the tokens that are not dead yet.

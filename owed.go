@@ -3,6 +3,7 @@ package palette
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-uuid"
@@ -12,16 +13,20 @@ import (
 )
 
 // debt is tokens that the engine owes their end: those of a lease whose revocation
-// failed, or of a call whose caller had gone. It holds the connection, so that no later
-// change of a config can keep it from being paid.
+// failed or that ended with its mount, or of a call whose caller had gone. It holds the
+// connection, so that no later change of a config can keep it from being paid.
 type debt struct {
 	Connection  palette.Connection `json:"connection"`
+	Org         string             `json:"org"`
+	Email       string             `json:"email"`
 	Tokens      []heldToken        `json:"tokens"`
 	FirstFailed time.Time          `json:"first_failed"`
 }
 
+func (d *debt) account() account { return account{conn: d.Connection, org: d.Org, email: d.Email} }
+
 // owe lists tokens to be revoked later; an empty id gets one made.
-func (b *backend) owe(ctx context.Context, s logical.Storage, id string, conn palette.Connection, tokens []heldToken) error {
+func (b *backend) owe(ctx context.Context, s logical.Storage, id string, a account, tokens []heldToken) error {
 	if id == "" {
 		made, err := uuid.GenerateUUID()
 		if err != nil {
@@ -29,7 +34,7 @@ func (b *backend) owe(ctx context.Context, s logical.Storage, id string, conn pa
 		}
 		id = made
 	}
-	entry, err := logical.StorageEntryJSON(owedPrefix+id, debt{conn, tokens, b.clock.Now().UTC()})
+	entry, err := logical.StorageEntryJSON(owedPrefix+id, debt{a.conn, a.org, a.email, tokens, b.clock.Now().UTC()})
 	if err != nil {
 		return fmt.Errorf("encoding the tokens to be revoked: %w", err)
 	}
@@ -62,36 +67,160 @@ func deleteDebt(ctx context.Context, s logical.Storage, id string) error {
 	return nil
 }
 
-// payOwed tries to revoke what is owed. It runs each minute. An address that fails is
-// left alone for the rest of the run: with Palette down each try takes request_timeout.
+// due is a debt on its way: under which id, and since when.
+type due struct {
+	id    string
+	since time.Time
+	revocation
+}
+
+// payOwed tries to revoke what is owed, in batches. It runs each minute, and while a mount
+// ends. An account that fails is left alone for the rest of the run: with Palette down
+// each try takes request_timeout.
 func (b *backend) payOwed(ctx context.Context, s logical.Storage) error {
-	ids, err := s.List(ctx, owedPrefix)
+	byAccount, err := b.loadOwed(ctx, s)
 	if err != nil {
-		return fmt.Errorf("listing the tokens to be revoked: %w", err)
+		return err
 	}
-	failing := make(map[string]bool)
-	for _, id := range ids {
-		d, err := loadDebt(ctx, s, id)
-		if err != nil {
-			return err
-		}
-		if d == nil || failing[d.Connection.Address] {
-			continue
-		}
-		tokens := alive(d.Tokens, b.clock.Now())
-		if len(tokens) > 0 {
-			if err := b.endTokens(ctx, d.Connection, tokens); err != nil {
-				// One that Palette refuses says nothing of the others.
-				failing[d.Connection.Address] = palette.KindOf(err) != palette.Rejected
-				b.Logger().Warn("tokens could not be revoked yet; trying again in a minute",
-					"address", d.Connection.Address, "tokens", len(tokens), "first_failed", d.FirstFailed, "error", err)
-				continue
+	for a, owed := range byAccount {
+		for len(owed) > 0 {
+			batch := make([]*revocation, len(owed))
+			for i, d := range owed {
+				batch[i] = &d.revocation
 			}
-			b.Logger().Info("revoked tokens that could not be revoked before", "address", d.Connection.Address, "tokens", len(tokens), "first_failed", d.FirstFailed)
-		}
-		if err := deleteDebt(ctx, s, id); err != nil {
-			return err
+			n := batchOf(batch)
+			b.endAll(ctx, a, batch[:n])
+			passing, err := b.paid(ctx, s, a, owed[:n])
+			if err != nil {
+				return err
+			}
+			if passing {
+				break
+			}
+			owed = owed[n:]
 		}
 	}
 	return nil
+}
+
+// loadOwed reads the list, by account. Debts whose tokens are all dead are taken off.
+func (b *backend) loadOwed(ctx context.Context, s logical.Storage) (map[account][]*due, error) {
+	ids, err := s.List(ctx, owedPrefix)
+	if err != nil {
+		return nil, fmt.Errorf("listing the tokens to be revoked: %w", err)
+	}
+	byAccount := make(map[account][]*due)
+	for _, id := range ids {
+		d, err := loadDebt(ctx, s, id)
+		if err != nil {
+			return nil, err
+		}
+		if d == nil {
+			continue
+		}
+		tokens := alive(d.Tokens, b.clock.Now())
+		if len(tokens) == 0 {
+			if err := deleteDebt(ctx, s, id); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		a := d.account()
+		byAccount[a] = append(byAccount[a], &due{id, d.FirstFailed, revocation{tokens: tokens}})
+	}
+	return byAccount, nil
+}
+
+// paid takes what was revoked off the list, logs what happened, and tells whether the
+// account fails as a whole: one lease that Palette refuses says nothing of the others.
+func (b *backend) paid(ctx context.Context, s logical.Storage, a account, batch []*due) (passing bool, err error) {
+	revoked, left, since := 0, 0, batch[0].since
+	var failed error
+	for _, d := range batch {
+		if d.since.Before(since) {
+			since = d.since
+		}
+		if d.err != nil {
+			left += len(d.tokens)
+			failed = d.err
+			passing = passing || palette.KindOf(d.err) != palette.Rejected
+			continue
+		}
+		revoked += len(d.tokens)
+		if err := deleteDebt(ctx, s, d.id); err != nil {
+			return false, err
+		}
+	}
+	if revoked > 0 {
+		b.Logger().Info("revoked tokens that were on the list", "address", a.conn.Address, "tokens", revoked, "listed_since", since)
+	}
+	if left > 0 {
+		b.Logger().Warn("tokens could not be revoked yet; trying again in a minute", "address", a.conn.Address, "tokens", left, "listed_since", since, "error", failed)
+	}
+	return passing, nil
+}
+
+// flusher works the list off while a mount ends: leases come one by one then, and a call
+// for each would take longer than anybody waits.
+type flusher struct {
+	mu sync.Mutex
+	// running: a run is under way. more: something was listed since it began.
+	running, more bool
+}
+
+// flush works the list off in the background, in a single flight; what is listed
+// meanwhile is taken by its next round.
+func (b *backend) flush(s logical.Storage) {
+	f := &b.flushing
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.more = true
+	if f.running {
+		return
+	}
+	f.running = b.inBackground(func() {
+		for f.next() {
+			if err := b.payOwed(context.Background(), s); err != nil {
+				b.Logger().Warn("the list of tokens to be revoked could not be worked off", "error", err)
+			}
+		}
+	})
+}
+
+// next tells whether there is another round.
+func (f *flusher) next() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.running, f.more = f.more, false
+	return f.running
+}
+
+// endMount ends at Palette what a mount leaves when it is removed, as far as ctx allows.
+func (b *backend) endMount(ctx context.Context) {
+	names, err := b.sessions.entries.list(ctx, b.storage)
+	if err != nil {
+		b.Logger().Warn("the shared sessions could not be listed; they live to their own expiry", "error", err)
+	}
+	for _, name := range names {
+		if err = b.endSession(ctx, b.storage, name); err != nil {
+			b.Logger().Warn("a shared session could not be ended", "config", name, "error", err)
+		}
+	}
+	if err = b.payOwed(ctx, b.storage); err != nil {
+		b.Logger().Warn("the list of tokens to be revoked could not be worked off", "error", err)
+	}
+	owed, err := b.loadOwed(context.WithoutCancel(ctx), b.storage)
+	if err != nil {
+		b.Logger().Warn("what is left to revoke is not known", "error", err)
+		return
+	}
+	left := 0
+	for _, debts := range owed {
+		for _, d := range debts {
+			left += len(d.tokens)
+		}
+	}
+	if left > 0 {
+		b.Logger().Warn("the mount is removed with tokens that Palette has not revoked; they live to their own expiry", "tokens", left)
+	}
 }

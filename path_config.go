@@ -70,6 +70,8 @@ func configFields() map[string]*framework.FieldSchema {
 		fieldTLSSkipVerify:    {Type: framework.TypeBool, Description: "Do not verify Palette's certificate (default false). Whoever is on the way can then read the password."},
 		fieldProxyURL:         secret("Proxy to reach Palette through, http://[user:password@]host:port (default: the plugin's environment, HTTPS_PROXY and NO_PROXY). Its password is not given back."),
 		fieldRequestTimeout:   {Type: framework.TypeDurationSecond, Default: 30, Description: "How long one call to Palette may take, 1 to 80 seconds (default 30s)."},
+		fieldRateLimit:        {Type: framework.TypeInt, Default: palette.DefaultRateLimit, Description: "Calls to this address in any one second, of all mounts and configs of the plugin process together; the lowest among the configs of an address counts (default 10, Palette's own limit for one IP address; 0: none)."},
+		fieldQueueTimeout:     {Type: framework.TypeDurationSecond, Default: 55, Description: "How long a call waits for its turn under rate_limit, 1 second to 5 minutes (default 55s, less than the 60 that Vault's clients wait). One whose turn would come later is answered 503 at once."},
 		fieldVerifyConnection: {Type: framework.TypeBool, Default: true, Description: "Log in to Palette before storing, revoke what that brought, and store nothing when Palette says no (default true). A switch of this one write, not stored."},
 	}
 }
@@ -134,8 +136,11 @@ func (b *backend) handleConfigWrite(ctx context.Context, req *logical.Request, d
 			}
 		}
 		stored, err := b.swapConfig(ctx, req.Storage, name, old, next)
-		if err != nil || stored {
-			return verified, err
+		if err != nil {
+			return nil, err
+		}
+		if stored {
+			return verified, b.endForeignSession(ctx, req.Storage, name, old, next)
 		}
 	}
 	return nil, logical.CodedError(http.StatusConflict,
@@ -144,12 +149,14 @@ func (b *backend) handleConfigWrite(ctx context.Context, req *logical.Request, d
 
 // verifyConfig logs in with a config that is not stored yet, and revokes what it gets.
 func (b *backend) verifyConfig(ctx context.Context, s logical.Storage, name string, cfg *config) (*logical.Response, error) {
-	token, err := b.login(ctx, s, cfg)
+	login := cfg.login()
+	login.ByOperator = true
+	token, err := b.login(ctx, s, cfg, login)
 	if err != nil {
 		return failedLogin(name, cfg, err, "nothing is stored (verify_connection=false stores without a check)")
 	}
 	select {
-	case <-b.discard(s, cfg.Connection, held(token), "a config's check"):
+	case <-b.discard(s, cfg.account(), held(token), "a config's check"):
 		return nil, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
@@ -171,7 +178,7 @@ func (b *backend) swapConfig(ctx context.Context, s logical.Storage, name string
 		return false, nil
 	}
 	if current != nil && (next == nil || current.Address != next.Address) {
-		if err := b.keepConnection(ctx, s, name, current.Connection); err != nil {
+		if err = b.keepConnection(ctx, s, name, current.Connection); err != nil {
 			return false, err
 		}
 	}
@@ -181,7 +188,11 @@ func (b *backend) swapConfig(ctx context.Context, s logical.Storage, name string
 	if next == nil {
 		return true, b.configs.delete(ctx, s, name)
 	}
-	return true, b.configs.put(ctx, s, name, next)
+	if err = b.configs.put(ctx, s, name, next); err != nil {
+		return false, err
+	}
+	_, err = b.clientFor(next.Connection) // its rate limit counts from now on
+	return true, err
 }
 
 func (b *backend) handleConfigDelete(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
@@ -192,8 +203,11 @@ func (b *backend) handleConfigDelete(ctx context.Context, req *logical.Request, 
 			return nil, err
 		}
 		deleted, err := b.swapConfig(ctx, req.Storage, name, old, nil)
-		if err != nil || deleted {
+		if err != nil {
 			return nil, err
+		}
+		if deleted {
+			return nil, b.endForeignSession(ctx, req.Storage, name, old, nil)
 		}
 	}
 	return nil, logical.CodedError(http.StatusConflict, fmt.Sprintf("config %q is being changed by others at the same time; try it again", name))
@@ -214,5 +228,10 @@ proxy_url, ca_cert, tls_server_name or tls_skip_verify asks for the password aga
 that a stored password never goes to another host or under another name.
 
 Deleting a config, or leading it elsewhere, leaves its leases revocable; they can not be
-renewed any more.
+renewed any more. Its shared session, if it has one, ends at Palette and in Vault.
+
+Palette allows 10 calls a second for one IP address, and all calls of the engine come from
+Vault's. rate_limit keeps to that; revocations and refreshes go before logins. Where logins
+fail, the engine tries at most four in 15 minutes, so that Palette does not suspend the
+account: three with the password that is in use, one with another that is written here.
 `

@@ -29,7 +29,7 @@ func TestConfigIsWrittenReadListedAndDeleted(t *testing.T) {
 	assert.Equal(t, fields{
 		"address": w.palette.URL(), "email": "vault@example.com", "org": "example", "password_set": true,
 		"ca_cert": "", "client_cert": "", "client_key_set": false, "tls_server_name": "", "tls_skip_verify": false,
-		"proxy_url": "", "request_timeout": int64(30),
+		"proxy_url": "", "request_timeout": int64(30), "rate_limit": 0, "queue_timeout": int64(1),
 	}, w.read("config").Data)
 	assert.Equal(t, w.read("config").Data, w.read("config/default").Data, "config is config/default")
 	assert.EqualValues(t, 5, w.read("config/ci-1.2").Data["request_timeout"])
@@ -54,6 +54,8 @@ func TestConfigDefaultsToPalettesCloud(t *testing.T) {
 	w := newWorld(t)
 	w.write("config", fields{"email": "a@example.com", "password": "a-Password-14-long", "verify_connection": false})
 	assert.Equal(t, "https://api.spectrocloud.com", w.read("config").Data["address"])
+	assert.Equal(t, 10, w.read("config").Data["rate_limit"], "Palette's limit for one IP address")
+	assert.EqualValues(t, 55, w.read("config").Data["queue_timeout"], "less than the 60 seconds that Vault's clients wait")
 	assert.Zero(t, w.palette.TotalCalls(), "verify_connection=false calls nobody")
 }
 
@@ -119,6 +121,11 @@ func TestConfigRefusesBadInput(t *testing.T) {
 		{"timeout below a second", fields{"request_timeout": "500ms"}, []string{`"request_timeout" is "500ms"`, "whole seconds"}},
 		{"timeout of zero", fields{"request_timeout": 0}, []string{`"request_timeout" is 0s`, "between 1s and 1m20s"}},
 		{"timeout beyond Vault's", fields{"request_timeout": "81s"}, []string{`"request_timeout" is 1m21s`, "between 1s and 1m20s"}},
+		{"limit negative", fields{"rate_limit": -1}, []string{`"rate_limit" is -1`, "between 0 (no limit) and 10000"}},
+		{"limit too large", fields{"rate_limit": 10001}, []string{`"rate_limit" is 10001`}},
+		{"limit no number", fields{"rate_limit": "ten"}, []string{`"rate_limit" is "ten"`, "whole number"}},
+		{"queue below a second", fields{"queue_timeout": "0s"}, []string{`"queue_timeout" is 0s`, "between 1s and 5m0s"}},
+		{"queue too long", fields{"queue_timeout": "1h"}, []string{`"queue_timeout" is 1h0m0s`}},
 		{"timeout negative", fields{"request_timeout": "-3s"}, []string{`"request_timeout" is "-3s"`}},
 		{"timeout no duration", fields{"request_timeout": "soon"}, []string{`"request_timeout" is "soon"`, "duration"}},
 		{"no boolean", fields{"tls_skip_verify": "maybe"}, []string{`"tls_skip_verify" is "maybe"`, "boolean"}},
@@ -253,7 +260,7 @@ func TestConfigStorageFaultsAreErrors(t *testing.T) {
 		{"put", connectionPrefix, del, "config"},
 	} {
 		w := configured(t)
-		w.mount() // nothing is cached
+		w.uncache()
 		w.storage.failOn(c.op, c.prefix)
 		data := fields(nil)
 		if c.request == update {

@@ -20,6 +20,8 @@ type role struct {
 	MaxTTL     time.Duration `json:"max_ttl"`
 	Renewable  bool          `json:"renewable"`
 	ProjectUID string        `json:"project_uid"`
+	// Shared: the leases hand out the config's one session instead of a login each.
+	Shared bool `json:"shared"`
 }
 
 // warnRenewable is for whoever leaves renewable as it comes: with a client that only
@@ -62,6 +64,7 @@ func roleFields() map[string]*framework.FieldSchema {
 		fieldTTL:        {Type: framework.TypeDurationSecond, Description: "Longest term of a lease, between renewals. 0 (default): the mount's default; never longer than the token lives."},
 		fieldMaxTTL:     {Type: framework.TypeDurationSecond, Description: "Longest time from the issue to the end of the last renewal. 0 (default): the mount's maximum."},
 		fieldRenewable:  {Type: framework.TypeBool, Default: true, Description: "Whether leases can be renewed (default true). A renewal returns a new token: false for Vault Agent templates and other clients that only extend a lease."},
+		fieldShared:     {Type: framework.TypeBool, Description: "Hand out one Palette session per config, which the engine keeps fresh, instead of a login for each lease (default false). Revoking such a lease leaves the session alone, since others use it."},
 		fieldProjectUID: {Type: framework.TypeString, Description: "UID of a Palette project, given back with each credential for the ProjectUid header. It does not confine the token."},
 	}
 }
@@ -90,6 +93,7 @@ func (b *backend) handleRoleRead(ctx context.Context, req *logical.Request, d *f
 		fieldMaxTTL:     int64(r.MaxTTL.Seconds()),
 		fieldRenewable:  r.Renewable,
 		fieldProjectUID: r.ProjectUID,
+		fieldShared:     r.Shared,
 	}}, nil
 }
 
@@ -145,6 +149,9 @@ func (r *role) change(d *framework.FieldData) (*role, *logical.Response) {
 	if renewable, ok := d.GetOk(fieldRenewable); ok {
 		next.Renewable = renewable.(bool)
 	}
+	if shared, ok := d.GetOk(fieldShared); ok {
+		next.Shared = shared.(bool)
+	}
 	if uid, ok := d.GetOk(fieldProjectUID); ok {
 		next.ProjectUID = strings.TrimSpace(uid.(string))
 	}
@@ -179,4 +186,9 @@ applications with a LifetimeWatcher) use renewable=true. Clients that only exten
 lease (Vault Agent and its injector, the Secrets Operator) would keep the first token
 after its death: for them set renewable=false, and they read anew in time. A change of
 renewable counts for leases from then on.
+
+With shared=true all leases of roles of one config hand out one Palette session, which the
+engine keeps fresh: one login, then refreshes, however many read. The trade: revoking one
+lease does not end the token, which others use and which lives to its expires_at. To end
+it, delete sessions/<config>. A change of shared counts for leases from then on.
 `

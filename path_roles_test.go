@@ -12,8 +12,8 @@ func TestRoleIsWrittenReadListedAndDeleted(t *testing.T) {
 	w := newWorld(t)
 	w.write("config/ci", w.login())
 	assert.Nil(t, w.read("roles/app"))
-	w.write("roles/app", fields{"config_name": "ci", "ttl": "5m", "max_ttl": 3600, "renewable": false, "project_uid": "5f0e1d"})
-	want := fields{"config_name": "ci", "ttl": int64(300), "max_ttl": int64(3600), "renewable": false, "project_uid": "5f0e1d"}
+	w.write("roles/app", fields{"config_name": "ci", "ttl": "5m", "max_ttl": 3600, "renewable": false, "project_uid": "5f0e1d", "shared": true})
+	want := fields{"config_name": "ci", "ttl": int64(300), "max_ttl": int64(3600), "renewable": false, "project_uid": "5f0e1d", "shared": true}
 	assert.Equal(t, want, w.read("roles/app").Data)
 
 	w.write("roles/app", fields{"max_ttl": "2h"})
@@ -26,7 +26,7 @@ func TestRoleIsWrittenReadListedAndDeleted(t *testing.T) {
 
 func TestRoleHasDefaults(t *testing.T) {
 	w := configured(t)
-	assert.Equal(t, fields{"config_name": "default", "ttl": int64(0), "max_ttl": int64(0), "renewable": true, "project_uid": ""}, w.read("roles/app").Data)
+	assert.Equal(t, fields{"config_name": "default", "ttl": int64(0), "max_ttl": int64(0), "renewable": true, "project_uid": "", "shared": false}, w.read("roles/app").Data)
 }
 
 func TestRoleWarnsWhenRenewableIsLeftAtTrue(t *testing.T) {
@@ -91,7 +91,7 @@ func TestRoleStorageFaultsAreErrors(t *testing.T) {
 		{"list", rolePrefix, logical.ListOperation, "roles/"},
 	} {
 		w := configured(t)
-		w.mount()
+		w.uncache()
 		w.storage.failOn(c.op, c.prefix)
 		_, err := w.handle(t.Context(), c.request, c.path, nil)
 		assert.ErrorIs(t, err, errDisk, "%s of %s", c.op, c.prefix)

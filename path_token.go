@@ -83,34 +83,56 @@ func (b *backend) handleCreds(ctx context.Context, req *logical.Request, d *fram
 	if cfg == nil {
 		return userError("role %q names config %q, which does not exist (any more); write config/%s", name, r.ConfigName, r.ConfigName), nil
 	}
-	id, err := uuid.GenerateUUID()
-	if err != nil {
-		return nil, fmt.Errorf("naming the lease: %w", err)
-	}
-	token, err := b.login(ctx, req.Storage, cfg)
-	if err != nil {
-		return failedLogin(r.ConfigName, cfg, err, "")
-	}
-	l := &lease{
-		ID: id, Role: name, ConfigName: r.ConfigName,
-		Address: cfg.Address, Org: cfg.Org, Email: cfg.Email,
-		TTL: asked, Tokens: []heldToken{held(token)},
-	}
-	resp, err := b.issue(r, l, token.Life)
-	if err != nil {
-		return nil, err
+	resp, err := b.issueFor(ctx, req.Storage, name, r, cfg, asked)
+	if err != nil || resp.IsError() {
+		return resp, err
 	}
 	b.applyRenewable(resp, r, d)
 	return resp, nil
 }
 
-// issue makes the response of a new lease.
-func (b *backend) issue(r *role, l *lease, life time.Duration) (*logical.Response, error) {
+// issueFor issues a credential: the config's session, or a login of its own.
+func (b *backend) issueFor(ctx context.Context, s logical.Storage, name string, r *role, cfg *config, asked time.Duration) (*logical.Response, error) {
+	id, err := uuid.GenerateUUID()
+	if err != nil {
+		return nil, fmt.Errorf("naming the lease: %w", err)
+	}
+	l := &lease{
+		ID: id, Role: name, ConfigName: r.ConfigName, Address: cfg.Address, Org: cfg.Org, Email: cfg.Email,
+		TTL: asked, Shared: r.Shared,
+	}
+	if r.Shared {
+		return b.issueShared(ctx, s, r, cfg, l)
+	}
+	token, err := b.login(ctx, s, cfg, cfg.login())
+	if err != nil {
+		return failedLogin(r.ConfigName, cfg, err, "")
+	}
+	l.Tokens = []heldToken{held(token)}
+	return b.issue(r, l, l.Tokens[0], token.Life)
+}
+
+// issueShared hands out the config's session.
+func (b *backend) issueShared(ctx context.Context, s logical.Storage, r *role, cfg *config, l *lease) (*logical.Response, error) {
+	current, warning, err := b.currentSession(ctx, s, r.ConfigName, cfg)
+	if err != nil {
+		return failedLogin(r.ConfigName, cfg, err, "")
+	}
+	newest := current.newest()
+	resp, err := b.issue(r, l, newest, newest.left(b.clock.Now()))
+	if err == nil && warning != "" {
+		resp.AddWarning(warning)
+	}
+	return resp, err
+}
+
+// issue makes the response of a new lease with a token that has some life left.
+func (b *backend) issue(r *role, l *lease, token heldToken, life time.Duration) (*logical.Response, error) {
 	internal, err := l.internalData()
 	if err != nil {
 		return nil, err
 	}
-	resp := b.Secret(secretTypeToken).Response(l.credential(r), internal)
+	resp := b.Secret(secretTypeToken).Response(l.credential(r, token), internal)
 	granted := b.shortest(r, 0, life)
 	resp.Secret.TTL, resp.Secret.MaxTTL = granted.left, granted.left
 	switch {
@@ -136,12 +158,11 @@ func (b *backend) applyRenewable(resp *logical.Response, r *role, d *framework.F
 	}
 }
 
-// credential is what a read and a renewal return: the newest token of the lease.
-func (l *lease) credential(r *role) map[string]any {
-	newest := l.Tokens[len(l.Tokens)-1]
+// credential is what a read and a renewal return.
+func (l *lease) credential(r *role, token heldToken) map[string]any {
 	data := map[string]any{
-		fieldToken:     newest.Token.Reveal(),
-		fieldExpiresAt: newest.ExpiresAt.Format(time.RFC3339),
+		fieldToken:     token.Token.Reveal(),
+		fieldExpiresAt: token.ExpiresAt.Format(time.RFC3339),
 		fieldAddress:   l.Address,
 		fieldOrg:       l.Org,
 	}
@@ -159,6 +180,10 @@ Authorization header of calls to Palette, without "Bearer".
 A renewal returns a new token and its expires_at; the old one lives on to its own
 expires_at. When the lease ends, by itself or by revocation, all of its tokens are
 revoked at Palette.
+
+A role with shared=true hands out the config's one session instead: the lease lasts as
+long as the token that it carries, a renewal returns the session's present token, and
+revoking the lease leaves the session alone.
 
   $ vault read palette/creds/app
   $ vault read palette/creds/app ttl=5m renewable=false

@@ -231,7 +231,7 @@ func TestCredsReadTheLifeOffTheToken(t *testing.T) {
 func TestCredsStorageFaultsAreErrors(t *testing.T) {
 	for _, prefix := range []string{rolePrefix, configPrefix} {
 		w := configured(t)
-		w.mount()
+		w.uncache()
 		w.storage.failOn("get", prefix)
 		_, err := w.handle(t.Context(), read, "creds/app", nil)
 		assert.ErrorIs(t, err, errDisk, prefix)

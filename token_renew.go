@@ -33,23 +33,50 @@ func (b *backend) renewToken(ctx context.Context, req *logical.Request, _ *frame
 		return nil, refusal("the lease has lasted as long as %s allows; read creds/%s again", bound.name, l.Role)
 	}
 	l.ConfigName = r.ConfigName // where the role has changed to another config of the same login
+	if l.Shared {
+		return b.renewShared(ctx, req, r, cfg, l)
+	}
+	token, life, err := b.renewOwn(ctx, req.Storage, cfg, l)
+	if err != nil {
+		return nil, err
+	}
+	return b.renewed(req.Secret, r, l, token, life)
+}
+
+// renewOwn gets a new token for a lease with a session of its own, or, where it holds as
+// many as it may, the newest one again. It keeps those that are alive with the lease.
+func (b *backend) renewOwn(ctx context.Context, s logical.Storage, cfg *config, l *lease) (heldToken, time.Duration, error) {
 	l.Tokens = alive(l.Tokens, b.clock.Now())
 	if len(l.Tokens) == 0 {
-		return nil, refusal("the lease's token is dead, so that there is no session to renew; read creds/%s again", l.Role)
+		return heldToken{}, 0, refusal("the lease's token is dead, so that there is no session to renew; read creds/%s again", l.Role)
 	}
-	life := time.Duration(0)
-	if newest := l.Tokens[len(l.Tokens)-1]; len(l.Tokens) >= maxLeaseTokens {
-		// Palette cuts iat, and with it the end, to the second.
-		life = newest.ExpiresAt.Truncate(time.Second).Sub(b.clock.Now())
-	} else {
-		token, err := b.refresh(ctx, req.Storage, cfg, newest.Token)
-		if err != nil {
-			return nil, failedRefresh(l, err)
+	newest := l.Tokens[len(l.Tokens)-1]
+	if len(l.Tokens) >= maxLeaseTokens {
+		return newest, newest.left(b.clock.Now()), nil
+	}
+	token, err := b.refresh(ctx, s, cfg, newest.Token)
+	if err != nil {
+		return heldToken{}, 0, failedRefresh(l, err)
+	}
+	l.Tokens = append(alive(l.Tokens, b.clock.Now()), held(token))
+	return held(token), token.Life, nil
+}
+
+// renewShared returns the present token of the config's session.
+func (b *backend) renewShared(ctx context.Context, req *logical.Request, r *role, cfg *config, l *lease) (*logical.Response, error) {
+	current, warning, err := b.currentSession(ctx, req.Storage, r.ConfigName, cfg)
+	if err != nil {
+		if resp, failed := failedLogin(r.ConfigName, cfg, err, ""); failed == nil {
+			return nil, refusal("%s", resp.Error().Error())
 		}
-		l.Tokens = append(alive(l.Tokens, b.clock.Now()), held(token))
-		life = token.Life
+		return nil, upstreamError(err)
 	}
-	return b.renewed(req.Secret, r, l, life)
+	newest := current.newest()
+	resp, err := b.renewed(req.Secret, r, l, newest, newest.left(b.clock.Now()))
+	if err == nil && warning != "" {
+		resp.AddWarning(warning)
+	}
+	return resp, err
 }
 
 // renewable returns the role and the config that a lease is renewed by, as they are
@@ -75,8 +102,8 @@ func (b *backend) renewable(ctx context.Context, s logical.Storage, l *lease) (*
 	return r, cfg, nil
 }
 
-// renewed makes the response of a renewal.
-func (b *backend) renewed(secret *logical.Secret, r *role, l *lease, life time.Duration) (*logical.Response, error) {
+// renewed makes the response of a renewal with a token that has some life left.
+func (b *backend) renewed(secret *logical.Secret, r *role, l *lease, token heldToken, life time.Duration) (*logical.Response, error) {
 	internal, err := l.internalData()
 	if err != nil {
 		return nil, err
@@ -84,7 +111,7 @@ func (b *backend) renewed(secret *logical.Secret, r *role, l *lease, life time.D
 	internal["secret_type"] = secretTypeToken // the framework finds the callbacks by it
 	now := b.clock.Now()
 	granted := b.shortest(r, now.Sub(secret.IssueTime), life).left
-	resp := &logical.Response{Secret: secret, Data: l.credential(r)}
+	resp := &logical.Response{Secret: secret, Data: l.credential(r, token)}
 	resp.Secret.InternalData = internal
 	resp.Secret.TTL = granted
 	if l.TTL > 0 {
@@ -101,7 +128,7 @@ func (b *backend) renewed(secret *logical.Secret, r *role, l *lease, life time.D
 // failedRefresh is the error of a renewal. Vault answers 400 whatever the engine says,
 // and prints the text of a coded error as it is.
 func failedRefresh(l *lease, err error) error {
-	if says := refusedBy(err); says != nil {
+	if says := palette.Refusal(err); says != nil {
 		return refusal("Palette refuses to renew the session, which is over%s; read creds/%s again", says.PaletteSays(), l.Role)
 	}
 	return upstreamError(err)

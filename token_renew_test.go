@@ -195,7 +195,8 @@ func TestRenewalWhenPaletteFails(t *testing.T) {
 			w.palette.Inject(palettetest.Refresh, c.fault)
 			requireCoded(t, l.renew(), c.code, c.text)
 			w.palette.ClearAll()
-			l.mustRenew() // the lease stayed as it was
+			w.clock.Advance(3 * time.Second) // as long as the 429 asks to hold back
+			l.mustRenew()                    // the lease stayed as it was
 			l.mustRevoke()
 		})
 	}
@@ -214,7 +215,7 @@ func TestRenewalStorageFaultsAreErrors(t *testing.T) {
 	for _, prefix := range []string{rolePrefix, configPrefix} {
 		w := configured(t)
 		l := w.creds("app")
-		w.mount()
+		w.uncache()
 		w.storage.failOn("get", prefix)
 		require.ErrorIs(t, l.renew(), errDisk)
 		w.storage.heal()

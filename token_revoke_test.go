@@ -129,7 +129,7 @@ func TestRevocationWithATokenThatPaletteRefuses(t *testing.T) {
 	w.clock.Advance(time.Minute)
 	l.mustRenew()
 	both := l.tokens()
-	require.NoError(t, w.b.endTokens(t.Context(), w.connection(), []heldToken{{Token: secret(both[0]), ExpiresAt: w.clock.Now()}}))
+	require.NoError(t, w.b.end(t.Context(), w.config().account(), &revocation{tokens: []heldToken{{Token: secret(both[0]), ExpiresAt: w.clock.Now()}}}))
 	l.mustRevoke() // Palette refuses the two together; apart, one ends and the other is dead
 	assert.False(t, w.palette.Alive(both[1]))
 }
@@ -146,7 +146,7 @@ func TestRevocationWithoutTheEndpointIsSuccessWithAWarning(t *testing.T) {
 // Palette is down: the engine lists the tokens, asks Vault to try again for 30 seconds,
 // then answers with success and goes on by itself each minute.
 func TestRevocationWhilePaletteIsDown(t *testing.T) {
-	for _, fault := range []palettetest.Fault{{Status: 503}, {Status: 429}, {Drop: true}, {Garbage: true, Status: 502}, {Status: 400}} {
+	for _, fault := range []palettetest.Fault{{Status: 503}, {Status: 429}, {Drop: true}, {Garbage: true, Status: 502}, {Garbage: true}, {Status: 400}} {
 		w := configured(t)
 		l := w.creds("app")
 		w.palette.Inject(palettetest.Revoke, fault)
@@ -167,14 +167,14 @@ func TestRevocationWhilePaletteIsDown(t *testing.T) {
 		w.minute()
 		assert.Zero(t, w.owed())
 		assert.False(t, w.palette.Alive(l.token()))
-		assert.Contains(t, w.log.String(), "revoked tokens that could not be revoked before")
+		assert.Contains(t, w.log.String(), "revoked tokens that were on the list")
 	}
 }
 
 func TestRevocationThatWorksAtTheSecondTryIsNotOwedAnyMore(t *testing.T) {
 	w := configured(t)
 	l := w.creds("app")
-	w.palette.Inject(palettetest.Revoke, palettetest.Fault{Status: 503, Times: 1})
+	w.palette.Inject(palettetest.Revoke, palettetest.Fault{Status: 500, Times: 1})
 	require.Error(t, l.revoke())
 	l.mustRevoke()
 	assert.Zero(t, w.owed())
@@ -228,7 +228,7 @@ func TestRevocationStorageFaults(t *testing.T) {
 	for _, c := range []struct{ op, prefix string }{{"get", owedPrefix}, {"get", configPrefix}, {"put", owedPrefix}} {
 		w := configured(t)
 		l := w.creds("app")
-		w.mount()
+		w.uncache()
 		w.storage.failOn(c.op, c.prefix)
 		w.palette.Down(true)
 		require.ErrorIs(t, l.revoke(), errDisk, "%s of %s", c.op, c.prefix)

@@ -16,14 +16,6 @@ import (
 
 func secret(text string) palette.Secret { return palette.Secret(text) }
 
-// connection is the default config's.
-func (w *world) connection() palette.Connection {
-	w.t.Helper()
-	cfg, err := w.b.configs.get(w.t.Context(), w.storage, defaultConfigName)
-	require.NoError(w.t, err)
-	return cfg.Connection
-}
-
 // hangUp sends a request whose caller goes away when the call to Palette has arrived,
 // and returns when the handler has.
 func (w *world) hangUp(gate *palettetest.Gate, req *logical.Request) error {
@@ -69,7 +61,7 @@ func TestLateTokenIsOwedWhenItCannotBeRevoked(t *testing.T) {
 	w := configured(t)
 	gate := w.palette.Hold(palettetest.Login)
 	require.ErrorIs(t, w.hangUp(gate, &logical.Request{Operation: read, Path: "creds/app"}), context.Canceled)
-	w.palette.Inject(palettetest.Revoke, palettetest.Fault{Status: 503, Times: 1})
+	w.palette.Inject(palettetest.Revoke, palettetest.Fault{Status: 500, Times: 1})
 	gate.Release()
 	w.settle()
 	assert.Equal(t, 1, w.owed())
@@ -81,7 +73,7 @@ func TestLateTokenThatCannotEvenBeListedIsLogged(t *testing.T) {
 	w := configured(t)
 	gate := w.palette.Hold(palettetest.Login)
 	require.ErrorIs(t, w.hangUp(gate, &logical.Request{Operation: read, Path: "creds/app"}), context.Canceled)
-	w.palette.Inject(palettetest.Revoke, palettetest.Fault{Status: 503, Times: 1})
+	w.palette.Inject(palettetest.Revoke, palettetest.Fault{Status: 500, Times: 1})
 	w.storage.failOn("put", owedPrefix)
 	gate.Release()
 	w.settle()
@@ -102,12 +94,12 @@ func TestLateFailureIsNobodysBusiness(t *testing.T) {
 // Vault throws away what is returned to a caller who has gone.
 func TestTokenThatArrivesTogetherWithTheHangUpIsRevoked(t *testing.T) {
 	w := configured(t)
-	token, err := w.b.login(t.Context(), w.storage, w.config())
+	token, err := w.b.login(t.Context(), w.storage, w.config(), w.config().login())
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for range 50 { // select takes either way
-		_, err = w.b.detached(ctx, w.storage, w.connection(), func(context.Context) (palette.Token, error) { return token, nil })
+		_, err = w.b.detached(ctx, w.storage, w.config().account(), func(context.Context) (palette.Token, error) { return token, nil })
 		require.ErrorIs(t, err, context.Canceled)
 	}
 	w.settle()
@@ -147,7 +139,7 @@ func TestPanicsShowNoSecret(t *testing.T) {
 func TestBackgroundWorkIsRefusedAtTheEnd(t *testing.T) {
 	w := configured(t)
 	require.NoError(t, w.b.background.Acquire(t.Context(), maxBackground))
-	<-w.b.discard(w.storage, w.connection(), heldToken{}, "a test")
+	<-w.b.discard(w.storage, w.config().account(), heldToken{}, "a test")
 	w.b.background.Release(maxBackground)
 }
 
@@ -162,9 +154,9 @@ func TestConnectionThatCannotBeUsedIsAnError(t *testing.T) {
 	broken := *bad
 	broken.CACert = "no PEM"
 	for _, call := range []func() error{
-		func() error { _, err := w.b.login(t.Context(), w.storage, &broken); return err },
+		func() error { _, err := w.b.login(t.Context(), w.storage, &broken, broken.login()); return err },
 		func() error { _, err := w.b.refresh(t.Context(), w.storage, &broken, "t"); return err },
-		func() error { return w.b.endTokens(t.Context(), broken.Connection, nil) },
+		func() error { return w.b.end(t.Context(), broken.account(), &revocation{}) },
 	} {
 		assert.ErrorContains(t, call(), "ca_cert holds no certificate")
 	}

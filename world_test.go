@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/palettetest"
 )
 
@@ -34,6 +35,7 @@ type world struct {
 	clock   *clockwork.FakeClock
 	system  *logical.StaticSystemView
 	log     *logBuffer
+	process *palette.Process
 	// secrets are those that no answer and no log line may hold, beside the tokens.
 	secrets []string
 }
@@ -50,6 +52,7 @@ func newWorld(t *testing.T, opts ...palettetest.Option) *world {
 		system:  &logical.StaticSystemView{DefaultLeaseTTLVal: month, MaxLeaseTTLVal: month},
 		secrets: []string{palettetest.DefaultUser.Password},
 	}
+	w.process = palette.NewProcess(clock).WithoutPauses()
 	w.mount()
 	t.Cleanup(func() {
 		w.b.clean(t.Context()) // waits for what goes on in the background, and closes connections
@@ -61,10 +64,18 @@ func newWorld(t *testing.T, opts ...palettetest.Option) *world {
 // mount makes a backend over the storage as it is: a new mount, a restart, a new active
 // node.
 func (w *world) mount() {
-	w.b = newBackend(w.clock, "v0.0.0-test")
-	require.NoError(w.t, w.b.Setup(w.t.Context(), &logical.BackendConfig{
+	w.b = newBackend(w.process, "v0.0.0-test")
+	require.NoError(w.t, w.b.setUp(w.t.Context(), &logical.BackendConfig{
 		Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: w.log}), System: w.system, StorageView: w.storage,
 	}))
+	require.NoError(w.t, w.b.Initialize(w.t.Context(), &logical.InitializationRequest{Storage: w.storage}))
+}
+
+// uncache makes the next read of each entry one of the storage.
+func (w *world) uncache() {
+	for _, key := range w.keys("") {
+		w.b.InvalidateKey(w.t.Context(), key)
+	}
 }
 
 // configured is a world with the default config and a role "app".
@@ -78,10 +89,12 @@ func configured(t *testing.T, opts ...palettetest.Option) *world {
 
 type fields = map[string]any
 
-// login is what a config for the stand-in's default user needs, with more fields.
+// login is what a config for the stand-in's default user needs, with more fields. It has
+// no limit, and gives up at once where it would have to wait: a test that is about waiting
+// says so.
 func (w *world) login(more ...fields) fields {
 	u := palettetest.DefaultUser
-	out := fields{"address": w.palette.URL(), "email": u.Email, "org": u.Org, "password": u.Password}
+	out := fields{"address": w.palette.URL(), "email": u.Email, "org": u.Org, "password": u.Password, "rate_limit": 0, "queue_timeout": 1}
 	for _, m := range more {
 		for k, v := range m {
 			out[k] = v

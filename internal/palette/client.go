@@ -20,35 +20,24 @@ import (
 // maxAnswer bounds the answer that is read, in bytes. Real ones are a few KiB.
 const maxAnswer = 1 << 20
 
-// Client calls one Palette. It is safe for use by many goroutines and keeps its
-// connections for reuse.
+// Client calls one Palette. It is safe for use by many goroutines, keeps its connections
+// for reuse, and shares the pace of its calls with all clients of the address.
 type Client struct {
+	process   *Process
 	conn      Connection
 	host      string
-	http      *http.Client
 	clock     clockwork.Clock
 	userAgent string
+	transport *http.Transport
+	pacer     *pacer
 }
 
-// New makes a client. It sends nothing. Errors are *[FieldError].
-func New(conn Connection, clock clockwork.Clock, userAgent string) (*Client, error) {
-	transport, err := conn.transport()
-	if err != nil {
-		return nil, err
-	}
-	return &Client{
-		conn: conn, host: conn.hostPort(), clock: clock, userAgent: userAgent,
-		http: &http.Client{
-			Transport: transport,
-			// A redirect is an answer, never followed: it could carry the password or the
-			// token to another host.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-	}, nil
+// Close closes the idle connections; the connection's rate limit counts no longer. Calls
+// under way go on.
+func (c *Client) Close() {
+	c.pacer.part(c)
+	c.transport.CloseIdleConnections()
 }
-
-// Close closes the idle connections. Calls under way go on.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // call is one request to Palette.
 type call struct {
@@ -56,9 +45,18 @@ type call struct {
 	op           string
 	method, path string
 	query        url.Values
+	// want is the status of a success. Another 2xx is not Palette's: a proxy's page, say.
+	want int
 	// auth is the authorization token, empty for a login.
 	auth Secret
 	body any
+	// class is the call's place in the line for a turn.
+	class class
+	// once: the call must not be sent again when it may have arrived, since it makes
+	// something that only its answer names.
+	once bool
+	// admit is asked when the call has its turn, and may refuse it.
+	admit func() error
 	// secrets are those that the call sends beside auth; no error may hold them.
 	secrets []Secret
 }
@@ -74,32 +72,30 @@ type answer struct {
 	sent time.Time
 }
 
-// do sends a call and returns the answer where it is a success. Errors are *[Error].
+// do sends a call, again where that can help and do no harm, and returns the answer where
+// it is a success. Errors are *[Error].
 func (c *Client) do(ctx context.Context, k call) (answer, error) {
-	// By the injected clock, so that a test need not wait for it.
-	timed, cancel := WithTimeout(ctx, c.clock, c.conn.RequestTimeout)
-	defer cancel()
-	req, err := c.request(timed, k)
+	req, err := c.request(ctx, k)
 	if err != nil {
 		return answer{}, err
 	}
-	sent := c.clock.Now()
-	resp, err := c.http.Do(req)
+	x := &exchange{Client: c, call: k, deadline: c.clock.Now().Add(c.conn.patience())}
+	resp, err := x.run(req)
 	if err != nil {
-		return answer{}, c.noAnswer(ctx, timed, k, err)
+		return answer{}, c.noAnswer(ctx, x, err)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	body, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return answer{}, c.noAnswer(ctx, timed, k, err)
+		return answer{}, c.noAnswer(ctx, x, err)
 	}
 	if len(body) > maxAnswer {
 		return answer{}, c.failure(k.op, Malformed, "the answer is larger than 1 MiB")
 	}
-	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+	if resp.StatusCode != k.want {
 		return answer{}, c.refused(k, resp, body)
 	}
-	return answer{body, sent}, nil
+	return answer{body, x.sent}, nil
 }
 
 func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
@@ -130,16 +126,26 @@ func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
 	return req, nil
 }
 
-// noAnswer makes the error of a call that got no whole answer. The caller's context
-// and the call's own time-out look the same to net/http, so both are asked.
-func (c *Client) noAnswer(caller, timed context.Context, k call, err error) *Error {
-	e := c.failure(k.op, Unreachable, cause(err))
+// noAnswer makes the error of a call that got no whole answer, or was not sent. The
+// caller's context and the call's own time-out look the same to net/http, so both are asked.
+func (c *Client) noAnswer(caller context.Context, x *exchange, err error) error {
+	var (
+		ours  *Error
+		queue *queueError
+	)
+	e := c.failure(x.call.op, Unreachable, "")
 	switch {
+	case errors.As(err, &ours):
+		return ours
+	case errors.As(err, &queue):
+		e.Kind, e.Cause = Limited, queue.text
 	case caller.Err() != nil:
 		e.ctxErr = caller.Err()
 		e.Cause = cause(e.ctxErr)
-	case timed.Err() != nil:
+	case x.timedOut:
 		e.Cause = "no answer within " + c.conn.RequestTimeout.String() + " (request_timeout)"
+	default:
+		e.Cause = cause(err)
 	}
 	return e
 }
@@ -165,6 +171,8 @@ func (c *Client) refused(k call, resp *http.Response, body []byte) *Error {
 		e.Kind = Rejected
 	case status >= 300 && status < 400:
 		e.Cause = "a redirect" + redirectHost(resp) + ", which is not followed (is the address right?)"
+	case status < 300:
+		e.Cause = "the answer is not Palette's, which is " + strconv.Itoa(k.want)
 	default:
 		e.Cause = "the answer is not Palette's (no JSON error)"
 	}

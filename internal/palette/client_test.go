@@ -39,11 +39,16 @@ func newRig(t *testing.T, opts ...palettetest.Option) *rig {
 	t.Helper()
 	clock := clockwork.NewFakeClockAt(epoch)
 	p := palettetest.New(t, append([]palettetest.Option{palettetest.WithClock(clock)}, opts...)...)
-	conn := Connection{Address: p.URL(), CACert: string(p.CA()), RequestTimeout: 10 * time.Second}
-	c, err := New(conn, clock, "a-test/1")
+	c := newClient(t, NewProcess(clock).WithoutPauses(), Connection{Address: p.URL(), CACert: string(p.CA()), RequestTimeout: 10 * time.Second, QueueTimeout: time.Second})
+	return &rig{c, p, clock}
+}
+
+func newClient(t *testing.T, process *Process, conn Connection) *Client {
+	t.Helper()
+	c, err := process.NewClient(conn, "a-test/1")
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
-	return &rig{c, p, clock}
+	return c
 }
 
 func (r *rig) login(t *testing.T) Token {
@@ -89,7 +94,7 @@ func TestConnectionsAreReusedOverHTTP2(t *testing.T) {
 	}
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.palette.URL()+"/", nil)
 	require.NoError(t, err)
-	resp, err := r.http.Do(req)
+	resp, err := (&http.Client{Transport: r.transport}).Do(req)
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	assert.Equal(t, 2, resp.ProtoMajor)
@@ -183,10 +188,8 @@ func TestAnswerThatStops(t *testing.T) {
 		_, _ = io.WriteString(w, `{"Authorization":"eyJhbGciOi`)
 	}))
 	defer s.Close()
-	c, err := New(Connection{Address: s.URL, RequestTimeout: time.Minute}, clockwork.NewRealClock(), "a-test/1")
-	require.NoError(t, err)
-	defer c.Close()
-	_, err = c.Refresh(t.Context(), "a-token-of-someone")
+	c := newClient(t, NewProcess(clockwork.NewRealClock()), Connection{Address: s.URL, RequestTimeout: time.Minute})
+	_, err := c.Refresh(t.Context(), "a-token-of-someone")
 	assert.EqualError(t, err, "could not refresh the token at Palette ("+c.host+"): the connection was closed before the answer was complete")
 }
 
@@ -198,8 +201,8 @@ func TestErrorsQuoteNeitherAnswerNorURL(t *testing.T) {
 	defer l.Close()
 	go func() {
 		for {
-			conn, err := l.Accept()
-			if err != nil {
+			conn, refused := l.Accept()
+			if refused != nil {
 				return
 			}
 			buf := make([]byte, 4096)
@@ -208,9 +211,7 @@ func TestErrorsQuoteNeitherAnswerNorURL(t *testing.T) {
 			_ = conn.Close()
 		}
 	}()
-	c, err := New(Connection{Address: "http://" + l.Addr().String(), RequestTimeout: time.Minute}, clockwork.NewRealClock(), "a-test/1")
-	require.NoError(t, err)
-	defer c.Close()
+	c := newClient(t, NewProcess(clockwork.NewRealClock()), Connection{Address: "http://" + l.Addr().String(), RequestTimeout: time.Minute})
 	_, err = c.Refresh(t.Context(), token)
 	require.Error(t, err)
 	for e := err; e != nil; e = errors.Unwrap(e) {

@@ -1,6 +1,7 @@
 package palette
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -43,7 +44,15 @@ type Connection struct {
 	ProxyURL Secret `json:"proxy_url,omitempty"`
 	// RequestTimeout bounds one call, from the first byte sent to the last one read.
 	RequestTimeout time.Duration `json:"request_timeout"`
+	// RateLimit is the calls that may be sent in any one second, 0 for no limit. The lowest
+	// among the clients of an address counts.
+	RateLimit int `json:"rate_limit"`
+	// QueueTimeout bounds how long a call waits for its turn, also before it is sent again.
+	QueueTimeout time.Duration `json:"queue_timeout"`
 }
+
+// patience is QueueTimeout, or its default in what was stored before there was one.
+func (c Connection) patience() time.Duration { return cmp.Or(c.QueueTimeout, DefaultQueueTimeout) }
 
 // FieldError is a mistake in one field of a [Connection]. Its text never holds a
 // secret field's value.

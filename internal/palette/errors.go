@@ -45,6 +45,10 @@ type Error struct {
 	Cause string
 	// RetryAfter is how long Palette asked to wait, 0 where it did not.
 	RetryAfter time.Duration
+	// NextTry is set where the call was not sent, since Palette has rejected the same login
+	// before and could suspend the account: when it may be tried again. The rest of the
+	// error is that earlier rejection.
+	NextTry time.Time
 	// ctxErr is context.Canceled or context.DeadlineExceeded where the caller's context
 	// ended the call.
 	ctxErr error
@@ -85,6 +89,16 @@ func (e *Error) PaletteSays() string {
 
 // Unwrap lets errors.Is find the end of the caller's context, and nothing else.
 func (e *Error) Unwrap() error { return e.ctxErr }
+
+// Refusal returns the error where Palette itself said no, nil otherwise. A 404 is
+// Palette's only where it has Palette's form; without, the address leads elsewhere.
+func Refusal(err error) *Error {
+	var e *Error
+	if errors.As(err, &e) && (e.Kind == Rejected || e.Kind == Missing && e.PaletteSays() != "") {
+		return e
+	}
+	return nil
+}
 
 // KindOf returns the kind of a failed call, 0 for an error that is none.
 func KindOf(err error) Kind {

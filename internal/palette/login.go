@@ -2,6 +2,7 @@ package palette
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 )
@@ -12,6 +13,9 @@ type Login struct {
 	// Org may be empty where the user is in one organization only.
 	Org      string
 	Password Secret
+	// ByOperator: somebody has just written this password. One try is kept for it where
+	// others have failed.
+	ByOperator bool
 }
 
 // MFAError says that the account owes a second factor: its token is of no use (an
@@ -30,17 +34,34 @@ func (e *MFAError) Error() string {
 // withoutCookie is on each call that makes a token: setCookie defaults to true.
 var withoutCookie = url.Values{"setCookie": {"false"}}
 
-// Login calls POST /v1/auth/authenticate. Errors are *[Error] and *[MFAError].
+// Login calls POST /v1/auth/authenticate, unless that could get the account suspended.
+// Errors are *[Error] and *[MFAError].
 func (c *Client) Login(ctx context.Context, login Login) (Token, error) {
 	const op = "log in"
+	g := c.process.guard(account{c.conn.Address, login.Org, login.Email})
+	token, err := g.login(ctx, login, c.conn.patience(), func() (Token, error) { return c.login(ctx, op, login, g) })
+	var queue *queueError
+	switch {
+	case errors.As(err, &queue):
+		return Token{}, c.failure(op, Limited, queue.text)
+	case err != nil && err == ctx.Err(): //nolint:errorlint // the context's own error, as admit returns it
+		return Token{}, &Error{Op: op, Host: c.host, Kind: Unreachable, Cause: cause(err), ctxErr: err}
+	}
+	return token, err
+}
+
+func (c *Client) login(ctx context.Context, op string, login Login, g *guard) (Token, error) {
 	a, err := c.do(ctx, call{
-		op: op, method: http.MethodPost, path: "/v1/auth/authenticate", query: withoutCookie,
+		op: op, method: http.MethodPost, path: "/v1/auth/authenticate", query: withoutCookie, want: http.StatusOK,
 		body: struct {
 			EmailID  string `json:"emailId"`
 			Org      string `json:"org"`
 			Password Secret `json:"password"`
 		}{login.Email, login.Org, login.Password},
 		secrets: []Secret{login.Password},
+		class:   patient,
+		once:    true,
+		admit:   func() error { return g.check(login) },
 	})
 	if err != nil {
 		return Token{}, err

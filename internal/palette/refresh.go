@@ -12,7 +12,7 @@ import (
 func (c *Client) Refresh(ctx context.Context, token Secret) (Token, error) {
 	const op = "refresh the token"
 	a, err := c.do(ctx, call{
-		op: op, method: http.MethodGet, path: "/v1/auth/refresh/" + url.PathEscape(token.Reveal()), query: withoutCookie,
+		op: op, method: http.MethodGet, path: "/v1/auth/refresh/" + url.PathEscape(token.Reveal()), query: withoutCookie, want: http.StatusOK,
 		auth: token,
 	})
 	if err != nil {

@@ -1,0 +1,162 @@
+package palette
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"time"
+
+	"github.com/hashicorp/go-retryablehttp"
+)
+
+const (
+	// maxRetries is how often a call is sent again that met a passing fault. A 429 is no
+	// fault, and does not count.
+	maxRetries = 3
+	// limitedPause is the first pause after a 429 that names none.
+	limitedPause = 2 * time.Second
+	// longestHold bounds how long an address is held back, whatever Palette's Retry-After
+	// says: an answer that was wrong would otherwise stop the engine for good.
+	longestHold = 5 * time.Minute
+)
+
+// exchange is a call on its way, with all its attempts. It is the transport of its own
+// retrying client: each attempt waits for its turn and then has request_timeout.
+type exchange struct {
+	*Client
+	call     call
+	deadline time.Time // no attempt begins later
+	// pause is what the next attempt waits before it asks for a turn.
+	pause time.Duration
+	// limited and failed count the attempts that met a 429 and a fault.
+	limited, failed int
+
+	// Of the last attempt: when it was sent, whether it had a connection (and so may have
+	// arrived), and whether request_timeout ended it.
+	sent      time.Time
+	connected bool
+	timedOut  bool
+}
+
+// run sends the request until it is answered, or must not be sent again. The answer's body
+// has been read and is at most maxAnswer+1 bytes long.
+func (x *exchange) run(req *http.Request) (*http.Response, error) {
+	retrying, err := retryablehttp.FromRequest(req)
+	if err != nil {
+		return nil, err
+	}
+	client := &retryablehttp.Client{
+		HTTPClient: &http.Client{Transport: x, CheckRedirect: noRedirect},
+		Logger:     nil, // it would log the URL, and with it the token of a refresh
+		RetryMax:   1 << 20,
+		CheckRetry: x.again,
+		// The pause is made in RoundTrip, by the injected clock.
+		Backoff:      func(time.Duration, time.Duration, int, *http.Response) time.Duration { return 0 },
+		ErrorHandler: retryablehttp.PassthroughErrorHandler,
+	}
+	return client.Do(retrying)
+}
+
+// RoundTrip implements http.RoundTripper for one attempt.
+func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
+	x.connected, x.timedOut = false, false
+	if err := x.turn(req.Context()); err != nil {
+		return nil, err
+	}
+	timed, cancel := WithTimeout(req.Context(), x.clock, x.conn.RequestTimeout)
+	defer cancel()
+	traced := httptrace.WithClientTrace(timed, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { x.connected = true },
+	})
+	x.sent = x.clock.Now()
+	resp, err := x.transport.RoundTrip(req.WithContext(traced))
+	if err == nil {
+		var body []byte
+		body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+		_ = resp.Body.Close()
+		resp.Body = io.NopCloser(bytes.NewReader(body))
+	}
+	x.timedOut = errors.Is(context.Cause(timed), context.DeadlineExceeded) && req.Context().Err() == nil
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+// turn waits for the pause that the last attempt left, and for a turn.
+func (x *exchange) turn(ctx context.Context) error {
+	if x.pause > 0 {
+		timer := x.clock.NewTimer(x.pause)
+		defer timer.Stop()
+		select {
+		case <-timer.Chan():
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if err := x.pacer.wait(ctx, x.call.class, x.deadline.Sub(x.clock.Now()), x.limited+x.failed > 0); err != nil {
+		return err
+	}
+	if x.call.admit != nil {
+		return x.call.admit()
+	}
+	return nil
+}
+
+// again decides whether the call is sent once more. Its errors are those of the attempt:
+// the library's own hold the URL.
+func (x *exchange) again(ctx context.Context, resp *http.Response, err error) (bool, error) {
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
+	x.pause = 0
+	switch {
+	case err != nil && (x.connected || x.timedOut || !passing(err)):
+		return false, nil
+	case err == nil && resp.StatusCode == http.StatusTooManyRequests:
+		return x.holdBack(resp), nil
+	case err == nil && !badGateway(resp.StatusCode), err == nil && x.call.once:
+		return false, nil
+	}
+	if x.failed == maxRetries {
+		return false, nil
+	}
+	x.pause = jittered(x.process.pause, x.failed)
+	x.failed++
+	return !x.clock.Now().Add(x.pause).After(x.deadline), nil
+}
+
+// holdBack keeps the whole address back for as long as Palette asks, and tells whether
+// this call can wait for that.
+func (x *exchange) holdBack(resp *http.Response) bool {
+	now := x.clock.Now()
+	pause := retryAfter(resp.Header.Get("Retry-After"), now)
+	if pause == 0 {
+		pause = jittered(limitedPause, x.limited)
+	}
+	x.limited++
+	x.pacer.holdBack(min(pause, longestHold))
+	return !now.Add(pause).After(x.deadline)
+}
+
+// passing tells whether an attempt without a connection is worth another one: not where
+// the call was not sent on purpose, nor where a certificate is at fault.
+func passing(err error) bool {
+	var (
+		queue  *queueError
+		ours   *Error
+		verify *tls.CertificateVerificationError
+		record tls.RecordHeaderError
+		host   x509.HostnameError
+	)
+	return !errors.As(err, &queue) && !errors.As(err, &ours) && !errors.As(err, &verify) && !errors.As(err, &record) && !errors.As(err, &host)
+}
+
+func badGateway(status int) bool {
+	return status == http.StatusBadGateway || status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout
+}

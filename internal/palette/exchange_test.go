@@ -1,0 +1,207 @@
+package palette
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-palette/internal/palettetest"
+)
+
+// pausing is a rig whose calls do pause before they go out again.
+func pausing(t *testing.T, opts ...palettetest.Option) *rig {
+	t.Helper()
+	r := newRig(t, opts...)
+	r.Client = newClient(t, NewProcess(r.clock), Connection{Address: r.palette.URL(), RequestTimeout: 10 * time.Second, QueueTimeout: time.Minute})
+	return r
+}
+
+// after runs a call, and moves the clock by d when it waits.
+func (r *rig) after(t *testing.T, d time.Duration, call func() error) error {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- call() }()
+	// Two timers: its patience, and the next turn or another one's call. A call under way
+	// has one.
+	require.NoError(t, r.clock.BlockUntilContext(t.Context(), 2))
+	select {
+	case err := <-done:
+		t.Fatalf("it did not wait: %v", err)
+	default:
+	}
+	r.clock.Advance(d)
+	return <-done
+}
+
+func TestCallIsSentAgainAfterA429(t *testing.T) {
+	for _, c := range []struct {
+		name, retryAfter string
+		wait             time.Duration
+	}{
+		{"seconds", "7", 7 * time.Second},
+		{"a date", epoch.Add(9 * time.Second).Format(http.TimeFormat), 9 * time.Second},
+		{"neither", "", limitedPause + limitedPause/4},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := pausing(t)
+			r.palette.Inject(palettetest.Login, palettetest.Fault{Status: 429, RetryAfter: c.retryAfter, Times: 1})
+			var token Token
+			start := r.clock.Now()
+			require.NoError(t, r.after(t, c.wait, func() (err error) {
+				token, err = r.Login(t.Context(), loginOf(palettetest.DefaultUser))
+				return err
+			}))
+			assert.Equal(t, 2, r.palette.Calls(palettetest.Login))
+			assert.Equal(t, start.Add(c.wait+15*time.Minute), token.ExpiresAt, "counted from the attempt that was answered")
+			require.NoError(t, r.Revoke(t.Context(), token.Raw, []Secret{token.Raw}))
+		})
+	}
+}
+
+// A 429 holds back the whole address, whichever client it met.
+func TestA429HoldsTheAddressBack(t *testing.T) {
+	r := pausing(t)
+	token := r.login(t)
+	r.palette.Inject(palettetest.Refresh, palettetest.Fault{Status: 429, RetryAfter: "120"})
+	_, err := r.Refresh(t.Context(), token.Raw)
+	assert.Equal(t, Limited, KindOf(err), "longer than it may wait: %v", err)
+	assert.Equal(t, 1, r.palette.Calls(palettetest.Refresh))
+
+	second := newClient(t, r.process, Connection{Address: r.palette.URL(), RequestTimeout: time.Second, QueueTimeout: 3 * time.Minute})
+	require.NoError(t, r.after(t, 2*time.Minute, func() error { return second.Revoke(t.Context(), token.Raw, []Secret{token.Raw}) }))
+	assert.Equal(t, 1, r.palette.Calls(palettetest.Revoke))
+}
+
+// Palette's wish is honoured up to a bound: an answer that was wrong would otherwise stop
+// the engine for good.
+func TestA429HoldsNotForEver(t *testing.T) {
+	r := pausing(t)
+	r.palette.Inject(palettetest.Login, palettetest.Fault{Status: 429, RetryAfter: "31536000", Times: 1})
+	_, err := r.Login(t.Context(), loginOf(palettetest.DefaultUser))
+	assert.Equal(t, Limited, KindOf(err))
+	r.clock.Advance(longestHold)
+	token := r.login(t)
+	require.NoError(t, r.Revoke(t.Context(), token.Raw, []Secret{token.Raw}))
+}
+
+func TestPassingFaultsAreTriedThreeTimesMore(t *testing.T) {
+	for _, status := range []int{502, 503, 504} {
+		r := newRig(t)
+		token := r.login(t)
+		r.palette.Inject(palettetest.Refresh, palettetest.Fault{Status: status, Times: 3})
+		fresh, err := r.Refresh(t.Context(), token.Raw)
+		require.NoError(t, err)
+		assert.Equal(t, 4, r.palette.Calls(palettetest.Refresh))
+
+		r.palette.Inject(palettetest.Revoke, palettetest.Fault{Status: status, Times: 4})
+		err = r.Revoke(t.Context(), token.Raw, []Secret{token.Raw, fresh.Raw})
+		assert.Equal(t, Unavailable, KindOf(err))
+		assert.Equal(t, 4, r.palette.Calls(palettetest.Revoke))
+		require.NoError(t, r.Revoke(t.Context(), token.Raw, []Secret{token.Raw, fresh.Raw}))
+	}
+}
+
+func TestPassingFaultsAreTriedWithinTheTimeThatIsLeft(t *testing.T) {
+	r := newRig(t)
+	token := r.login(t)
+	c := newClient(t, NewProcess(r.clock), Connection{Address: r.palette.URL(), RequestTimeout: time.Second, QueueTimeout: time.Millisecond})
+	r.palette.Inject(palettetest.Refresh, palettetest.Fault{Status: 503})
+	_, err := c.Refresh(t.Context(), token.Raw)
+	assert.Equal(t, Unavailable, KindOf(err))
+	assert.Equal(t, 1, r.palette.Calls(palettetest.Refresh), "the pause would be longer")
+	require.NoError(t, r.Revoke(t.Context(), token.Raw, []Secret{token.Raw}))
+}
+
+func TestOtherFaultsAreNotSentAgain(t *testing.T) {
+	for _, fault := range []palettetest.Fault{{Status: 500}, {Status: 400}, {Garbage: true}, {Huge: true}, {DropAfter: true}} {
+		r := newRig(t)
+		token := r.login(t)
+		r.palette.Inject(palettetest.Revoke, fault)
+		assert.Error(t, r.Revoke(t.Context(), token.Raw, []Secret{token.Raw}))
+		assert.Equal(t, 1, r.palette.Calls(palettetest.Revoke), "%+v", fault)
+		r.clock.Advance(15 * time.Minute)
+	}
+}
+
+// A login is not sent again once it may have arrived: it may have made a token.
+func TestLoginIsNotSentAgainOnceItMayHaveArrived(t *testing.T) {
+	for _, fault := range []palettetest.Fault{{Status: 502}, {Status: 503}, {Status: 504}, {Drop: true}} {
+		r := newRig(t)
+		r.palette.Inject(palettetest.Login, fault)
+		_, err := r.Login(t.Context(), loginOf(palettetest.DefaultUser))
+		require.Error(t, err)
+		assert.Equal(t, 1, r.palette.Calls(palettetest.Login), "%+v", fault)
+	}
+}
+
+func TestLoginThatWasNeverSentIsSentAgain(t *testing.T) {
+	for _, c := range []struct {
+		refusals int
+		works    bool
+	}{{3, true}, {4, false}} {
+		r := newRig(t)
+		dials, dial := 0, r.transport.DialContext
+		r.transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+			if dials++; dials <= c.refusals {
+				return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+			}
+			return dial(ctx, network, address)
+		}
+		token, err := r.Login(t.Context(), loginOf(palettetest.DefaultUser))
+		assert.Equal(t, 4, dials)
+		if !c.works {
+			assert.ErrorContains(t, err, "dial: connection refused")
+			continue
+		}
+		require.NoError(t, err)
+		require.NoError(t, r.Revoke(t.Context(), token.Raw, []Secret{token.Raw}))
+	}
+}
+
+func TestCertificateFaultsAreNotTriedAgain(t *testing.T) {
+	r := newRig(t, palettetest.WithTLS())
+	c := newClient(t, NewProcess(r.clock), Connection{Address: r.palette.URL(), RequestTimeout: time.Second})
+	_, err := c.Login(t.Context(), loginOf(palettetest.DefaultUser)) // a pause would never end
+	assert.ErrorContains(t, err, "ca_cert")
+}
+
+func TestPauseIsMadeByTheClock(t *testing.T) {
+	r := newRig(t)
+	x := &exchange{Client: r.Client, deadline: epoch.Add(time.Hour), pause: time.Second}
+	done := make(chan error, 1)
+	go func() { done <- x.turn(t.Context()) }()
+	require.NoError(t, r.clock.BlockUntilContext(t.Context(), 1))
+	r.clock.Advance(time.Second)
+	require.NoError(t, <-done)
+
+	ctx, hangUp := context.WithCancel(t.Context())
+	go func() { done <- x.turn(ctx) }()
+	require.NoError(t, r.clock.BlockUntilContext(t.Context(), 1))
+	hangUp()
+	require.ErrorIs(t, <-done, context.Canceled)
+}
+
+func TestCallerWhoHangsUpIsNotSentAgain(t *testing.T) {
+	r := newRig(t)
+	ctx, hangUp := context.WithCancel(t.Context())
+	hangUp()
+	_, err := r.Refresh(ctx, "a-token")
+	require.ErrorIs(t, err, context.Canceled)
+	assert.LessOrEqual(t, r.palette.Calls(palettetest.Refresh), 1)
+}
+
+// The library's own errors and logs hold the URL.
+func TestRetriesShowNoToken(t *testing.T) {
+	r := newRig(t)
+	r.palette.Inject(palettetest.Refresh, palettetest.Fault{Status: 503})
+	_, err := r.Refresh(t.Context(), "Leaky-token")
+	require.Error(t, err)
+	assert.False(t, strings.Contains(err.Error(), "Leaky") || strings.Contains(err.Error(), "giving up"), err.Error())
+}

@@ -1,0 +1,237 @@
+package palette
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-palette/internal/palettetest"
+)
+
+func wrong(password string, byOperator bool) Login {
+	login := loginOf(palettetest.DefaultUser)
+	login.Password, login.ByOperator = Secret(password), byOperator
+	return login
+}
+
+// try logs in, and tells how often Palette was asked and what came of it.
+func (r *rig) try(t *testing.T, login Login) (asked int, err error) {
+	t.Helper()
+	before := r.palette.Calls(palettetest.Login)
+	token, err := r.Login(t.Context(), login)
+	if err == nil {
+		require.NoError(t, r.Revoke(t.Context(), token.Raw, []Secret{token.Raw}))
+	}
+	return r.palette.Calls(palettetest.Login) - before, err
+}
+
+// A wrong password that is tried on every read: three tries in 15 minutes, spread out.
+func TestGuardSpreadsFailedLogins(t *testing.T) {
+	r := newRig(t, palettetest.WithLockout())
+	var tries []time.Duration
+	for range 10_000 {
+		asked, err := r.try(t, wrong("Wrong-Password-14", false))
+		require.Equal(t, Rejected, KindOf(err))
+		if asked > 0 {
+			tries = append(tries, r.clock.Since(epoch))
+		} else {
+			var e *Error
+			require.ErrorAs(t, err, &e)
+			require.True(t, e.NextTry.After(r.clock.Now()))
+			require.NotEmpty(t, e.Message, "what Palette said")
+		}
+		r.clock.Advance(90 * time.Millisecond) // 10,000 reads in 15 minutes
+	}
+	assert.Len(t, tries, 3)
+	for i := 1; i < len(tries); i++ {
+		assert.GreaterOrEqual(t, tries[i]-tries[i-1], failureSpacing)
+	}
+	assert.False(t, r.palette.Suspended(palettetest.DefaultUser.Email, palettetest.DefaultUser.Org))
+}
+
+// The fourth try is kept for an operator with another password; a fifth there is not.
+func TestGuardKeepsOneTryForAnotherPassword(t *testing.T) {
+	r := newRig(t, palettetest.WithLockout())
+	for i := range 3 {
+		asked, _ := r.try(t, wrong("Wrong-Password-14", false))
+		require.Equal(t, 1, asked, i)
+		r.clock.Advance(failureSpacing - time.Second)
+		asked, _ = r.try(t, wrong("Wrong-Password-14", true))
+		require.Zero(t, asked, "the same password, written again")
+		r.clock.Advance(time.Second)
+		if i == 2 {
+			break
+		}
+	}
+	r.clock.Advance(-2 * time.Second)
+	asked, _ := r.try(t, wrong("Another-Wrong-14", false))
+	assert.Zero(t, asked, "a read")
+	asked, _ = r.try(t, wrong("Another-Wrong-14", true))
+	assert.Equal(t, 1, asked, "an operator")
+	asked, err := r.try(t, wrong("A-Third-Wrong-14", true))
+	assert.Zero(t, asked)
+	var e *Error
+	require.ErrorAs(t, err, &e)
+	assert.Equal(t, epoch.Add(lockoutWindow), e.NextTry, "when the first failure is 15 minutes old")
+	assert.Equal(t, 4, r.palette.FailedLogins())
+	assert.False(t, r.palette.Suspended(palettetest.DefaultUser.Email, palettetest.DefaultUser.Org))
+
+	r.clock.Advance(2 * time.Second)
+	asked, err = r.try(t, wrong(palettetest.DefaultUser.Password, true))
+	assert.Equal(t, 1, asked)
+	require.NoError(t, err)
+}
+
+func TestGuardIsClearedByALoginThatWorks(t *testing.T) {
+	r := newRig(t)
+	for range 10 {
+		_, err := r.try(t, wrong("Wrong-Password-14", false))
+		require.Error(t, err)
+		asked, err := r.try(t, loginOf(palettetest.DefaultUser))
+		require.NoError(t, err, "another password than the one that failed is tried at once")
+		require.Equal(t, 1, asked)
+	}
+}
+
+func TestGuardCountsByAccount(t *testing.T) {
+	other := palettetest.User{Email: "b@example.com", Org: "example", Password: "Correct-Horse-8-Battery"}
+	r := newRig(t, palettetest.WithUser(palettetest.DefaultUser), palettetest.WithUser(other))
+	_, err := r.try(t, wrong("Wrong-Password-14", false))
+	require.Error(t, err)
+	_, err = r.try(t, loginOf(other))
+	require.NoError(t, err)
+	second := newClient(t, r.process, r.conn)
+	_, err = second.Login(t.Context(), wrong("Wrong-Password-14", false))
+	var e *Error
+	require.ErrorAs(t, err, &e)
+	assert.False(t, e.NextTry.IsZero(), "counted for the process, not for the client")
+}
+
+func TestGuardCountsRejectionsOnly(t *testing.T) {
+	for _, fault := range []palettetest.Fault{{Status: 500}, {Drop: true}, {Garbage: true}, {MFA: true}, {NoToken: true}} {
+		r := newRig(t)
+		r.palette.Inject(palettetest.Login, fault)
+		for range 10 {
+			asked, _ := r.try(t, loginOf(palettetest.DefaultUser))
+			require.Equal(t, 1, asked, "%+v", fault)
+		}
+	}
+}
+
+// crowd logs in n times at once.
+func (r *rig) crowd(t *testing.T, n int, login Login) []error {
+	t.Helper()
+	errs := make([]error, n)
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() {
+			token, err := r.Login(t.Context(), login)
+			if errs[i] = err; err == nil {
+				errs[i] = r.Revoke(t.Context(), token.Raw, []Secret{token.Raw})
+			}
+		})
+	}
+	all.Wait()
+	return errs
+}
+
+// Of many that start together one goes alone; the others follow its outcome.
+func TestGuardSendsOneAheadOfACrowd(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		fault  palettetest.Fault
+		login  Login
+		logins int
+		kind   Kind
+	}{
+		{"wrong password", palettetest.Fault{}, wrong("Wrong-Password-14", false), 1, Rejected},
+		{"down", palettetest.Fault{Status: 500}, loginOf(palettetest.DefaultUser), 1, Unavailable},
+		{"all is well", palettetest.Fault{}, loginOf(palettetest.DefaultUser), 64, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t)
+			gate := r.palette.Hold(palettetest.Login)
+			if c.fault.Status != 0 {
+				r.palette.Inject(palettetest.Login, c.fault)
+			}
+			go func() {
+				<-gate.Arrived()
+				// All 63 wait: each has a timer, and the call its time-out.
+				assert.NoError(t, r.clock.BlockUntilContext(t.Context(), 64))
+				gate.Release()
+			}()
+			for _, err := range r.crowd(t, 64, c.login) {
+				assert.Equal(t, c.kind, KindOf(err))
+			}
+			assert.Equal(t, c.logins, r.palette.Calls(palettetest.Login))
+		})
+	}
+}
+
+func TestGuardWhoeverWaitsMayHangUpOrRunOutOfPatience(t *testing.T) {
+	r := newRig(t)
+	gate := r.palette.Hold(palettetest.Login)
+	defer r.palette.Close()
+	ahead := make(chan error, 1)
+	go func() {
+		_, err := r.Login(t.Context(), loginOf(palettetest.DefaultUser))
+		ahead <- err
+	}()
+	<-gate.Arrived()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := r.Login(ctx, loginOf(palettetest.DefaultUser))
+	require.ErrorIs(t, err, context.Canceled)
+
+	err = r.after(t, 1500*time.Millisecond, func() error {
+		_, late := r.Login(t.Context(), loginOf(palettetest.DefaultUser))
+		return late
+	})
+	assert.Equal(t, Limited, KindOf(err))
+	assert.ErrorContains(t, err, "whose outcome this one waits for")
+	r.clock.Advance(10 * time.Second)
+	require.Error(t, <-ahead)
+}
+
+// A login that was admitted while all was well, and whose account has gone bad while it
+// waited for its turn, is not sent.
+func TestGuardAsksOnceMoreWhenTheTurnHasCome(t *testing.T) {
+	r := newRig(t)
+	r.Client = newClient(t, r.process, Connection{Address: r.palette.URL(), RequestTimeout: time.Second, QueueTimeout: time.Minute, RateLimit: 2})
+	token := r.login(t) // proven
+	r.palette.SetPassword(palettetest.DefaultUser.Email, palettetest.DefaultUser.Org, "Changed-Meanwhile-1")
+	r.palette.SetRateLimit(0)
+	first := make(chan error, 3)
+	gate := r.palette.Hold(palettetest.Login)
+	for range 3 {
+		go func() {
+			_, err := r.Login(t.Context(), loginOf(palettetest.DefaultUser))
+			first <- err
+		}()
+	}
+	<-gate.Arrived()
+	require.NoError(t, r.clock.BlockUntilContext(t.Context(), 4), "one under way, two in line, and the alarm")
+	gate.Release()
+	require.Equal(t, Rejected, KindOf(<-first))
+	r.clock.Advance(second)
+	for range 2 {
+		require.Equal(t, Rejected, KindOf(<-first))
+	}
+	assert.Equal(t, 1, r.palette.FailedLogins())
+	r.clock.Advance(second)
+	require.NoError(t, r.Revoke(t.Context(), token.Raw, []Secret{token.Raw}))
+}
+
+func TestGuardLetsOthersGoOnWhenALoginBreaksOff(t *testing.T) {
+	r := newRig(t)
+	g := r.process.guard(account{r.conn.Address, "example", "vault@example.com"})
+	assert.Panics(t, func() {
+		_, _ = g.login(t.Context(), loginOf(palettetest.DefaultUser), time.Second, func() (Token, error) { panic("a bug") })
+	})
+	_, err := r.try(t, loginOf(palettetest.DefaultUser))
+	require.NoError(t, err)
+}

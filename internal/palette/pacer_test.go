@@ -1,0 +1,263 @@
+package palette
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/jonboulle/clockwork"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// track is a pacer with the calls that wait in it, and a clock that the test moves.
+type track struct {
+	t     *testing.T
+	p     *pacer
+	clock *clockwork.FakeClock
+	runs  []*runner
+}
+
+// runner is a call: when it may be sent, zero while it waits.
+type runner struct {
+	class class
+	turn  *turn
+	at    time.Time
+}
+
+func newTrack(t *testing.T, limit int) *track {
+	t.Helper()
+	clock := clockwork.NewFakeClockAt(epoch)
+	p := &pacer{clock: clock, limits: map[*Client]int{{}: limit}}
+	t.Cleanup(func() { // no timer is left behind
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.waiting = [classes][]*turn{}
+		p.setAlarm(clock.Now())
+	})
+	return &track{t: t, p: p, clock: clock}
+}
+
+// enter lets n calls of a class get in line.
+func (k *track) enter(c class, n int) error {
+	for range n {
+		turn, err := k.p.enter(c, DefaultQueueTimeout, false)
+		if err != nil {
+			return err
+		}
+		r := &runner{class: c, turn: turn}
+		if turn == nil {
+			r.at = k.clock.Now()
+		}
+		k.runs = append(k.runs, r)
+	}
+	return nil
+}
+
+// run moves the clock until all have had their turn, or the time is up.
+func (k *track) run(upTo time.Duration) {
+	const step = 5 * time.Millisecond
+	for range upTo / step {
+		k.clock.Advance(step)
+		k.p.dispatch() // as the alarm does, but before the next step
+		for _, r := range k.runs {
+			if r.at.IsZero() {
+				select {
+				case <-r.turn.given:
+					r.at = k.clock.Now()
+				default:
+				}
+			}
+		}
+	}
+}
+
+// waiting counts the calls in line, urgent and patient.
+func (k *track) waiting() []int {
+	k.p.mu.Lock()
+	defer k.p.mu.Unlock()
+	return []int{len(k.p.waiting[urgent]), len(k.p.waiting[patient])}
+}
+
+// turns are the calls that had their turn, in its order.
+func (k *track) turns() []*runner {
+	var out []*runner
+	for _, r := range k.runs {
+		if !r.at.IsZero() {
+			out = append(out, r)
+		}
+	}
+	for i := 1; i < len(out); i++ { // an insertion sort is stable, and the list nearly sorted
+		for j := i; j > 0 && out[j].at.Before(out[j-1].at); j-- {
+			out[j], out[j-1] = out[j-1], out[j]
+		}
+	}
+	return out
+}
+
+func TestPacerLetsCallsThroughWhileThereIsRoom(t *testing.T) {
+	k := newTrack(t, 10)
+	for range 5 {
+		require.NoError(t, k.enter(patient, 10))
+		for _, r := range k.runs {
+			assert.False(t, r.at.IsZero())
+		}
+		k.clock.Advance(second)
+	}
+}
+
+func TestPacerKeepsToTheLimitInAnySecond(t *testing.T) {
+	for _, limit := range []int{1, 3, 10} {
+		k := newTrack(t, limit)
+		require.NoError(t, k.enter(patient, limit-1))
+		k.clock.Advance(900 * time.Millisecond)
+		require.NoError(t, k.enter(patient, 4*limit))
+		require.NoError(t, k.enter(urgent, limit))
+		k.run(10 * time.Second)
+		turns := k.turns()
+		require.Len(t, turns, 6*limit-1)
+		for i := limit; i < len(turns); i++ {
+			assert.Greater(t, turns[i].at.Sub(turns[i-limit].at), time.Second, "limit %d, call %d", limit, i)
+		}
+	}
+}
+
+func TestPacerWithoutALimit(t *testing.T) {
+	k := newTrack(t, 0)
+	require.NoError(t, k.enter(patient, 1000))
+	assert.Len(t, k.turns(), 1000)
+	assert.Empty(t, k.p.sent, "nothing is kept")
+}
+
+func TestPacerLetsUrgentCallsGoFirst(t *testing.T) {
+	k := newTrack(t, 10)
+	require.NoError(t, k.enter(patient, 10)) // no room any more
+	k.runs = nil
+	require.NoError(t, k.enter(patient, 40))
+	require.NoError(t, k.enter(urgent, 40))
+	k.run(20 * time.Second)
+	turns := k.turns()
+	require.Len(t, turns, 80)
+	urgentLeft := 40
+	for i, r := range turns {
+		if r.class == urgent {
+			urgentLeft--
+		}
+		if urgentLeft == 0 {
+			break
+		}
+		logins := 0
+		for _, other := range turns[i : i+10] {
+			if other.class == patient {
+				logins++
+			}
+		}
+		if urgentLeft >= 10 {
+			assert.Equal(t, 2, logins, "of the ten turns from %d on", i)
+		}
+	}
+	require.NoError(t, k.enter(urgent, 5))
+}
+
+func TestPacerRefusesWhoseTurnWouldComeTooLate(t *testing.T) {
+	k := newTrack(t, 10)
+	// The first ten go at once, then ten a second within 55 seconds.
+	fit := 10 + 10*int(DefaultQueueTimeout/second)
+	require.NoError(t, k.enter(patient, fit))
+	err := k.enter(patient, 1)
+	var queue *queueError
+	require.ErrorAs(t, err, &queue)
+	assert.EqualError(t, err, "rate_limit is 10 calls a second, and the turn would come after 55.4s, later than queue_timeout")
+	require.NoError(t, k.enter(urgent, 1), "it goes before the logins")
+	k.run(DefaultQueueTimeout + second)
+	assert.Equal(t, fit+1, len(k.turns()), "all others had their turn") //nolint:testifylint // Len would print them all
+}
+
+func TestPacerGivesUpWhenUrgentCallsKeepComing(t *testing.T) {
+	k := newTrack(t, 1)
+	require.NoError(t, k.enter(patient, 1))
+	done := make(chan error, 1)
+	go func() { done <- k.p.wait(t.Context(), patient, 3*time.Second, false) }()
+	require.NoError(t, k.clock.BlockUntilContext(t.Context(), 2), "its patience, and the alarm")
+	require.NoError(t, k.enter(urgent, 4)) // one a second, and four before a login
+	k.clock.Advance(3 * time.Second)
+	assert.ErrorContains(t, <-done, "later than queue_timeout")
+	assert.Zero(t, k.waiting()[patient], "it has left the line")
+}
+
+func TestPacerCallWhoseCallerHangsUpLeavesTheLine(t *testing.T) {
+	k := newTrack(t, 1)
+	require.NoError(t, k.enter(patient, 1))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- k.p.wait(ctx, patient, time.Minute, false) }()
+	require.NoError(t, k.clock.BlockUntilContext(t.Context(), 2))
+	cancel()
+	require.ErrorIs(t, <-done, context.Canceled)
+	assert.Equal(t, []int{0, 0}, k.waiting())
+}
+
+func TestPacerGivesTheTurnByItsAlarm(t *testing.T) {
+	k := newTrack(t, 1)
+	require.NoError(t, k.enter(patient, 1))
+	done := make(chan error, 1)
+	go func() { done <- k.p.wait(t.Context(), patient, time.Minute, false) }()
+	require.NoError(t, k.clock.BlockUntilContext(t.Context(), 2))
+	k.clock.Advance(second)
+	require.NoError(t, <-done)
+}
+
+func TestPacerHoldsTheWholeAddressBack(t *testing.T) {
+	for _, limit := range []int{0, 10} {
+		k := newTrack(t, limit)
+		k.p.holdBack(7 * time.Second)
+		k.p.holdBack(3 * time.Second) // the longer one counts
+		require.NoError(t, k.enter(patient, 1))
+		require.NoError(t, k.enter(urgent, 1))
+		k.run(7*time.Second - 5*time.Millisecond)
+		assert.Empty(t, k.turns())
+		k.run(5 * time.Millisecond)
+		assert.Len(t, k.turns(), 2)
+		k.p.holdBack(time.Minute)
+		assert.ErrorContains(t, k.enter(patient, 1), "the turn would come after 1m0s")
+	}
+}
+
+func TestPacerCallThatComesAgainGoesFirst(t *testing.T) {
+	k := newTrack(t, 1)
+	require.NoError(t, k.enter(patient, 3))
+	again, err := k.p.enter(patient, time.Minute, true)
+	require.NoError(t, err)
+	assert.Same(t, again, k.p.peek())
+}
+
+func TestPacerTakesTheLowestLimitOfItsClients(t *testing.T) {
+	process := NewProcess(clockwork.NewFakeClockAt(epoch))
+	conn := func(limit int) Connection {
+		return Connection{Address: "https://palette.example.com", RequestTimeout: time.Second, RateLimit: limit}
+	}
+	ten, none := newClient(t, process, conn(10)), newClient(t, process, conn(0))
+	three := newClient(t, process, conn(3))
+	require.Same(t, ten.pacer, none.pacer)
+	assert.Equal(t, 3, ten.pacer.limit())
+	three.Close()
+	assert.Equal(t, 10, ten.pacer.limit())
+	ten.Close()
+	assert.Zero(t, ten.pacer.limit())
+	other := newClient(t, process, Connection{Address: "https://other.example.com", RequestTimeout: time.Second})
+	assert.NotSame(t, ten.pacer, other.pacer)
+}
+
+func TestPausesGrowAndDiffer(t *testing.T) {
+	for attempt, seconds := range []int{1, 2, 4, 8, 16, 32, 32, 32} {
+		want := float64(seconds) * float64(time.Second)
+		seen := map[time.Duration]bool{}
+		for range 50 {
+			pause := jittered(time.Second, attempt)
+			assert.InDelta(t, want, float64(pause), want/4)
+			seen[pause] = true
+		}
+		assert.Greater(t, len(seen), 1)
+	}
+	assert.Zero(t, jittered(0, 3))
+}

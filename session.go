@@ -1,0 +1,301 @@
+package palette
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"golang.org/x/sync/semaphore"
+	"golang.org/x/sync/singleflight"
+
+	"vault-plugin-secrets-palette/internal/palette"
+)
+
+// sessionPause is how long a session whose refresh has failed is handed out as it is. With
+// Palette down each try takes request_timeout, and each reader would wait for one.
+const sessionPause = 10 * time.Second
+
+// session is the one session of a config that the leases of its shared roles hand out. It
+// is stored, so that a restart or a new active node goes on with it.
+type session struct {
+	Address string `json:"address"`
+	Org     string `json:"org"`
+	Email   string `json:"email"`
+	// IssuedAt is the time of the login, Refreshes counts the refreshes since.
+	IssuedAt  time.Time `json:"issued_at"`
+	Refreshes int       `json:"refreshes"`
+	// Life is how long the newest token lives in all.
+	Life time.Duration `json:"life"`
+	// Tokens are those that may be alive, the newest last. The older ones have been handed
+	// out and end with the session.
+	Tokens []heldToken `json:"tokens"`
+}
+
+func (s *session) newest() heldToken { return s.Tokens[len(s.Tokens)-1] }
+
+// of tells whether the session is the config's: a repointed config begins a new one.
+func (s *session) of(cfg *config) bool {
+	return s.Address == cfg.Address && s.Org == cfg.Org && s.Email == cfg.Email
+}
+
+// fresh tells whether the newest token may be handed out: at least two thirds of its life
+// are left, so that whoever gets it has time to use it.
+func (s *session) fresh(now time.Time) bool {
+	return s.newest().left(now) >= s.Life*2/3
+}
+
+// sessionKeeper holds the sessions of a mount.
+type sessionKeeper struct {
+	entries entries[session]
+	// flights joins those who wait for the same session's refresh or login.
+	flights singleflight.Group
+
+	mu sync.Mutex
+	// turns has one place for each config: what changes its session, a refresh, a login or
+	// its end, goes alone. Together with flights it is the single flight of a session.
+	turns map[string]*semaphore.Weighted
+	// pauses says until when a session is handed out as it is, and why.
+	pauses map[string]pause
+}
+
+type pause struct {
+	until time.Time
+	why   string
+}
+
+func newSessionKeeper() sessionKeeper {
+	return sessionKeeper{
+		entries: entries[session]{prefix: sessionPrefix},
+		turns:   make(map[string]*semaphore.Weighted), pauses: make(map[string]pause),
+	}
+}
+
+// turn is the one place for what changes a config's session.
+func (k *sessionKeeper) turn(name string) *semaphore.Weighted {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	t, ok := k.turns[name]
+	if !ok {
+		t = semaphore.NewWeighted(1)
+		k.turns[name] = t
+	}
+	return t
+}
+
+// paused returns why a session is handed out as it is, or nothing.
+func (k *sessionKeeper) paused(name string, now time.Time) string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if p, ok := k.pauses[name]; ok && now.Before(p.until) {
+		return p.why
+	}
+	delete(k.pauses, name)
+	return ""
+}
+
+func (k *sessionKeeper) setPause(name string, p pause) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.pauses[name] = p
+}
+
+// sessionFlight is what those who wait for a session get.
+type sessionFlight struct {
+	session *session
+	warning string
+}
+
+// currentSession returns the config's session with a token that may be handed out. It
+// refreshes it or logs in first where it must, in one call for all who wait. The warning
+// says that the token is older than it should be.
+func (b *backend) currentSession(ctx context.Context, s logical.Storage, name string, cfg *config) (*session, string, error) {
+	k := &b.sessions
+	have, err := k.entries.get(ctx, s, name)
+	if err != nil {
+		return nil, "", err
+	}
+	now := b.clock.Now()
+	if have != nil && have.of(cfg) {
+		if have.fresh(now) {
+			return have, "", nil
+		}
+		if why := k.paused(name, now); why != "" && have.newest().left(now) >= time.Second {
+			return have, why, nil
+		}
+	}
+	// Apart from this caller's context: others wait too.
+	flight := k.flights.DoChan(name, func() (any, error) {
+		return b.sessionFlight(context.WithoutCancel(ctx), s, name)
+	})
+	select {
+	case out := <-flight:
+		if out.Err != nil {
+			return nil, "", out.Err
+		}
+		got := out.Val.(sessionFlight)
+		return got.session, got.warning, nil
+	case <-ctx.Done():
+		return nil, "", ctx.Err()
+	}
+}
+
+// sessionFlight runs in a goroutine of its own, counted in the background.
+func (b *backend) sessionFlight(ctx context.Context, s logical.Storage, name string) (out sessionFlight, err error) {
+	if !b.background.TryAcquire(1) {
+		return out, errEnding
+	}
+	defer b.background.Release(1)
+	turn := b.sessions.turn(name)
+	if err = turn.Acquire(ctx, 1); err != nil {
+		return out, err
+	}
+	defer turn.Release(1)
+	err = errPanic // until the outcome is known
+	b.shielded(func() { out, err = b.freshSession(ctx, s, name) })
+	return out, err
+}
+
+// freshSession makes the session of a config fresh. The caller has the session's turn.
+func (b *backend) freshSession(ctx context.Context, s logical.Storage, name string) (sessionFlight, error) {
+	cfg, err := b.configs.get(ctx, s, name)
+	if err != nil {
+		return sessionFlight{}, err
+	}
+	if cfg == nil {
+		return sessionFlight{}, refusal("config %q does not exist any more", name)
+	}
+	client, err := b.clientFor(cfg.Connection)
+	if err != nil {
+		return sessionFlight{}, err
+	}
+	have, err := b.sessions.entries.get(ctx, s, name)
+	if err != nil {
+		return sessionFlight{}, err
+	}
+	if have != nil && !have.of(cfg) {
+		if err := b.endStored(ctx, s, name, have); err != nil {
+			return sessionFlight{}, err
+		}
+		have = nil
+	}
+	if have != nil {
+		now := b.clock.Now()
+		if have.fresh(now) { // by the flight before this one
+			return sessionFlight{session: have}, nil
+		}
+		if len(alive(have.Tokens, now)) > 0 {
+			token, err := client.Refresh(ctx, have.newest().Token)
+			if palette.Refusal(err) == nil {
+				return b.refreshed(ctx, s, name, have, token, err)
+			}
+			b.Logger().Info("a shared session is over, logging in again", "config", name, "error", err)
+		}
+	}
+	return b.newSession(ctx, s, name, cfg, client, have)
+}
+
+// refreshed keeps a session's new token or, where the refresh failed for a passing reason,
+// hands out the present one with the life that it has left.
+func (b *backend) refreshed(ctx context.Context, s logical.Storage, name string, have *session, token palette.Token, failed error) (sessionFlight, error) {
+	now := b.clock.Now()
+	if failed != nil {
+		if have.newest().left(now) < time.Second {
+			return sessionFlight{}, failed
+		}
+		why := "the shared session could not be refreshed, so the token is the present one and may not live long: " + failed.Error()
+		b.Logger().Warn("a shared session could not be refreshed", "config", name, "token_expires_at", have.newest().ExpiresAt, "error", failed)
+		b.sessions.setPause(name, pause{now.Add(sessionPause), why})
+		return sessionFlight{have, why}, nil
+	}
+	next := *have
+	next.Tokens = append(alive(have.Tokens, now), held(token))
+	next.Life = token.Life
+	next.Refreshes++
+	if err := b.sessions.entries.put(ctx, s, name, &next); err != nil {
+		// To revoke the new token could end the session, which others use. So it is kept in
+		// memory; after a restart the engine goes on with what was stored before.
+		b.Logger().Error("a shared session's new token could not be stored", "config", name, "error", err)
+		b.sessions.entries.hold(name, &next)
+	}
+	return sessionFlight{session: &next}, nil
+}
+
+// newSession logs in. Tokens of the session before that may be alive stay with the new
+// one, to end with it: they have been handed out.
+func (b *backend) newSession(ctx context.Context, s logical.Storage, name string, cfg *config, client paletteAPI, before *session) (sessionFlight, error) {
+	token, err := b.loginNow(ctx, s, cfg, client, cfg.login())
+	if err != nil {
+		return sessionFlight{}, err
+	}
+	now := b.clock.Now()
+	next := &session{
+		Address: cfg.Address, Org: cfg.Org, Email: cfg.Email,
+		IssuedAt: now.UTC(), Life: token.Life, Tokens: []heldToken{held(token)},
+	}
+	if before != nil {
+		next.Tokens = append(alive(before.Tokens, now), next.Tokens...)
+	}
+	if err := b.sessions.entries.put(ctx, s, name, next); err != nil {
+		b.discardNow(s, cfg.account(), held(token), "a shared session that could not be stored")
+		return sessionFlight{}, err
+	}
+	// A config that was led elsewhere meanwhile has ended the session that it found, not
+	// this one.
+	if now, err := b.configs.get(ctx, s, name); err == nil && (now == nil || !next.of(now)) {
+		return sessionFlight{}, errJoin(b.endStored(ctx, s, name, next), refusal("config %q has changed meanwhile; read again", name))
+	}
+	return sessionFlight{session: next}, nil
+}
+
+// errJoin returns the first error that is one.
+func errJoin(first, second error) error {
+	if first != nil {
+		return first
+	}
+	return second
+}
+
+// endForeignSession ends the session of a config that a write has deleted (next is nil) or
+// made another login.
+func (b *backend) endForeignSession(ctx context.Context, s logical.Storage, name string, old, next *config) error {
+	if old == nil || next != nil && old.sameLogin(next) {
+		return nil
+	}
+	return b.endSession(ctx, s, name)
+}
+
+// endSession ends the session of a config at Palette and in Vault, if it has one.
+func (b *backend) endSession(ctx context.Context, s logical.Storage, name string) error {
+	turn := b.sessions.turn(name)
+	if err := turn.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("waiting for a call under way on the session: %w", err)
+	}
+	defer turn.Release(1)
+	have, err := b.sessions.entries.get(ctx, s, name)
+	if err != nil || have == nil {
+		return err
+	}
+	return b.endStored(ctx, s, name, have)
+}
+
+// endStored revokes a session's tokens, or leaves them to the list of what the engine owes,
+// and deletes the session. The caller has the session's turn.
+func (b *backend) endStored(ctx context.Context, s logical.Storage, name string, have *session) error {
+	l := &lease{ConfigName: name, Address: have.Address, Org: have.Org, Email: have.Email}
+	if tokens := alive(have.Tokens, b.clock.Now()); len(tokens) > 0 {
+		a, err := b.accountOf(ctx, s, l)
+		if err != nil {
+			return err
+		}
+		if err := b.end(ctx, a, &revocation{tokens: tokens}); err != nil {
+			b.Logger().Warn("a shared session could not be ended at Palette; trying again each minute", "config", name, "dead_by_itself_at", lastDeath(tokens), "error", err)
+			// The caller may have gone; what is owed is written all the same.
+			if err := b.owe(context.WithoutCancel(ctx), s, "", a, tokens); err != nil {
+				return err
+			}
+		}
+	}
+	return b.sessions.entries.delete(context.WithoutCancel(ctx), s, name)
+}
