@@ -45,6 +45,7 @@ type backend struct {
 	// are never held over a call to Palette.
 	configLocks, roleLocks []*locksutil.LockEntry
 
+	limits   mountLimits
 	clients  clientCache
 	sessions sessionKeeper
 	batches  batcher

@@ -112,14 +112,15 @@ type limit struct {
 // shortest returns the tightest limit on a term of a lease that was issued some time
 // ago and now carries a token with some life left.
 func (b *backend) shortest(r *role, elapsed, life time.Duration) limit {
+	byDefault, most := b.limits.get(b.clock, b.System())
 	limits := []limit{
 		{"the token's life", life},
-		{"the mount's max_lease_ttl", b.System().MaxLeaseTTL() - elapsed},
+		{"the mount's max_lease_ttl", most - elapsed},
 	}
 	if r.TTL > 0 {
 		limits = append(limits, limit{"the role's ttl", r.TTL})
 	} else {
-		limits = append(limits, limit{"the mount's default_lease_ttl", b.System().DefaultLeaseTTL()})
+		limits = append(limits, limit{"the mount's default_lease_ttl", byDefault})
 	}
 	if r.MaxTTL > 0 {
 		limits = append(limits, limit{"the role's max_ttl", r.MaxTTL - elapsed})
