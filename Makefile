@@ -76,8 +76,12 @@ e2e: build vault ## Run the tests of e2e/, on a real Vault; RUN=TestName for one
 		cd e2e && go test -race -count=1 -timeout 40m $(RUN_FLAGS) ./...
 
 .PHONY: bench
-bench: ## Run the benchmarks
-	$(call say,benchmarks)
+bench: build vault ## Measure the engine on a real Vault against its limits, and write docs/performance.md (7 minutes)
+	$(call say,bench)
+	@set -e; $(find-vault); (cd e2e && go build -buildvcs=false -o $(BIN)/bench ./cmd/bench && cd $(CURDIR)/e2e && exec $(BIN)/bench -out ../docs)
+
+.PHONY: microbench
+microbench: ## Run the Go benchmarks: the engine's own cost of a read, a renewal and a revocation
 	go test -run '^$$' -bench . -benchmem ./...
 
 .PHONY: fmt
