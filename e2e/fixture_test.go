@@ -47,12 +47,17 @@ func newFixture(t *testing.T, v *server, opts ...palettetest.Option) *fixture {
 // newMount is newFixture without config and role.
 func newMount(t *testing.T, v *server, opts ...palettetest.Option) *fixture {
 	t.Helper()
-	f := &fixture{t: t, vault: v, mount: mountName(t)}
-	f.palette = palettetest.New(t, append([]palettetest.Option{palettetest.WithLifetime(tokenLife)}, opts...)...)
-	v.watch(f.palette.Issued)
+	palette := palettetest.New(t, append([]palettetest.Option{palettetest.WithLifetime(tokenLife)}, opts...)...)
+	v.watch(palette.Issued)
 	v.watchText(palettetest.DefaultUser.Password)
 	t.Cleanup(func() { require.Empty(t, v.leaks(), "secrets in the server's logs") })
+	return mountFor(t, v, palette, mountName(t))
+}
 
+// mountFor mounts the engine for a stand-in, until the test's end.
+func mountFor(t *testing.T, v *server, palette *palettetest.Server, mount string) *fixture {
+	t.Helper()
+	f := &fixture{t: t, vault: v, palette: palette, mount: mount}
 	client, err := v.Client()
 	require.NoError(t, err)
 	f.api = client
@@ -70,10 +75,12 @@ func mountName(t *testing.T) string {
 	return strings.ToLower(regexp.MustCompile(`[^A-Za-z0-9]+`).ReplaceAllString(t.Name(), "-"))
 }
 
-// login is a config for the stand-in.
-func (f *fixture) login() map[string]any {
-	user := palettetest.DefaultUser
-	return map[string]any{"address": f.palette.URL(), "email": user.Email, "org": user.Org, "password": user.Password}
+// login is a config for the stand-in, without a limit: the tests of pacing set theirs.
+func (f *fixture) login() map[string]any { return f.loginAs(palettetest.DefaultUser) }
+
+// loginAs is login for another account.
+func (f *fixture) loginAs(user palettetest.User) map[string]any {
+	return map[string]any{"address": f.palette.URL(), "email": user.Email, "org": user.Org, "password": user.Password, "rate_limit": 0}
 }
 
 // write writes to a path below the mount.

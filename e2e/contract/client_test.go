@@ -29,7 +29,8 @@ func TestClientKeepsTheContract(t *testing.T) {
 	})
 	t.Cleanup(proxy.Close)
 
-	client, err := palette.New(palette.Connection{Address: proxy.URL, RequestTimeout: time.Minute}, clockwork.NewRealClock(), "contract")
+	process := palette.NewProcess(clockwork.NewRealClock())
+	client, err := process.NewClient(palette.Connection{Address: proxy.URL, RequestTimeout: time.Minute}, "contract")
 	require.NoError(t, err)
 	t.Cleanup(client.Close)
 	login := palette.Login{Email: admin.Email, Org: admin.Org, Password: palette.Secret(admin.Password)}

@@ -223,10 +223,29 @@ func (s *Server) Restart(ctx context.Context) error {
 			return err
 		}
 	}
+	return s.serves(ctx, client)
+}
+
+// serves waits until the server is unsealed and active.
+func (s *Server) serves(ctx context.Context, client *api.Client) error {
 	return s.await(ctx, func() (bool, error) {
 		health, err := client.Sys().HealthWithContext(ctx)
 		return err == nil && !health.Sealed && !health.Standby, nil
 	})
+}
+
+// Unseal unseals a server with [Raft] that has been sealed, and waits until it serves.
+func (s *Server) Unseal(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	client, err := s.Client()
+	if err != nil {
+		return err
+	}
+	if err := s.open(ctx, client, true); err != nil {
+		return err
+	}
+	return s.serves(ctx, client)
 }
 
 // open initializes and unseals.
