@@ -9,6 +9,10 @@
 #                             the Palette user that the engine logs in as
 #   PALETTE_ADDRESS           Palette (https://api.spectrocloud.com)
 #   PALETTE_CA_CERT           file with the authority of Palette's certificate (the system's)
+#   PALETTE_RATE_LIMIT        calls a second that Palette allows this Vault (10); less where
+#                             others call Palette from the same IP address
+#   PALETTE_QUEUE_TIMEOUT     how long a call waits for its turn (55s); less where whoever
+#                             reads, or a proxy before Vault, waits less than 60 s
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -24,14 +28,19 @@ if ! vault read sys/mounts/palette >/dev/null 2>&1; then
 fi
 
 # "password=-" reads it from standard input, so that no command line holds it.
-set -- "address=${PALETTE_ADDRESS:-https://api.spectrocloud.com}" "email=$PALETTE_EMAIL" "org=$PALETTE_ORG"
+set -- "address=${PALETTE_ADDRESS:-https://api.spectrocloud.com}" "email=$PALETTE_EMAIL" "org=$PALETTE_ORG" \
+	"rate_limit=${PALETTE_RATE_LIMIT:-10}" "queue_timeout=${PALETTE_QUEUE_TIMEOUT:-55s}"
 [ -z "${PALETTE_CA_CERT:-}" ] || set -- "$@" "ca_cert=@$PALETTE_CA_CERT"
 printf '%s' "$PALETTE_PASSWORD" | vault write palette/config "$@" password=-
 
 # One role for each kind of client: see "Which client, which role" in the README.
 vault write palette/roles/app renewable=true max_ttl=24h
 vault write palette/roles/app-agent renewable=false
+# For many consumers: they share one session of Palette's, and a lease that is revoked does
+# not end it. See "A fleet within Palette's limits" there.
+vault write palette/roles/app-fleet shared=true renewable=false
 
 vault policy write palette-app "$here/policies/app.hcl"
 vault policy write palette-agent "$here/policies/agent.hcl"
+vault policy write palette-fleet "$here/policies/fleet.hcl"
 vault policy write palette-operator "$here/policies/operator.hcl"

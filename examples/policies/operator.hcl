@@ -1,5 +1,5 @@
-# For whoever runs the mount: configs, roles, and the leases in an emergency. It does not
-# allow reading a credential.
+# For whoever runs the mount: configs, roles, shared sessions, and the leases in an
+# emergency. It does not allow reading a credential.
 
 path "palette/config" {
   capabilities = ["create", "read", "update", "delete", "list"]
@@ -15,6 +15,15 @@ path "palette/roles" {
 
 path "palette/roles/*" {
   capabilities = ["create", "read", "update", "delete", "list"]
+}
+
+# See the shared sessions, and end them: the only way to end the tokens of shared leases.
+path "palette/sessions" {
+  capabilities = ["list"]
+}
+
+path "palette/sessions/*" {
+  capabilities = ["read", "delete", "list"]
 }
 
 # See which leases there are.
