@@ -4,8 +4,8 @@ package palette
 
 import (
 	"context"
-	"math"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -26,6 +26,9 @@ const (
 	owedPrefix       = "owed/"
 	sessionPrefix    = "sessions/"
 )
+
+// wallClock is the clock that Vault's SDK goes by, whatever the engine's is.
+var wallClock = clockwork.NewRealClock()
 
 // process is what all mounts of this plugin process share towards Palette.
 var process = palette.NewProcess(clockwork.NewRealClock())
@@ -50,13 +53,15 @@ type backend struct {
 	sessions sessionKeeper
 	batches  batcher
 	flushing flusher
-	// background counts the calls that may outlive their request. Clean takes all of it,
-	// and so waits for them and lets no other begin.
-	background *semaphore.Weighted
-}
+	// paying is a single flight: one run over the list at a time.
+	paying *semaphore.Weighted
+	// queueFull: a run over the list was stopped by the rate limit.
+	queueFull atomic.Bool
 
-// maxBackground is the whole of a backend's background: more calls than there can be.
-const maxBackground = math.MaxInt64
+	rotations  rotationKeeper
+	lostKeys   lostKeys
+	background background
+}
 
 // cleanPatience is how long Clean waits for calls under way. Vault holds a lock against
 // all mounts of the process meanwhile.
@@ -95,7 +100,7 @@ func newBackend(process *palette.Process, version string) *backend {
 		configLocks: locksutil.CreateLocks(),
 		roleLocks:   locksutil.CreateLocks(),
 		sessions:    newSessionKeeper(),
-		background:  semaphore.NewWeighted(maxBackground),
+		paying:      semaphore.NewWeighted(1),
 	}
 	b.Backend = &framework.Backend{
 		Help:           strings.TrimSpace(backendHelp),
@@ -106,18 +111,21 @@ func newBackend(process *palette.Process, version string) *backend {
 			b.pathRoles(),
 			b.pathCreds(),
 			b.pathSessions(),
+			b.pathRotate(),
 		),
-		Secrets: []*framework.Secret{b.tokenSecret()},
+		Secrets: []*framework.Secret{b.tokenSecret(), b.keySecret()},
 		PathsSpecial: &logical.Paths{
-			SealWrapStorage: []string{configPrefix, connectionPrefix, owedPrefix, sessionPrefix},
+			SealWrapStorage: []string{configPrefix, connectionPrefix, owedPrefix, sessionPrefix, framework.WALPrefix},
 			// A performance secondary has leases of its own, so what it owes is its own too, and
-			// so are its sessions.
-			LocalStorage: []string{owedPrefix, sessionPrefix},
+			// so are its sessions and its write-ahead entries.
+			LocalStorage: []string{owedPrefix, sessionPrefix, framework.WALPrefix},
 		},
-		InitializeFunc: b.initialize,
-		Invalidate:     b.invalidate,
-		PeriodicFunc:   b.periodic,
-		Clean:          b.clean,
+		InitializeFunc:    b.initialize,
+		Invalidate:        b.invalidate,
+		WALRollback:       b.walRollback,
+		WALRollbackMinAge: walMinAge,
+		PeriodicFunc:      b.periodic,
+		Clean:             b.clean,
 	}
 	return b
 }
@@ -133,7 +141,14 @@ func (b *backend) invalidate(_ context.Context, key string) {
 
 // periodic runs each minute on the active node.
 func (b *backend) periodic(ctx context.Context, req *logical.Request) error {
+	if err := b.listLeftovers(ctx, req.Storage); err != nil {
+		return err
+	}
+	b.findLostKeys(ctx, req.Storage)
 	if err := b.payOwed(ctx, req.Storage); err != nil {
+		return err
+	}
+	if err := b.rotateDue(ctx, req.Storage); err != nil {
 		return err
 	}
 	return b.forgetConnections(ctx, req.Storage)
@@ -146,12 +161,17 @@ func (b *backend) clean(ctx context.Context) {
 	ctx, cancel := palette.WithTimeout(ctx, b.clock, cleanPatience)
 	defer cancel()
 	if b.storage != nil && b.System().Tainted() {
+		b.background.leave() // what was sent comes back, and is revoked, while this goes on
 		b.endMount(ctx)
 	}
-	if b.background.Acquire(ctx, maxBackground) != nil {
+	if b.background.finish(ctx) != nil {
 		b.Logger().Warn("the mount ends with calls to Palette under way; tokens that they bring live to their own expiry")
 	}
 	b.clients.dropAll()
+	b.process.UncountLimits(func(holder any) bool {
+		of, ok := holder.(limitHolder)
+		return ok && of.mount == b
+	})
 }
 
 // connectionOf finds how to reach the Palette that issued a lease: by the config where
@@ -181,5 +201,7 @@ The palette secrets engine issues authorization tokens for Spectro Cloud's Palet
 Palette's login is written once to "config" (or "config/<name>"); a role under
 "roles/<name>" says which config to use and how long leases last; "creds/<role>" logs
 in to Palette and returns a token under a lease, which is renewed through Palette's
-refresh endpoint and revoked at Palette when the lease ends.
+refresh endpoint and revoked at Palette when the lease ends. Roles can hand out one shared
+session ("sessions/<config>" shows and ends it), or API keys instead of tokens;
+"rotate-root/<config>" gives a config a new password that nobody sees.
 `

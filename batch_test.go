@@ -210,7 +210,7 @@ func TestCleanOfATaintedMountIsBounded(t *testing.T) {
 		defer close(cleaned)
 		w.b.clean(t.Context())
 	}()
-	<-gate.Arrived() // Clean's own
+	require.NoError(t, w.clock.BlockUntilContext(t.Context(), 2), "the call's time-out and Clean's patience")
 	w.clock.Advance(cleanPatience)
 	<-cleaned
 	assert.Contains(t, w.log.String(), "tokens=1")
@@ -293,6 +293,86 @@ func TestInitializeCountsTheLimitsOfAllConfigs(t *testing.T) {
 	assert.Contains(t, w.log.String(), `a config cannot be used: config=broken`)
 	w.storage.failOn("list", configPrefix)
 	require.ErrorIs(t, w.b.Initialize(t.Context(), &logical.InitializationRequest{Storage: w.storage}), errDisk)
+}
+
+// A write that fails its check leaves nothing behind, and no old connection's limit counts
+// again.
+func TestOnlyTheLimitsOfConfigsCount(t *testing.T) {
+	w := configured(t)
+	w.mistake(update, "config", w.login(fields{"rate_limit": 1, "password": "Wrong-Password-14"}), "nothing is stored")
+	w.write("config", fields{"rate_limit": 1, "verify_connection": false})
+	w.clock.Advance(2 * time.Second)
+	l := w.creds("app")
+	w.palette.Down(true)
+	w.clock.Advance(2 * time.Second)
+	require.Error(t, l.revoke()) // a debt, with the connection of a limit of 1
+	w.palette.Down(false)
+	w.write("config", fields{"rate_limit": 0, "verify_connection": false})
+	w.minute()
+	for range 5 { // at once
+		w.creds("app").mustRevoke()
+	}
+	w.write("config/other", w.login())
+	w.remove("config")
+	for range 5 {
+		w.write("config/other", w.login())
+	}
+}
+
+// The engine's own queue is no reason for Clean to give up before its time.
+func TestListIsWorkedOffAsFastAsTheRateLimitAllows(t *testing.T) {
+	w := configured(t)
+	leases := w.crowd(50)
+	w.write("config", fields{"rate_limit": 1, "verify_connection": false})
+	w.system.TaintedVal = true
+	w.palette.Down(true)
+	for _, l := range leases {
+		l.mustRevoke()
+	}
+	w.settle()
+	w.palette.Down(false)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		w.b.payPatiently(t.Context())
+	}()
+	require.NoError(t, w.clock.BlockUntilContext(t.Context(), 1), "refused, since the turn is later than queue_timeout")
+	w.clock.Advance(queuePause)
+	require.NoError(t, w.clock.BlockUntilContext(t.Context(), 2), "in line now: its patience, and the alarm")
+	w.clock.Advance(900 * time.Millisecond) // its turn has come, and its patience has not ended
+	<-done
+	assert.Zero(t, w.owed())
+	assert.Empty(t, w.palette.LiveTokens())
+	w.system.TaintedVal = false
+}
+
+// Reads that wait in line while their mount is removed would get leases that never end.
+func TestReadsThatWaitWhileTheMountIsRemoved(t *testing.T) {
+	w := configured(t)
+	ended := w.creds("app")
+	w.write("config", fields{"rate_limit": 1, "queue_timeout": "1m", "verify_connection": false})
+	w.clock.Advance(2 * time.Second)
+	gate := w.palette.HoldAfter(palettetest.Login)
+	errs := make(chan error, 3)
+	for range 3 { // one is under way, two wait in line
+		go func() {
+			_, err := w.handle(t.Context(), read, "creds/app", nil)
+			errs <- err
+		}()
+	}
+	<-gate.Arrived()
+	require.NoError(t, w.clock.BlockUntilContext(t.Context(), 4), "its time-out, two patiences and the alarm")
+	w.system.TaintedVal = true
+	ended.mustRevoke()
+	for range 3 {
+		requireCoded(t, <-errs, 503, "sealed, reloaded or removed")
+	}
+	gate.Release()
+	w.system.TaintedVal = false
+	w.write("config", fields{"rate_limit": 0, "verify_connection": false}) // lets all that wait go
+	w.settle()
+	assert.Empty(t, w.palette.LiveTokens(), "what was under way came back, and is revoked")
+	assert.Equal(t, 3, w.palette.Calls(palettetest.Login), "the check, the lease and the one that was under way")
 }
 
 func TestBatchesTakeWholeLeases(t *testing.T) {

@@ -15,6 +15,12 @@ type paletteAPI interface {
 	Login(ctx context.Context, login palette.Login) (palette.Token, error)
 	Refresh(ctx context.Context, token palette.Secret) (palette.Token, error)
 	Revoke(ctx context.Context, auth palette.Secret, tokens []palette.Secret) error
+	UserInfo(ctx context.Context, auth palette.Auth) (palette.UserInfo, error)
+	ChangePassword(ctx context.Context, auth palette.Auth, change palette.PasswordChange) error
+	CreateAPIKey(ctx context.Context, auth palette.Auth, key palette.NewAPIKey) (uid string, made palette.Secret, err error)
+	UpdateAPIKey(ctx context.Context, auth palette.Auth, uid string, key palette.NewAPIKey) error
+	DeleteAPIKey(ctx context.Context, auth palette.Auth, uid string) error
+	ListAPIKeys(ctx context.Context, auth palette.Auth) ([]palette.APIKey, error)
 }
 
 var _ paletteAPI = (*palette.Client)(nil)
@@ -26,7 +32,19 @@ type clientCache struct {
 	byConn map[palette.Connection]*palette.Client
 }
 
-// clientFor returns the client of a connection. Its rate limit counts from here on.
+// limitHolder is a config of a mount, whose rate limit counts.
+type limitHolder struct {
+	mount *backend
+	name  string
+}
+
+// countLimit makes the limit of a config count for its address, for all mounts of the
+// process.
+func (b *backend) countLimit(name string, cfg *config) {
+	b.process.CountLimit(limitHolder{b, name}, cfg.Address, cfg.RateLimit)
+}
+
+// clientFor returns the client of a connection.
 func (b *backend) clientFor(conn palette.Connection) (paletteAPI, error) {
 	c := &b.clients
 	c.mu.Lock()
@@ -45,9 +63,9 @@ func (b *backend) clientFor(conn palette.Connection) (paletteAPI, error) {
 	return client, nil
 }
 
-// initialize runs at unseal, reload and after a crash, and makes the clients of all
-// configs, so that the lowest of their rate limits counts from the start. It calls nobody:
-// Vault's unseal waits for it.
+// initialize runs at unseal, reload and after a crash, and makes the rate limits of all
+// configs count, so that the lowest one does from the start, and looks up what
+// the process before has left behind. It calls nobody: Vault's unseal waits for it.
 func (b *backend) initialize(ctx context.Context, req *logical.InitializationRequest) error {
 	names, err := b.configs.list(ctx, req.Storage)
 	if err != nil {
@@ -56,11 +74,14 @@ func (b *backend) initialize(ctx context.Context, req *logical.InitializationReq
 	for _, name := range names {
 		cfg, err := b.configs.get(ctx, req.Storage, name)
 		if err == nil && cfg != nil {
-			_, err = b.clientFor(cfg.Connection)
+			b.countLimit(name, cfg)
 		}
 		if err != nil { // the mount is of use without this config
 			b.Logger().Error("a config cannot be used", "config", name, "error", err)
 		}
+	}
+	if err := b.listLeftovers(ctx, req.Storage); err != nil { // the first use tries again
+		b.Logger().Error("what a crash has left behind could not be looked up", "error", err)
 	}
 	return nil
 }

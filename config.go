@@ -36,6 +36,19 @@ type config struct {
 	Email    string         `json:"email"`
 	Org      string         `json:"org"`
 	Password palette.Secret `json:"password"`
+	// APIKey stands instead of Email and Password. APIKeyUID is Palette's name for it, ""
+	// where that is not known, and APIKeyExpiry its end (Unix seconds), 0 where that is not.
+	APIKey       palette.Secret `json:"api_key,omitempty"`
+	APIKeyUID    string         `json:"api_key_uid,omitempty"`
+	APIKeyExpiry int64          `json:"api_key_expiry,omitempty"`
+	// PasswordPolicy names the Vault policy that makes the passwords of rotations.
+	PasswordPolicy string        `json:"password_policy,omitempty"`
+	RotationPeriod time.Duration `json:"rotation_period,omitempty"`
+	// LastRotated is when the engine last rotated, RotateFrom what the period counts from:
+	// that, or when an operator wrote the secret or the period. Unix seconds, since a
+	// time.Time is not comparable.
+	LastRotated int64 `json:"last_rotated,omitempty"`
+	RotateFrom  int64 `json:"rotate_from,omitempty"`
 }
 
 // sameLogin tells whether two configs log in as the same user at the same Palette.
@@ -53,7 +66,7 @@ func (c *config) login() palette.Login {
 
 // change returns the config with the fields of a write applied; old is nil for a new
 // one. The response is the user's mistake.
-func (c *config) change(d *framework.FieldData) (*config, *logical.Response) {
+func (c *config) change(d *framework.FieldData, now time.Time) (*config, *logical.Response) {
 	next := config{Connection: defaultConnection(palette.DefaultAddress)}
 	if c != nil {
 		next = *c
@@ -65,6 +78,9 @@ func (c *config) change(d *framework.FieldData) (*config, *logical.Response) {
 		next.TLSSkipVerify = skip.(bool)
 	}
 	if resp := next.applyLimits(d); resp != nil {
+		return nil, resp
+	}
+	if resp := next.applyRotation(d, now); resp != nil {
 		return nil, resp
 	}
 	if resp := next.check(); resp != nil {
@@ -106,6 +122,40 @@ func (c *config) applyLimits(d *framework.FieldData) *logical.Response {
 	return nil
 }
 
+// applyRotation takes over the fields about the secret's kind and its rotation.
+func (c *config) applyRotation(d *framework.FieldData, now time.Time) *logical.Response {
+	_, newPassword := d.GetOk(fieldPassword)
+	_, newEmail := d.GetOk(fieldEmail)
+	_, newKey := d.GetOk(fieldAPIKey)
+	switch {
+	case newKey && c.APIKey != "" && (newPassword || newEmail):
+		return userError("field %q stands instead of %q and %q, and must not be given beside them", fieldAPIKey, fieldEmail, fieldPassword)
+	case newKey && c.APIKey != "":
+		c.Email, c.Password, c.APIKeyUID, c.APIKeyExpiry = "", "", "", 0
+	case newPassword || newEmail:
+		c.APIKey, c.APIKeyUID, c.APIKeyExpiry = "", "", 0
+	}
+	if uid, ok := d.GetOk(fieldAPIKeyUID); ok {
+		c.APIKeyUID = uid.(string)
+	}
+	if policy, ok := d.GetOk(fieldPasswordPolicy); ok {
+		c.PasswordPolicy = policy.(string)
+	}
+	period, given, mistake := seconds(d, fieldRotationPeriod)
+	switch {
+	case mistake != nil:
+		return mistake
+	case given && period != 0 && period < minRotationPeriod:
+		return userError("field %q is %s, but must be at least %s, or 0 for no rotation", fieldRotationPeriod, period, minRotationPeriod)
+	case given:
+		c.RotationPeriod = period
+	}
+	if newPassword || newKey || given {
+		c.RotateFrom = now.Unix()
+	}
+	return nil
+}
+
 // applyText takes over the fields that are text.
 func (c *config) applyText(d *framework.FieldData) *logical.Response {
 	for field, into := range map[string]*string{
@@ -117,7 +167,7 @@ func (c *config) applyText(d *framework.FieldData) *logical.Response {
 		}
 	}
 	for field, into := range map[string]*palette.Secret{
-		fieldPassword: &c.Password, fieldClientKey: &c.ClientKey, fieldProxyURL: &c.ProxyURL,
+		fieldPassword: &c.Password, fieldAPIKey: &c.APIKey, fieldClientKey: &c.ClientKey, fieldProxyURL: &c.ProxyURL,
 	} {
 		if text, ok := d.GetOk(field); ok {
 			// A line break at the end is of the file or the pipe that it came through.
@@ -137,8 +187,11 @@ func (c *config) applyText(d *framework.FieldData) *logical.Response {
 // check looks at the config as a whole.
 func (c *config) check() *logical.Response {
 	switch {
+	case strings.ContainsFunc(c.APIKey.Reveal(), func(r rune) bool { return r <= ' ' || r >= 0x7f }):
+		return userError("field %q holds characters that no API key has", fieldAPIKey)
+	case c.APIKey != "":
 	case c.Email == "":
-		return userError("field %q is required: the Palette user's email address", fieldEmail)
+		return userError("field %q is required: the Palette user's email address (or %q instead of a login)", fieldEmail, fieldAPIKey)
 	case c.Password == "":
 		return userError("field %q is required and must not be empty", fieldPassword)
 	}
@@ -160,7 +213,11 @@ func fieldMistake(err error) *logical.Response {
 // asksForPassword refuses a write that would send the stored password to another host
 // or under another name than the one it was given for.
 func (c *config) asksForPassword(next *config, d *framework.FieldData) *logical.Response {
-	if _, given := d.GetOk(fieldPassword); given {
+	secret := fieldPassword
+	if next.APIKey != "" {
+		secret = fieldAPIKey
+	}
+	if _, given := d.GetOk(secret); given {
 		return nil
 	}
 	var changed []string
@@ -183,8 +240,8 @@ func (c *config) asksForPassword(next *config, d *framework.FieldData) *logical.
 	if len(changed) == 0 {
 		return nil
 	}
-	return userError("field %q must be given again when %s changes, so that the stored password goes nowhere it was not meant for",
-		fieldPassword, strings.Join(changed, ", "))
+	return userError("field %q must be given again when %s changes, so that the stored one goes nowhere it was not meant for",
+		secret, strings.Join(changed, ", "))
 }
 
 // read returns what a read of the config shows: all but the secrets.
@@ -194,6 +251,10 @@ func (c *config) read() map[string]any {
 		fieldEmail:          c.Email,
 		fieldOrg:            c.Org,
 		"password_set":      c.Password != "",
+		"api_key_set":       c.APIKey != "",
+		fieldAPIKeyUID:      c.APIKeyUID,
+		fieldPasswordPolicy: c.PasswordPolicy,
+		fieldRotationPeriod: int64(c.RotationPeriod.Seconds()),
 		fieldCACert:         c.CACert,
 		fieldClientCert:     c.ClientCert,
 		"client_key_set":    c.ClientKey != "",

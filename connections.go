@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/hashicorp/vault/sdk/helper/consts"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-palette/internal/palette"
@@ -62,7 +61,7 @@ func loadConnection(ctx context.Context, s logical.Storage, key string) (*keptCo
 // forgetConnections deletes the kept connections that no living token can need. On a
 // performance secondary they are the primary's to delete.
 func (b *backend) forgetConnections(ctx context.Context, s logical.Storage) error {
-	if b.System().ReplicationState().HasState(consts.ReplicationPerformanceSecondary) && !b.System().LocalMount() {
+	if !b.writesConfigs() {
 		return nil
 	}
 	ids, err := s.List(ctx, connectionPrefix)

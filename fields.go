@@ -27,6 +27,10 @@ const (
 	fieldVerifyConnection = "verify_connection"
 	fieldRateLimit        = "rate_limit"
 	fieldQueueTimeout     = "queue_timeout"
+	fieldAPIKey           = "api_key"
+	fieldAPIKeyUID        = "api_key_uid"
+	fieldPasswordPolicy   = "password_policy"
+	fieldRotationPeriod   = "rotation_period"
 
 	fieldConfigName = "config_name"
 	fieldTTL        = "ttl"
@@ -34,6 +38,12 @@ const (
 	fieldRenewable  = "renewable"
 	fieldProjectUID = "project_uid"
 	fieldShared     = "shared"
+
+	fieldCredentialType = "credential_type"
+	fieldUserUID        = "user_uid"
+	fieldNameTemplate   = "name_template"
+	fieldDescription    = "description"
+	fieldAPIKeyName     = "api_key_name"
 
 	fieldToken     = "token"
 	fieldExpiresAt = "expires_at"

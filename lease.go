@@ -34,6 +34,8 @@ type lease struct {
 	Tokens []heldToken `json:"tokens"`
 	// Shared: the lease hands out the config's session, and holds no tokens of its own.
 	Shared bool `json:"shared"`
+	// Key is the lease's API key, where it is one of a role with credential_type=api_key.
+	Key heldKey `json:"key"`
 }
 
 // heldToken is a token that the engine answers for until it is dead.
@@ -103,18 +105,38 @@ func (l *lease) issuedBy(cfg *config) bool {
 	return cfg.Address == l.Address && cfg.Org == l.Org && cfg.Email == l.Email
 }
 
+// bound sets how long a renewed lease may last from now on. The caller's increment
+// overrides TTL; only MaxTTL, counted from the issue, cuts it. Vault counts in whole
+// seconds, each time truncated, and so does this: in fractions the lease could outlive what
+// it carries by one.
+func (b *backend) bound(secret *logical.Secret, l *lease, granted time.Duration, now time.Time) {
+	secret.TTL = granted
+	if l.TTL > 0 {
+		secret.TTL = min(granted, l.TTL)
+	}
+	secret.MaxTTL = now.Truncate(time.Second).Sub(secret.IssueTime.Truncate(time.Second)) + granted
+}
+
 // limit is something that bounds a lease, and how long it lets it last from now on.
 type limit struct {
 	name string
 	left time.Duration
 }
 
-// shortest returns the tightest limit on a term of a lease that was issued some time
-// ago and now carries a token with some life left.
-func (b *backend) shortest(r *role, elapsed, life time.Duration) limit {
+// tokenLimit is what bounds a lease beside its role and mount: its token's life.
+func tokenLimit(life time.Duration) limit { return limit{"the token's life", life} }
+
+// tooLong is the warning for a ttl that was asked for and cut.
+func tooLong(asked time.Duration, granted limit) string {
+	return fmt.Sprintf("ttl is %s, but %s allows %s, so that is how long the lease lasts", asked, granted.name, granted.left)
+}
+
+// shortest returns the tightest limit on a term of a lease that was issued some time ago
+// and is bounded by what it carries.
+func (b *backend) shortest(r *role, elapsed time.Duration, carries limit) limit {
 	byDefault, most := b.limits.get(b.clock, b.System())
 	limits := []limit{
-		{"the token's life", life},
+		carries,
 		{"the mount's max_lease_ttl", most - elapsed},
 	}
 	if r.TTL > 0 {

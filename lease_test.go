@@ -1,6 +1,8 @@
 package palette
 
 import (
+	"time"
+
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 )
@@ -27,9 +29,10 @@ func (w *world) creds(role string, data ...fields) *heldLease {
 func (l *heldLease) token() string { return l.data["token"].(string) }
 
 // renew renews and, where that works, keeps what Vault would.
-func (l *heldLease) renew() error {
+func (l *heldLease) renew(increment ...time.Duration) error {
 	l.w.t.Helper()
 	secret := *l.secret
+	secret.Increment = append(increment, 0)[0]
 	secret.InternalData = viaJSON(l.w.t, l.secret.InternalData)
 	req := logical.RenewRequest("creds/app", &secret, l.data)
 	req.Storage = l.w.storage

@@ -16,17 +16,24 @@ import (
 // failed or that ended with its mount, or of a call whose caller had gone. It holds the
 // connection, so that no later change of a config can keep it from being paid.
 type debt struct {
-	Connection  palette.Connection `json:"connection"`
-	Org         string             `json:"org"`
-	Email       string             `json:"email"`
-	Tokens      []heldToken        `json:"tokens"`
-	FirstFailed time.Time          `json:"first_failed"`
+	Connection palette.Connection `json:"connection"`
+	Org        string             `json:"org"`
+	Email      string             `json:"email"`
+	Tokens     []heldToken        `json:"tokens,omitempty"`
+	// Key is an API key instead of tokens, and ConfigName whose session deletes it.
+	Key         *heldKey  `json:"key,omitempty"`
+	ConfigName  string    `json:"config_name,omitempty"`
+	FirstFailed time.Time `json:"first_failed"`
 }
 
 func (d *debt) account() account { return account{conn: d.Connection, org: d.Org, email: d.Email} }
 
 // owe lists tokens to be revoked later; an empty id gets one made.
 func (b *backend) owe(ctx context.Context, s logical.Storage, id string, a account, tokens []heldToken) error {
+	return b.oweDebt(ctx, s, id, &debt{Connection: a.conn, Org: a.org, Email: a.email, Tokens: tokens})
+}
+
+func (b *backend) oweDebt(ctx context.Context, s logical.Storage, id string, d *debt) error {
 	if id == "" {
 		made, err := uuid.GenerateUUID()
 		if err != nil {
@@ -34,7 +41,8 @@ func (b *backend) owe(ctx context.Context, s logical.Storage, id string, a accou
 		}
 		id = made
 	}
-	entry, err := logical.StorageEntryJSON(owedPrefix+id, debt{a.conn, a.org, a.email, tokens, b.clock.Now().UTC()})
+	d.FirstFailed = b.clock.Now().UTC()
+	entry, err := logical.StorageEntryJSON(owedPrefix+id, d)
 	if err != nil {
 		return fmt.Errorf("encoding the tokens to be revoked: %w", err)
 	}
@@ -75,10 +83,15 @@ type due struct {
 }
 
 // payOwed tries to revoke what is owed, in batches. It runs each minute, and while a mount
-// ends. An account that fails is left alone for the rest of the run: with Palette down
+// ends; one run at a time. An account that fails is left alone for the rest of the run: with Palette down
 // each try takes request_timeout.
 func (b *backend) payOwed(ctx context.Context, s logical.Storage) error {
-	byAccount, err := b.loadOwed(ctx, s)
+	// Two runs over one list would revoke each token twice, and a dead one costs a call.
+	if err := b.paying.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("waiting for another run over the list of tokens to be revoked: %w", err)
+	}
+	defer b.paying.Release(1)
+	byAccount, keys, err := b.loadOwed(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -100,35 +113,64 @@ func (b *backend) payOwed(ctx context.Context, s logical.Storage) error {
 			owed = owed[n:]
 		}
 	}
-	return nil
+	return b.payKeys(ctx, s, keys)
 }
 
 // loadOwed reads the list, by account. Debts whose tokens are all dead are taken off.
-func (b *backend) loadOwed(ctx context.Context, s logical.Storage) (map[account][]*due, error) {
+func (b *backend) loadOwed(ctx context.Context, s logical.Storage) (byAccount map[account][]*due, keys []*dueKey, err error) {
 	ids, err := s.List(ctx, owedPrefix)
 	if err != nil {
-		return nil, fmt.Errorf("listing the tokens to be revoked: %w", err)
+		return nil, nil, fmt.Errorf("listing the tokens to be revoked: %w", err)
 	}
-	byAccount := make(map[account][]*due)
+	byAccount = make(map[account][]*due)
 	for _, id := range ids {
 		d, err := loadDebt(ctx, s, id)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if d == nil {
+			continue
+		}
+		if d.Key != nil && d.Key.ExpiresAt.After(b.clock.Now()) {
+			keys = append(keys, &dueKey{id, d})
 			continue
 		}
 		tokens := alive(d.Tokens, b.clock.Now())
 		if len(tokens) == 0 {
 			if err := deleteDebt(ctx, s, id); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			continue
 		}
 		a := d.account()
 		byAccount[a] = append(byAccount[a], &due{id, d.FirstFailed, revocation{tokens: tokens}})
 	}
-	return byAccount, nil
+	return byAccount, keys, nil
+}
+
+// dueKey is an API key on the list.
+type dueKey struct {
+	id   string
+	debt *debt
+}
+
+// payKeys tries to delete the API keys on the list, a call each. A fault ends the run.
+func (b *backend) payKeys(ctx context.Context, s logical.Storage, keys []*dueKey) error {
+	for _, k := range keys {
+		l := &lease{ConfigName: k.debt.ConfigName, Address: k.debt.Connection.Address, Org: k.debt.Org, Email: k.debt.Email, Key: *k.debt.Key}
+		if err := b.endKey(ctx, s, l); err != nil {
+			b.Logger().Warn("an API key could not be deleted yet; trying again in a minute", "address", l.Address, "uid", l.Key.UID, "listed_since", k.debt.FirstFailed, "error", err)
+			if palette.KindOf(err) != palette.Rejected {
+				return nil
+			}
+			continue
+		}
+		b.Logger().Info("deleted an API key that was on the list", "address", l.Address, "uid", l.Key.UID, "listed_since", k.debt.FirstFailed)
+		if err := deleteDebt(ctx, s, k.id); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // paid takes what was revoked off the list, logs what happened, and tells whether the
@@ -144,6 +186,9 @@ func (b *backend) paid(ctx context.Context, s logical.Storage, a account, batch 
 			left += len(d.tokens)
 			failed = d.err
 			passing = passing || palette.KindOf(d.err) != palette.Rejected
+			if palette.KindOf(d.err) == palette.Limited {
+				b.queueFull.Store(true)
+			}
 			continue
 		}
 		revoked += len(d.tokens)
@@ -195,6 +240,31 @@ func (f *flusher) next() bool {
 	return f.running
 }
 
+// queuePause is how long the end of a mount waits where the engine's own queue is full.
+const queuePause = 250 * time.Millisecond
+
+// payPatiently works the list off, again and again while it is only the rate limit that
+// stands in the way and there is time.
+func (b *backend) payPatiently(ctx context.Context) {
+	for {
+		b.queueFull.Store(false)
+		if err := b.payOwed(ctx, b.storage); err != nil {
+			b.Logger().Warn("the list of tokens to be revoked could not be worked off", "error", err)
+			return
+		}
+		if !b.queueFull.Load() {
+			return
+		}
+		pause := b.clock.NewTimer(queuePause)
+		select {
+		case <-pause.Chan():
+		case <-ctx.Done():
+			pause.Stop()
+			return
+		}
+	}
+}
+
 // endMount ends at Palette what a mount leaves when it is removed, as far as ctx allows.
 func (b *backend) endMount(ctx context.Context) {
 	names, err := b.sessions.entries.list(ctx, b.storage)
@@ -206,10 +276,8 @@ func (b *backend) endMount(ctx context.Context) {
 			b.Logger().Warn("a shared session could not be ended", "config", name, "error", err)
 		}
 	}
-	if err = b.payOwed(ctx, b.storage); err != nil {
-		b.Logger().Warn("the list of tokens to be revoked could not be worked off", "error", err)
-	}
-	owed, err := b.loadOwed(context.WithoutCancel(ctx), b.storage)
+	b.payPatiently(ctx)
+	owed, keys, err := b.loadOwed(context.WithoutCancel(ctx), b.storage)
 	if err != nil {
 		b.Logger().Warn("what is left to revoke is not known", "error", err)
 		return
@@ -220,7 +288,7 @@ func (b *backend) endMount(ctx context.Context) {
 			left += len(d.tokens)
 		}
 	}
-	if left > 0 {
-		b.Logger().Warn("the mount is removed with tokens that Palette has not revoked; they live to their own expiry", "tokens", left)
+	if left+len(keys) > 0 {
+		b.Logger().Warn("the mount is removed with tokens and API keys that Palette has not ended; they live to their own expiry", "tokens", left, "api_keys", len(keys))
 	}
 }

@@ -1,9 +1,11 @@
 package palette
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/helper/locksutil"
@@ -69,19 +71,28 @@ func configFields() map[string]*framework.FieldSchema {
 		fieldTLSServerName:    text("Name to ask for and to verify in TLS instead of the address's host."),
 		fieldTLSSkipVerify:    {Type: framework.TypeBool, Description: "Do not verify Palette's certificate (default false). Whoever is on the way can then read the password."},
 		fieldProxyURL:         secret("Proxy to reach Palette through, http://[user:password@]host:port (default: the plugin's environment, HTTPS_PROXY and NO_PROXY). Its password is not given back."),
-		fieldRequestTimeout:   {Type: framework.TypeDurationSecond, Default: 30, Description: "How long one call to Palette may take, 1 to 80 seconds (default 30s)."},
+		fieldRequestTimeout:   {Type: framework.TypeDurationSecond, Default: 30, Description: "How long one try of a call to Palette may take, 1 to 80 seconds (default 30s)."},
 		fieldRateLimit:        {Type: framework.TypeInt, Default: palette.DefaultRateLimit, Description: "Calls to this address in any one second, of all mounts and configs of the plugin process together; the lowest among the configs of an address counts (default 10, Palette's own limit for one IP address; 0: none)."},
-		fieldQueueTimeout:     {Type: framework.TypeDurationSecond, Default: 55, Description: "How long a call waits for its turn under rate_limit, 1 second to 5 minutes (default 55s, less than the 60 that Vault's clients wait). One whose turn would come later is answered 503 at once."},
+		fieldQueueTimeout:     {Type: framework.TypeDurationSecond, Default: 55, Description: "How long a call waits for its turn under rate_limit, and before it is sent again, 1 second to 5 minutes (default 55s, less than the 60 that Vault's clients wait). One whose turn would come later is answered 503 at once."},
+		fieldAPIKey:           secret("API key of the Palette user, instead of email and password: enough for roles with credential_type=api_key. Never given back."),
+		fieldAPIKeyUID:        text("UID of api_key at Palette, so that rotate-root can delete it when it has made a new one. Not needed where the user has one key only, and set by each rotation."),
+		fieldPasswordPolicy:   text("Vault password policy that makes the passwords of rotations. Without one: 32 characters of all four classes."),
+		fieldRotationPeriod:   {Type: framework.TypeDurationSecond, Description: "Rotate the password or API key by itself, this long after the last rotation or after it was written; at least a minute. 0 (default): only by rotate-root."},
 		fieldVerifyConnection: {Type: framework.TypeBool, Default: true, Description: "Log in to Palette before storing, revoke what that brought, and store nothing when Palette says no (default true). A switch of this one write, not stored."},
 	}
 }
 
 func configAnswer() map[string]*framework.FieldSchema {
 	fields := configFields()
-	for _, hidden := range []string{fieldPassword, fieldClientKey, fieldVerifyConnection} {
+	for _, hidden := range []string{fieldPassword, fieldAPIKey, fieldClientKey, fieldVerifyConnection} {
 		delete(fields, hidden)
 	}
 	fields["password_set"] = &framework.FieldSchema{Type: framework.TypeBool, Description: "Whether a password is stored."}
+	fields["api_key_set"] = &framework.FieldSchema{Type: framework.TypeBool, Description: "Whether an API key is stored."}
+	fields["api_key_expires_at"] = &framework.FieldSchema{Type: framework.TypeString, Description: "When the stored API key expires, RFC 3339, UTC, where the engine made it."}
+	fields["last_rotated"] = &framework.FieldSchema{Type: framework.TypeString, Description: "When the engine last rotated, RFC 3339, UTC."}
+	fields["next_rotation"] = &framework.FieldSchema{Type: framework.TypeString, Description: "When the next rotation is due, RFC 3339, UTC, where there is a rotation_period."}
+	fields["rotation_error"] = &framework.FieldSchema{Type: framework.TypeString, Description: "Why the outcome of a rotation that was broken off is not known yet."}
 	fields["client_key_set"] = &framework.FieldSchema{Type: framework.TypeBool, Description: "Whether a client key is stored."}
 	return fields
 }
@@ -112,48 +123,138 @@ func (b *backend) handleConfigRead(ctx context.Context, req *logical.Request, d 
 	if err != nil || cfg == nil {
 		return nil, err
 	}
-	return &logical.Response{Data: cfg.read()}, nil
+	return &logical.Response{Data: b.readConfig(configName(d), cfg)}, nil
 }
 
-// handleConfigWrite checks, tries the login, and stores. The login is a call to Palette
-// and so outside the lock; where another write came between, this one starts over from
-// what that one stored.
-func (b *backend) handleConfigWrite(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name, verify := configName(d), d.Get(fieldVerifyConnection).(bool)
-	for range configWriteTries {
-		old, err := b.configs.get(ctx, req.Storage, name)
-		if err != nil {
-			return nil, err
-		}
-		next, mistake := old.change(d)
-		if mistake != nil {
-			return mistake, nil
-		}
-		var verified *logical.Response
-		if verify {
-			if verified, err = b.verifyConfig(ctx, req.Storage, name, next); err != nil || verified.IsError() {
-				return verified, err
-			}
-		}
-		stored, err := b.swapConfig(ctx, req.Storage, name, old, next)
-		if err != nil {
-			return nil, err
-		}
-		if stored {
-			return verified, b.endForeignSession(ctx, req.Storage, name, old, next)
+// readConfig is what a read of a config shows.
+func (b *backend) readConfig(name string, cfg *config) map[string]any {
+	data := cfg.read()
+	for field, at := range map[string]int64{"last_rotated": cfg.LastRotated, "api_key_expires_at": cfg.APIKeyExpiry} {
+		if at != 0 {
+			data[field] = time.Unix(at, 0).UTC().Format(time.RFC3339)
 		}
 	}
-	return nil, logical.CodedError(http.StatusConflict,
+	if cfg.RotationPeriod > 0 {
+		data["next_rotation"] = b.dueAt(name, cfg).Format(time.RFC3339)
+	}
+	b.rotations.with(name, func(st *rotationState) {
+		if st.trouble != "" {
+			data["rotation_error"] = st.trouble
+		}
+	})
+	return data
+}
+
+// handleConfigWrite checks, tries the login, and stores.
+func (b *backend) handleConfigWrite(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name := configName(d)
+	old, next, resp, err := b.writeConfig(ctx, req.Storage, name, d)
+	if err != nil || next == nil {
+		return resp, err
+	}
+	// Outside the gate: whoever has the session's turn may wait for it.
+	return resp, b.endForeignSession(ctx, req.Storage, name, old, next)
+}
+
+// writeConfig returns the config before and after; none after where nothing was stored. The
+// login is a call to Palette and so outside the lock; where another write came between,
+// this one starts over from what that one stored.
+func (b *backend) writeConfig(ctx context.Context, s logical.Storage, name string, d *framework.FieldData) (old, next *config, resp *logical.Response, err error) {
+	if old, err = b.configs.get(ctx, s, name); err != nil {
+		return nil, nil, nil, err
+	}
+	leave, err := b.enterForWrite(ctx, s, name, d)
+	if err != nil {
+		resp, err = failedLogin(name, cmp.Or(old, &config{}), err, "nothing is stored")
+		return nil, nil, resp, err
+	}
+	defer leave()
+	for range configWriteTries {
+		if old, err = b.configs.get(ctx, s, name); err != nil {
+			return nil, nil, nil, err
+		}
+		if next, resp = old.change(d, b.clock.Now()); resp != nil {
+			return nil, nil, resp, nil
+		}
+		if resp, err = b.checkConfig(ctx, s, name, next, d); err != nil || resp.IsError() {
+			if old == nil || old.Connection != next.Connection {
+				b.clients.drop(next.Connection) // nobody will use it
+			}
+			return nil, nil, resp, err
+		}
+		stored, err := b.swapConfig(ctx, s, name, old, next)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		if stored {
+			if d.Get(fieldVerifyConnection).(bool) {
+				b.supersede(ctx, s, name)
+			}
+			return old, next, resp, nil
+		}
+	}
+	return nil, nil, nil, logical.CodedError(http.StatusConflict,
 		fmt.Sprintf("config %q is being changed by others at the same time; nothing of this write is stored, try it again", name))
 }
 
-// verifyConfig logs in with a config that is not stored yet, and revokes what it gets.
+// checkConfig tries what a write brings: its password policy at Vault, and its login at
+// Palette unless verify_connection is false.
+func (b *backend) checkConfig(ctx context.Context, s logical.Storage, name string, next *config, d *framework.FieldData) (*logical.Response, error) {
+	if _, named := d.GetOk(fieldPasswordPolicy); named && next.PasswordPolicy != "" {
+		if _, err := b.newPassword(ctx, next.PasswordPolicy); err != nil {
+			return userError("field %q is %q, but Vault cannot make a password by it: %s", fieldPasswordPolicy, next.PasswordPolicy, err), nil
+		}
+	}
+	if !d.Get(fieldVerifyConnection).(bool) {
+		return nil, nil
+	}
+	return b.verifyConfig(ctx, s, name, next)
+}
+
+// enterForWrite waits for a rotation under way. What an earlier one has left behind is
+// settled first, except where the write brings a secret of its own.
+func (b *backend) enterForWrite(ctx context.Context, s logical.Storage, name string, d *framework.FieldData) (leave func(), err error) {
+	_, password := d.GetOk(fieldPassword)
+	_, key := d.GetOk(fieldAPIKey)
+	if !password && !key {
+		return b.enter(ctx, s, name)
+	}
+	if err := b.listLeftovers(ctx, s); err != nil {
+		return nil, err
+	}
+	gate := b.rotations.gate(name)
+	if err := gate.Acquire(ctx, 1); err != nil {
+		return nil, err
+	}
+	return func() { gate.Release(1) }, nil
+}
+
+// supersede drops what rotations have left behind: a write has shown that its secret
+// works, or the config is gone.
+func (b *backend) supersede(ctx context.Context, s logical.Storage, name string) {
+	for _, id := range b.rotations.leftovers(name) {
+		b.rotations.resolve(name, id)
+		b.forgetWAL(ctx, s, name, id)
+	}
+}
+
+// verifyConfig logs in with a config that is not stored yet, and revokes what it gets. An
+// API key is asked whose it is.
 func (b *backend) verifyConfig(ctx context.Context, s logical.Storage, name string, cfg *config) (*logical.Response, error) {
+	const hint = "nothing is stored (verify_connection=false stores without a check)"
+	if cfg.APIKey != "" {
+		if err := b.verifyKey(ctx, cfg); err != nil {
+			return failedKeyCall(name, err, hint)
+		}
+		return nil, nil
+	}
 	login := cfg.login()
 	login.ByOperator = true
-	token, err := b.login(ctx, s, cfg, login)
+	token, err := b.detachedLogin(ctx, s, cfg, func(ctx context.Context) (palette.Token, error) {
+		return b.sendLogin(ctx, s, cfg, login)
+	})
 	if err != nil {
-		return failedLogin(name, cfg, err, "nothing is stored (verify_connection=false stores without a check)")
+		return failedLogin(name, cfg, err, hint)
 	}
 	select {
 	case <-b.discard(s, cfg.account(), held(token), "a config's check"):
@@ -186,13 +287,17 @@ func (b *backend) swapConfig(ctx context.Context, s logical.Storage, name string
 		b.clients.drop(current.Connection)
 	}
 	if next == nil {
-		return true, b.configs.delete(ctx, s, name)
+		if err = b.configs.delete(ctx, s, name); err != nil {
+			return false, err
+		}
+		b.process.UncountLimit(limitHolder{b, name})
+		return true, nil
 	}
 	if err = b.configs.put(ctx, s, name, next); err != nil {
 		return false, err
 	}
-	_, err = b.clientFor(next.Connection) // its rate limit counts from now on
-	return true, err
+	b.countLimit(name, next)
+	return true, nil
 }
 
 func (b *backend) handleConfigDelete(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
@@ -207,6 +312,7 @@ func (b *backend) handleConfigDelete(ctx context.Context, req *logical.Request, 
 			return nil, err
 		}
 		if deleted {
+			b.supersede(ctx, req.Storage, name)
 			return nil, b.endForeignSession(ctx, req.Storage, name, old, nil)
 		}
 	}

@@ -30,6 +30,7 @@ func TestConfigIsWrittenReadListedAndDeleted(t *testing.T) {
 		"address": w.palette.URL(), "email": "vault@example.com", "org": "example", "password_set": true,
 		"ca_cert": "", "client_cert": "", "client_key_set": false, "tls_server_name": "", "tls_skip_verify": false,
 		"proxy_url": "", "request_timeout": int64(30), "rate_limit": 0, "queue_timeout": int64(1),
+		"api_key_set": false, "api_key_uid": "", "password_policy": "", "rotation_period": int64(0),
 	}, w.read("config").Data)
 	assert.Equal(t, w.read("config").Data, w.read("config/default").Data, "config is config/default")
 	assert.EqualValues(t, 5, w.read("config/ci-1.2").Data["request_timeout"])

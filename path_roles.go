@@ -1,6 +1,7 @@
 package palette
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"strings"
@@ -22,6 +23,11 @@ type role struct {
 	ProjectUID string        `json:"project_uid"`
 	// Shared: the leases hand out the config's one session instead of a login each.
 	Shared bool `json:"shared"`
+	// CredentialType is token ("" in older entries) or api_key. What follows is for keys.
+	CredentialType string `json:"credential_type,omitempty"`
+	UserUID        string `json:"user_uid,omitempty"`
+	NameTemplate   string `json:"name_template,omitempty"`
+	Description    string `json:"description,omitempty"`
 }
 
 // warnRenewable is for whoever leaves renewable as it comes: with a client that only
@@ -60,12 +66,16 @@ func roleWritten() map[int][]framework.Response {
 
 func roleFields() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
-		fieldConfigName: {Type: framework.TypeString, Default: defaultConfigName, Description: "Name of the config that issues the credentials (default \"default\")."},
-		fieldTTL:        {Type: framework.TypeDurationSecond, Description: "Longest term of a lease, between renewals. 0 (default): the mount's default; never longer than the token lives."},
-		fieldMaxTTL:     {Type: framework.TypeDurationSecond, Description: "Longest time from the issue to the end of the last renewal. 0 (default): the mount's maximum."},
-		fieldRenewable:  {Type: framework.TypeBool, Default: true, Description: "Whether leases can be renewed (default true). A renewal returns a new token: false for Vault Agent templates and other clients that only extend a lease."},
-		fieldShared:     {Type: framework.TypeBool, Description: "Hand out one Palette session per config, which the engine keeps fresh, instead of a login for each lease (default false). Revoking such a lease leaves the session alone, since others use it."},
-		fieldProjectUID: {Type: framework.TypeString, Description: "UID of a Palette project, given back with each credential for the ProjectUid header. It does not confine the token."},
+		fieldConfigName:     {Type: framework.TypeString, Default: defaultConfigName, Description: "Name of the config that issues the credentials (default \"default\")."},
+		fieldTTL:            {Type: framework.TypeDurationSecond, Description: "Longest term of a lease, between renewals. 0 (default): the mount's default; never longer than the token lives."},
+		fieldMaxTTL:         {Type: framework.TypeDurationSecond, Description: "Longest time from the issue to the end of the last renewal. 0 (default): the mount's maximum."},
+		fieldRenewable:      {Type: framework.TypeBool, Default: true, Description: "Whether leases can be renewed (default true). A renewal returns a new token: false for Vault Agent templates and other clients that only extend a lease."},
+		fieldShared:         {Type: framework.TypeBool, Description: "Hand out one Palette session per config, which the engine keeps fresh, instead of a login for each lease (default false). Revoking such a lease leaves the session alone, since others use it."},
+		fieldCredentialType: {Type: framework.TypeString, Default: credentialToken, AllowedValues: []any{credentialToken, credentialAPIKey}, Description: "What creds/<role> returns: token (default) or api_key."},
+		fieldUserUID:        {Type: framework.TypeString, Description: "UID of the Palette user that the API keys are for (default: the config's own). For another user the config's must be a tenant administrator."},
+		fieldNameTemplate:   {Type: framework.TypeString, Description: "Template of the API keys' names, with .RoleName, .DisplayName and .EntityID; it must have something random in it. Default: " + defaultNameTemplate},
+		fieldDescription:    {Type: framework.TypeString, Description: "Description of the API keys at Palette."},
+		fieldProjectUID:     {Type: framework.TypeString, Description: "UID of a Palette project, given back with each credential for the ProjectUid header. It does not confine the token."},
 	}
 }
 
@@ -88,12 +98,16 @@ func (b *backend) handleRoleRead(ctx context.Context, req *logical.Request, d *f
 		return nil, err
 	}
 	return &logical.Response{Data: map[string]any{
-		fieldConfigName: r.ConfigName,
-		fieldTTL:        int64(r.TTL.Seconds()),
-		fieldMaxTTL:     int64(r.MaxTTL.Seconds()),
-		fieldRenewable:  r.Renewable,
-		fieldProjectUID: r.ProjectUID,
-		fieldShared:     r.Shared,
+		fieldConfigName:     r.ConfigName,
+		fieldTTL:            int64(r.TTL.Seconds()),
+		fieldMaxTTL:         int64(r.MaxTTL.Seconds()),
+		fieldRenewable:      r.Renewable,
+		fieldProjectUID:     r.ProjectUID,
+		fieldShared:         r.Shared,
+		fieldCredentialType: cmp.Or(r.CredentialType, credentialToken),
+		fieldUserUID:        r.UserUID,
+		fieldNameTemplate:   r.NameTemplate,
+		fieldDescription:    r.Description,
 	}}, nil
 }
 
@@ -117,10 +131,15 @@ func (b *backend) handleRoleWrite(ctx context.Context, req *logical.Request, d *
 	if cfg == nil {
 		return userError("field %q is %q, but there is no such config; write config/%s first", fieldConfigName, next.ConfigName, next.ConfigName), nil
 	}
+	if cfg.APIKey != "" && next.CredentialType != credentialAPIKey {
+		return userError("field %q is %q, but config %q holds an API key, with which nobody can log in; write credential_type=api_key, or another config_name",
+			fieldCredentialType, cmp.Or(next.CredentialType, credentialToken), next.ConfigName), nil
+	}
 	if err := b.roles.put(ctx, req.Storage, name, next); err != nil {
 		return nil, err
 	}
-	if _, asked := d.GetOk(fieldRenewable); asked || !next.Renewable {
+	// A key stays the same when it is renewed.
+	if _, asked := d.GetOk(fieldRenewable); asked || !next.Renewable || next.CredentialType == credentialAPIKey {
 		return nil, nil
 	}
 	resp := &logical.Response{}
@@ -155,6 +174,13 @@ func (r *role) change(d *framework.FieldData) (*role, *logical.Response) {
 	if uid, ok := d.GetOk(fieldProjectUID); ok {
 		next.ProjectUID = strings.TrimSpace(uid.(string))
 	}
+	for field, into := range map[string]*string{
+		fieldCredentialType: &next.CredentialType, fieldUserUID: &next.UserUID, fieldNameTemplate: &next.NameTemplate, fieldDescription: &next.Description,
+	} {
+		if text, ok := d.GetOk(field); ok {
+			*into = strings.TrimSpace(text.(string))
+		}
+	}
 	for field, into := range map[string]*time.Duration{fieldTTL: &next.TTL, fieldMaxTTL: &next.MaxTTL} {
 		value, given, mistake := seconds(d, field)
 		if mistake != nil {
@@ -172,8 +198,36 @@ func (r *role) change(d *framework.FieldData) (*role, *logical.Response) {
 	case strings.ContainsFunc(next.ProjectUID, func(c rune) bool { return c <= ' ' || c >= 0x7f }):
 		return nil, userError("field %q is %q, but must be a UID without spaces, fit for an HTTP header", fieldProjectUID, next.ProjectUID)
 	}
+	if mistake := next.checkKeys(); mistake != nil {
+		return nil, mistake
+	}
 	return &next, nil
 }
+
+// checkKeys looks at the fields about API keys.
+func (r *role) checkKeys() *logical.Response {
+	isKey := r.CredentialType == credentialAPIKey
+	switch {
+	case !isKey && r.CredentialType != "" && r.CredentialType != credentialToken:
+		return userError("field %q is %q, but must be %s or %s", fieldCredentialType, r.CredentialType, credentialToken, credentialAPIKey)
+	case isKey && r.Shared:
+		return userError("field %q is true, but is for tokens: each API key is a lease's own", fieldShared)
+	case !isKey && (r.UserUID != "" || r.NameTemplate != "" || r.Description != ""):
+		return userError("fields %q, %q and %q are for credential_type=api_key", fieldUserUID, fieldNameTemplate, fieldDescription)
+	case !isKey:
+		return nil
+	}
+	if err := checkNameTemplate(r.NameTemplate); err != nil {
+		return userError("field %q is %q, which cannot be used: %s", fieldNameTemplate, r.NameTemplate, err)
+	}
+	return nil
+}
+
+// The values of credential_type.
+const (
+	credentialToken  = "token"
+	credentialAPIKey = "api_key"
+)
 
 const helpRoleList = "List the names of the roles."
 
@@ -186,6 +240,10 @@ applications with a LifetimeWatcher) use renewable=true. Clients that only exten
 lease (Vault Agent and its injector, the Secrets Operator) would keep the first token
 after its death: for them set renewable=false, and they read anew in time. A change of
 renewable counts for leases from then on.
+
+With credential_type=api_key a read makes a Palette API key instead of a token, for what
+takes nothing else, as Palette's Terraform provider. Its lease lasts an hour where ttl says
+nothing. A renewal keeps the same key and moves its expiry, so it suits Vault Agent as it is.
 
 With shared=true all leases of roles of one config hand out one Palette session, which the
 engine keeps fresh: one login, then refreshes, however many read. The trade: revoking one

@@ -13,7 +13,7 @@ func TestRoleIsWrittenReadListedAndDeleted(t *testing.T) {
 	w.write("config/ci", w.login())
 	assert.Nil(t, w.read("roles/app"))
 	w.write("roles/app", fields{"config_name": "ci", "ttl": "5m", "max_ttl": 3600, "renewable": false, "project_uid": "5f0e1d", "shared": true})
-	want := fields{"config_name": "ci", "ttl": int64(300), "max_ttl": int64(3600), "renewable": false, "project_uid": "5f0e1d", "shared": true}
+	want := fields{"config_name": "ci", "ttl": int64(300), "max_ttl": int64(3600), "renewable": false, "project_uid": "5f0e1d", "shared": true, "credential_type": "token", "user_uid": "", "name_template": "", "description": ""}
 	assert.Equal(t, want, w.read("roles/app").Data)
 
 	w.write("roles/app", fields{"max_ttl": "2h"})
@@ -26,7 +26,7 @@ func TestRoleIsWrittenReadListedAndDeleted(t *testing.T) {
 
 func TestRoleHasDefaults(t *testing.T) {
 	w := configured(t)
-	assert.Equal(t, fields{"config_name": "default", "ttl": int64(0), "max_ttl": int64(0), "renewable": true, "project_uid": "", "shared": false}, w.read("roles/app").Data)
+	assert.Equal(t, fields{"config_name": "default", "ttl": int64(0), "max_ttl": int64(0), "renewable": true, "project_uid": "", "shared": false, "credential_type": "token", "user_uid": "", "name_template": "", "description": ""}, w.read("roles/app").Data)
 }
 
 func TestRoleWarnsWhenRenewableIsLeftAtTrue(t *testing.T) {

@@ -23,7 +23,11 @@ func (b *backend) pathSessions() []*framework.Path {
 					Callback: b.handleSessionRead, Summary: "Read a shared session, without its token.",
 					Responses: answers(http.StatusOK, "The session.", sessionAnswer()),
 				},
-				logical.DeleteOperation: forwarded(b.handleSessionDelete, "End a shared session, at Palette and in Vault.", noContent("Ended.")),
+				// Not forwarded to the primary: a performance secondary has sessions of its own.
+				logical.DeleteOperation: &framework.PathOperation{
+					Callback: b.handleSessionDelete, Summary: "End a shared session, at Palette and in Vault.",
+					Responses: noContent("Ended."), ForwardPerformanceStandby: true,
+				},
 			},
 		},
 	}
@@ -73,7 +77,8 @@ and then refreshes it on demand: a token is handed out while at least two thirds
 life are left. The session is stored seal-wrapped, and a restarted or a new active Vault
 goes on with it.
 
-A read shows the session, never its token. A delete ends it at Palette and in Vault: all
+The trade: revoking one of the leases does not end the token, which others use. A read
+shows the session, never its token. A delete ends it at Palette and in Vault: all
 tokens that its leases carry are dead then, and the next read logs in. Palette out of
 reach, the engine tries each minute until the tokens are revoked or dead.
 

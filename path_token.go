@@ -3,6 +3,7 @@ package palette
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"time"
 
@@ -18,7 +19,7 @@ const secretTypeToken = "palette_token"
 func (b *backend) tokenSecret() *framework.Secret {
 	return &framework.Secret{
 		Type:   secretTypeToken,
-		Fields: credsAnswer(),
+		Fields: tokenAnswer(),
 		Renew:  b.renewToken,
 		Revoke: b.revokeToken,
 	}
@@ -33,7 +34,7 @@ func (b *backend) pathCreds() []*framework.Path {
 			fieldTTL:       {Type: framework.TypeDurationSecond, Description: "Shortens the lease. A longer one than the role, the mount and the token allow is cut, with a warning."},
 			fieldRenewable: {Type: framework.TypeBool, Default: true, Description: "false makes this lease one that cannot be renewed; true does not lift a role's false."},
 		}, "Name of the role."),
-		HelpSynopsis:    "Issue a Palette authorization token under a lease.",
+		HelpSynopsis:    "Issue a Palette authorization token, or an API key, under a lease.",
 		HelpDescription: helpCreds,
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ReadOperation: &framework.PathOperation{
@@ -49,7 +50,24 @@ func (b *backend) pathCreds() []*framework.Path {
 	}}
 }
 
+// credsAnswer is what a read may return: a token or, by the role's credential_type, a key.
 func credsAnswer() map[string]*framework.FieldSchema {
+	fields := keyAnswer()
+	maps.Copy(fields, tokenAnswer())
+	fields[fieldExpiresAt].Description = "When the token is dead, or the API key's lease ends, RFC 3339, UTC, by Vault's clock."
+	return fields
+}
+
+func keyAnswer() map[string]*framework.FieldSchema {
+	fields := tokenAnswer()
+	delete(fields, fieldToken)
+	fields[fieldAPIKey] = &framework.FieldSchema{Type: framework.TypeString, Description: "The API key, for the ApiKey header (credential_type=api_key).", DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}}
+	fields[fieldAPIKeyUID] = &framework.FieldSchema{Type: framework.TypeString, Description: "The API key's UID at Palette."}
+	fields[fieldAPIKeyName] = &framework.FieldSchema{Type: framework.TypeString, Description: "The API key's name at Palette."}
+	return fields
+}
+
+func tokenAnswer() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
 		fieldToken:      {Type: framework.TypeString, Description: "The token, for the Authorization header, without \"Bearer\".", DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}},
 		fieldExpiresAt:  {Type: framework.TypeString, Description: "When the token is dead, RFC 3339, UTC, by Vault's clock."},
@@ -83,7 +101,12 @@ func (b *backend) handleCreds(ctx context.Context, req *logical.Request, d *fram
 	if cfg == nil {
 		return userError("role %q names config %q, which does not exist (any more); write config/%s", name, r.ConfigName, r.ConfigName), nil
 	}
-	resp, err := b.issueFor(ctx, req.Storage, name, r, cfg, asked)
+	var resp *logical.Response
+	if r.CredentialType == credentialAPIKey {
+		resp, err = b.issueKey(ctx, req, name, r, cfg, asked)
+	} else {
+		resp, err = b.issueFor(ctx, req.Storage, name, r, cfg, asked)
+	}
 	if err != nil || resp.IsError() {
 		return resp, err
 	}
@@ -93,6 +116,9 @@ func (b *backend) handleCreds(ctx context.Context, req *logical.Request, d *fram
 
 // issueFor issues a credential: the config's session, or a login of its own.
 func (b *backend) issueFor(ctx context.Context, s logical.Storage, name string, r *role, cfg *config, asked time.Duration) (*logical.Response, error) {
+	if cfg.APIKey != "" {
+		return userError("config %q of role %q holds an API key, with which nobody can log in; it is for roles with credential_type=api_key", r.ConfigName, name), nil
+	}
 	id, err := uuid.GenerateUUID()
 	if err != nil {
 		return nil, fmt.Errorf("naming the lease: %w", err)
@@ -104,7 +130,7 @@ func (b *backend) issueFor(ctx context.Context, s logical.Storage, name string, 
 	if r.Shared {
 		return b.issueShared(ctx, s, r, cfg, l)
 	}
-	token, err := b.login(ctx, s, cfg, cfg.login())
+	token, err := b.login(ctx, s, r.ConfigName, cfg)
 	if err != nil {
 		return failedLogin(r.ConfigName, cfg, err, "")
 	}
@@ -133,11 +159,11 @@ func (b *backend) issue(r *role, l *lease, token heldToken, life time.Duration) 
 		return nil, err
 	}
 	resp := b.Secret(secretTypeToken).Response(l.credential(r, token), internal)
-	granted := b.shortest(r, 0, life)
+	granted := b.shortest(r, 0, tokenLimit(life))
 	resp.Secret.TTL, resp.Secret.MaxTTL = granted.left, granted.left
 	switch {
 	case l.TTL > granted.left:
-		resp.AddWarning(fmt.Sprintf("ttl is %s, but %s allows %s, so that is how long the lease lasts", l.TTL, granted.name, granted.left))
+		resp.AddWarning(tooLong(l.TTL, granted))
 	case l.TTL > 0:
 		resp.Secret.TTL = l.TTL
 	}
@@ -178,12 +204,14 @@ as the token, cut by the request, the role and the mount. The token goes into th
 Authorization header of calls to Palette, without "Bearer".
 
 A renewal returns a new token and its expires_at; the old one lives on to its own
-expires_at. When the lease ends, by itself or by revocation, all of its tokens are
-revoked at Palette.
+expires_at. When the lease ends, those of its tokens that are alive are revoked at Palette.
 
 A role with shared=true hands out the config's one session instead: the lease lasts as
 long as the token that it carries, a renewal returns the session's present token, and
 revoking the lease leaves the session alone.
+
+A role with credential_type=api_key makes an API key. It expires at Palette a minute after
+its lease, a renewal moves that and keeps the key, and a revocation deletes it.
 
   $ vault read palette/creds/app
   $ vault read palette/creds/app ttl=5m renewable=false

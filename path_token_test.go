@@ -199,7 +199,7 @@ func TestCredsWhenPaletteIsSlow(t *testing.T) {
 	w := configured(t)
 	w.write("config", fields{"request_timeout": "10s"})
 	gate := w.palette.Hold(palettetest.Login)
-	defer gate.Release()
+	defer w.palette.Close() // the held call ends without its work
 	go func() {
 		<-gate.Arrived()
 		w.clock.Advance(10 * time.Second)

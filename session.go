@@ -56,6 +56,9 @@ type sessionKeeper struct {
 	// turns has one place for each config: what changes its session, a refresh, a login or
 	// its end, goes alone. Together with flights it is the single flight of a session.
 	turns map[string]*semaphore.Weighted
+	// stale are sessions that may have ended at Palette, though their token is fresh by the
+	// clock: whether a change of the password ends sessions is not known.
+	stale map[string]bool
 	// pauses says until when a session is handed out as it is, and why.
 	pauses map[string]pause
 }
@@ -68,7 +71,7 @@ type pause struct {
 func newSessionKeeper() sessionKeeper {
 	return sessionKeeper{
 		entries: entries[session]{prefix: sessionPrefix},
-		turns:   make(map[string]*semaphore.Weighted), pauses: make(map[string]pause),
+		turns:   make(map[string]*semaphore.Weighted), pauses: make(map[string]pause), stale: make(map[string]bool),
 	}
 }
 
@@ -82,6 +85,25 @@ func (k *sessionKeeper) turn(name string) *semaphore.Weighted {
 		k.turns[name] = t
 	}
 	return t
+}
+
+// setStale makes the next use of a session refresh it first.
+func (k *sessionKeeper) setStale(name string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.stale[name] = true
+}
+
+func (k *sessionKeeper) isStale(name string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.stale[name]
+}
+
+func (k *sessionKeeper) setFresh(name string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.stale, name)
 }
 
 // paused returns why a session is handed out as it is, or nothing.
@@ -118,7 +140,7 @@ func (b *backend) currentSession(ctx context.Context, s logical.Storage, name st
 	}
 	now := b.clock.Now()
 	if have != nil && have.of(cfg) {
-		if have.fresh(now) {
+		if have.fresh(now) && !k.isStale(name) {
 			return have, "", nil
 		}
 		if why := k.paused(name, now); why != "" && have.newest().left(now) >= time.Second {
@@ -127,7 +149,7 @@ func (b *backend) currentSession(ctx context.Context, s logical.Storage, name st
 	}
 	// Apart from this caller's context: others wait too.
 	flight := k.flights.DoChan(name, func() (any, error) {
-		return b.sessionFlight(context.WithoutCancel(ctx), s, name)
+		return b.sessionFlight(palette.Alone(ctx), s, name)
 	})
 	select {
 	case out := <-flight:
@@ -143,10 +165,10 @@ func (b *backend) currentSession(ctx context.Context, s logical.Storage, name st
 
 // sessionFlight runs in a goroutine of its own, counted in the background.
 func (b *backend) sessionFlight(ctx context.Context, s logical.Storage, name string) (out sessionFlight, err error) {
-	if !b.background.TryAcquire(1) {
+	if !b.background.begin(false) {
 		return out, errEnding
 	}
-	defer b.background.Release(1)
+	defer b.background.end()
 	turn := b.sessions.turn(name)
 	if err = turn.Acquire(ctx, 1); err != nil {
 		return out, err
@@ -182,7 +204,7 @@ func (b *backend) freshSession(ctx context.Context, s logical.Storage, name stri
 	}
 	if have != nil {
 		now := b.clock.Now()
-		if have.fresh(now) { // by the flight before this one
+		if have.fresh(now) && !b.sessions.isStale(name) { // by the flight before this one
 			return sessionFlight{session: have}, nil
 		}
 		if len(alive(have.Tokens, now)) > 0 {
@@ -193,7 +215,7 @@ func (b *backend) freshSession(ctx context.Context, s logical.Storage, name stri
 			b.Logger().Info("a shared session is over, logging in again", "config", name, "error", err)
 		}
 	}
-	return b.newSession(ctx, s, name, cfg, client, have)
+	return b.newSession(ctx, s, name, cfg, have)
 }
 
 // refreshed keeps a session's new token or, where the refresh failed for a passing reason,
@@ -209,6 +231,7 @@ func (b *backend) refreshed(ctx context.Context, s logical.Storage, name string,
 		b.sessions.setPause(name, pause{now.Add(sessionPause), why})
 		return sessionFlight{have, why}, nil
 	}
+	b.sessions.setFresh(name)
 	next := *have
 	next.Tokens = append(alive(have.Tokens, now), held(token))
 	next.Life = token.Life
@@ -224,11 +247,12 @@ func (b *backend) refreshed(ctx context.Context, s logical.Storage, name string,
 
 // newSession logs in. Tokens of the session before that may be alive stay with the new
 // one, to end with it: they have been handed out.
-func (b *backend) newSession(ctx context.Context, s logical.Storage, name string, cfg *config, client paletteAPI, before *session) (sessionFlight, error) {
-	token, err := b.loginNow(ctx, s, cfg, client, cfg.login())
+func (b *backend) newSession(ctx context.Context, s logical.Storage, name string, cfg *config, before *session) (sessionFlight, error) {
+	token, err := b.loginNow(ctx, s, name, cfg)
 	if err != nil {
 		return sessionFlight{}, err
 	}
+	b.sessions.setFresh(name)
 	now := b.clock.Now()
 	next := &session{
 		Address: cfg.Address, Org: cfg.Org, Email: cfg.Email,

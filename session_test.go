@@ -359,9 +359,9 @@ func TestSharedSessionStorageFaults(t *testing.T) {
 
 func TestSharedReadAtTheEndOfTheMount(t *testing.T) {
 	w := sharing(t)
-	require.NoError(t, w.b.background.Acquire(t.Context(), maxBackground))
+	callBack := w.ended()
 	w.fault(read, "creds/many", nil, http.StatusServiceUnavailable, "sealed, reloaded or removed")
-	w.b.background.Release(maxBackground)
+	callBack()
 }
 
 func TestSharedPanicShowsNoSecret(t *testing.T) {

@@ -29,7 +29,7 @@ func (b *backend) renewToken(ctx context.Context, req *logical.Request, _ *frame
 	if err != nil {
 		return nil, err
 	}
-	if bound := b.shortest(r, b.clock.Since(req.Secret.IssueTime), palette.MaxTokenLife); bound.left < time.Second {
+	if bound := b.shortest(r, b.clock.Since(req.Secret.IssueTime), tokenLimit(palette.MaxTokenLife)); bound.left < time.Second {
 		return nil, refusal("the lease has lasted as long as %s allows; read creds/%s again", bound.name, l.Role)
 	}
 	l.ConfigName = r.ConfigName // where the role has changed to another config of the same login
@@ -110,18 +110,10 @@ func (b *backend) renewed(secret *logical.Secret, r *role, l *lease, token heldT
 	}
 	internal["secret_type"] = secretTypeToken // the framework finds the callbacks by it
 	now := b.clock.Now()
-	granted := b.shortest(r, now.Sub(secret.IssueTime), life).left
+	granted := b.shortest(r, now.Sub(secret.IssueTime), tokenLimit(life)).left
 	resp := &logical.Response{Secret: secret, Data: l.credential(r, token)}
 	resp.Secret.InternalData = internal
-	resp.Secret.TTL = granted
-	if l.TTL > 0 {
-		resp.Secret.TTL = min(granted, l.TTL)
-	}
-	// The caller's increment overrides TTL; only MaxTTL, counted from the issue, cuts it.
-	// Vault counts in whole seconds, each time truncated, and so does this: in fractions
-	// the lease could outlive the token by one.
-	elapsed := now.Truncate(time.Second).Sub(secret.IssueTime.Truncate(time.Second))
-	resp.Secret.MaxTTL = elapsed + granted
+	b.bound(resp.Secret, l, granted, now)
 	return resp, nil
 }
 

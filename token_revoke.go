@@ -31,6 +31,7 @@ func (b *backend) revokeToken(ctx context.Context, req *logical.Request, _ *fram
 		return nil, err
 	}
 	if b.System().Tainted() { // unmount or move: one lease at a time
+		b.background.leave()
 		if err = b.owe(ctx, req.Storage, l.ID, a, tokens); err != nil {
 			return nil, err
 		}

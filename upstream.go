@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"runtime/debug"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -14,21 +13,38 @@ import (
 	"vault-plugin-secrets-palette/internal/palette"
 )
 
-// login logs in with a config. A token that arrives after the caller has gone is
+// login logs in with a config, by its password of the time when the login goes out: a
+// rotation under way is waited for. A token that arrives after the caller has gone is
 // revoked.
-func (b *backend) login(ctx context.Context, s logical.Storage, cfg *config, login palette.Login) (palette.Token, error) {
+func (b *backend) login(ctx context.Context, s logical.Storage, name string, cfg *config) (palette.Token, error) {
+	return b.detachedLogin(ctx, s, cfg, func(ctx context.Context) (palette.Token, error) {
+		return b.loginNow(ctx, s, name, cfg)
+	})
+}
+
+// loginNow logs in on the caller's time.
+func (b *backend) loginNow(ctx context.Context, s logical.Storage, name string, expected *config) (palette.Token, error) {
+	leave, err := b.enter(ctx, s, name)
+	if err != nil {
+		return palette.Token{}, err
+	}
+	defer leave()
+	cfg, err := b.configs.get(ctx, s, name)
+	if err != nil {
+		return palette.Token{}, err
+	}
+	if cfg == nil || !cfg.sameLogin(expected) {
+		return palette.Token{}, logical.CodedError(http.StatusServiceUnavailable, fmt.Sprintf("config %q has changed meanwhile; read again", name))
+	}
+	return b.sendLogin(ctx, s, cfg, cfg.login())
+}
+
+// sendLogin logs in. A token that is of no use, since a second factor is owed, is revoked.
+func (b *backend) sendLogin(ctx context.Context, s logical.Storage, cfg *config, login palette.Login) (palette.Token, error) {
 	client, err := b.clientFor(cfg.Connection)
 	if err != nil {
 		return palette.Token{}, err
 	}
-	return b.detached(ctx, s, cfg.account(), func(ctx context.Context) (palette.Token, error) {
-		return b.loginNow(ctx, s, cfg, client, login)
-	})
-}
-
-// loginNow logs in on the caller's time. A token that is of no use, since a second factor
-// is owed, is revoked.
-func (b *backend) loginNow(ctx context.Context, s logical.Storage, cfg *config, client paletteAPI, login palette.Login) (palette.Token, error) {
 	token, err := client.Login(ctx, login)
 	var mfa *palette.MFAError
 	if errors.As(err, &mfa) && mfa.Token != "" {
@@ -44,24 +60,36 @@ func (b *backend) refresh(ctx context.Context, s logical.Storage, cfg *config, n
 	if err != nil {
 		return palette.Token{}, err
 	}
-	return b.detached(ctx, s, cfg.account(), func(ctx context.Context) (palette.Token, error) {
+	return b.detachedLogin(ctx, s, cfg, func(ctx context.Context) (palette.Token, error) {
 		return client.Refresh(ctx, newest)
 	})
 }
 
-// detached runs a call that makes a token apart from the caller's context: a call that
-// is broken off may have made one that nobody knows, and only its answer tells which.
-// It returns as soon as the caller has gone; the call goes on, within the config's
-// request_timeout, and what it then brings is revoked.
-func (b *backend) detached(ctx context.Context, s logical.Storage, a account, call func(context.Context) (palette.Token, error)) (palette.Token, error) {
+// detachedLogin is detached for a call that makes a token: one that arrives late is
+// revoked.
+func (b *backend) detachedLogin(ctx context.Context, s logical.Storage, cfg *config, call func(context.Context) (palette.Token, error)) (palette.Token, error) {
+	return detached(ctx, b, call, func(token palette.Token) {
+		b.discardNow(s, cfg.account(), held(token), "a call whose caller had gone")
+	})
+}
+
+// detached runs a call that makes something apart from the caller's context: a call that
+// is broken off may have made one that nobody knows, and only its answer tells which. It
+// returns as soon as the caller has gone. A call that still waits for its turn then is not
+// made; one that was sent goes on, and what it brings is given to late, to be ended.
+func detached[T any](ctx context.Context, b *backend, call func(context.Context) (T, error), late func(T)) (T, error) {
 	type outcome struct {
-		token palette.Token
-		err   error
+		made T
+		err  error
 	}
+	// What still waits for its turn is broken off when the caller goes, or the mount.
+	wait, breakOff := context.WithCancel(ctx)
+	leaving := b.background.onLeave()
 	arrived, kept, gone := make(chan outcome), make(chan bool, 1), make(chan struct{})
-	started := b.inBackground(func() {
-		var out outcome
-		out.token, out.err = call(context.WithoutCancel(ctx))
+	started := b.run(false, func() {
+		defer breakOff()
+		out := outcome{err: errPanic} // until the outcome is known
+		b.shielded(func() { out.made, out.err = call(palette.Detach(wait)) })
 		wanted := false
 		select {
 		case arrived <- out:
@@ -69,21 +97,28 @@ func (b *backend) detached(ctx context.Context, s logical.Storage, a account, ca
 		case <-gone:
 		}
 		if out.err == nil && !wanted {
-			b.discardNow(s, a, held(out.token), "a call whose caller had gone")
+			late(out.made)
 		}
 	})
+	var none T
 	if !started {
-		return palette.Token{}, errEnding
+		breakOff()
+		return none, errEnding
 	}
 	select {
 	case out := <-arrived:
 		// Vault throws away what is returned to a caller who has gone.
 		err := cmp.Or(out.err, ctx.Err())
 		kept <- err == nil
-		return out.token, err
+		return out.made, err
 	case <-ctx.Done():
 		close(gone)
-		return palette.Token{}, ctx.Err()
+		breakOff()
+		return none, ctx.Err()
+	case <-leaving: // a lease of a mount whose leases have been ended would never end
+		close(gone)
+		breakOff()
+		return none, errEnding
 	}
 }
 
@@ -118,30 +153,6 @@ func (b *backend) discardNow(s logical.Storage, a account, token heldToken, why 
 
 // errEnding is for calls that come while the mount ends.
 var errEnding = logical.CodedError(http.StatusServiceUnavailable, "the mount is being sealed, reloaded or removed")
-
-// inBackground runs work that may outlive its request; Clean waits for it. False: the
-// mount is ending, and the work is not done.
-func (b *backend) inBackground(work func()) bool {
-	if !b.background.TryAcquire(1) {
-		return false
-	}
-	go func() {
-		defer b.background.Release(1)
-		b.shielded(work)
-	}()
-	return true
-}
-
-// shielded runs work in a goroutine of ours: a panic in it would end the process, and
-// print what it was about.
-func (b *backend) shielded(work func()) {
-	defer func() {
-		if recover() != nil {
-			b.Logger().Error("panic in the background", "stack", string(debug.Stack()))
-		}
-	}()
-	work()
-}
 
 // failedLogin answers for a login that did not work: 400 where the user can mend it,
 // 502 or 503 where it is Palette's fault. Never 403, which Vault's clients take for a

@@ -94,12 +94,12 @@ func TestLateFailureIsNobodysBusiness(t *testing.T) {
 // Vault throws away what is returned to a caller who has gone.
 func TestTokenThatArrivesTogetherWithTheHangUpIsRevoked(t *testing.T) {
 	w := configured(t)
-	token, err := w.b.login(t.Context(), w.storage, w.config(), w.config().login())
+	token, err := w.b.login(t.Context(), w.storage, defaultConfigName, w.config())
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for range 50 { // select takes either way
-		_, err = w.b.detached(ctx, w.storage, w.config().account(), func(context.Context) (palette.Token, error) { return token, nil })
+		_, err = w.b.detachedLogin(ctx, w.storage, w.config(), func(context.Context) (palette.Token, error) { return token, nil })
 		require.ErrorIs(t, err, context.Canceled)
 	}
 	w.settle()
@@ -138,9 +138,9 @@ func TestPanicsShowNoSecret(t *testing.T) {
 
 func TestBackgroundWorkIsRefusedAtTheEnd(t *testing.T) {
 	w := configured(t)
-	require.NoError(t, w.b.background.Acquire(t.Context(), maxBackground))
+	callBack := w.ended()
 	<-w.b.discard(w.storage, w.config().account(), heldToken{}, "a test")
-	w.b.background.Release(maxBackground)
+	callBack()
 }
 
 func TestUpstreamErrorKeepsWhatIsNotPalettes(t *testing.T) {
@@ -154,7 +154,7 @@ func TestConnectionThatCannotBeUsedIsAnError(t *testing.T) {
 	broken := *bad
 	broken.CACert = "no PEM"
 	for _, call := range []func() error{
-		func() error { _, err := w.b.login(t.Context(), w.storage, &broken, broken.login()); return err },
+		func() error { _, err := w.b.sendLogin(t.Context(), w.storage, &broken, broken.login()); return err },
 		func() error { _, err := w.b.refresh(t.Context(), w.storage, &broken, "t"); return err },
 		func() error { return w.b.end(t.Context(), broken.account(), &revocation{}) },
 	} {

@@ -38,17 +38,55 @@ func TestClientKeepsTheContract(t *testing.T) {
 	require.NoError(t, err)
 	second, err := client.Refresh(t.Context(), first.Raw)
 	require.NoError(t, err)
+	login.Password = callWithAuth(t, client, palette.Auth{Token: second.Raw}, login)
 	tokens := []palette.Secret{first.Raw, second.Raw}
 	require.NoError(t, client.Revoke(t.Context(), second.Raw, tokens))
 	require.Error(t, client.Revoke(t.Context(), second.Raw, tokens))
 	_, err = client.Refresh(t.Context(), second.Raw)
 	require.Error(t, err)
+	refuseWithAuth(t, client, palette.Auth{Token: second.Raw}, login)
 	login.Password = "wrong"
 	_, err = client.Login(t.Context(), login)
 	require.Error(t, err)
 
 	assert.Empty(t, recorded.broken)
-	assert.Equal(t, map[string]int{"v1Authenticate": 1, "v1AuthRefresh": 1, "v1UsersAuthTokensRevoke": 1}, recorded.accepted)
+	assert.Equal(t, map[string]int{
+		"v1Authenticate": 1, "v1AuthRefresh": 1, "v1UsersAuthTokensRevoke": 1, "v1UsersInfoGet": 1, "V1UsersPasswordChange": 1,
+		"v1ApiKeysCreate": 1, "v1ApiKeysUidUpdate": 1, "v1ApiKeysList": 1, "v1ApiKeysUidDelete": 1,
+	}, recorded.accepted)
 	assert.Equal(t, recorded.accepted, recorded.refused)
 	assert.Zero(t, standIn.CookiesSet())
+}
+
+// callWithAuth makes each call that takes an Auth once, and returns the password that is right afterwards.
+func callWithAuth(t *testing.T, client *palette.Client, auth palette.Auth, login palette.Login) palette.Secret {
+	t.Helper()
+	expiry := time.Now().Add(time.Hour)
+	info, err := client.UserInfo(t.Context(), auth)
+	require.NoError(t, err)
+	uid, key, err := client.CreateAPIKey(t.Context(), auth, palette.NewAPIKey{Name: "a", Description: "b", UserUID: info.UserUID, Expiry: expiry})
+	require.NoError(t, err)
+	require.NoError(t, client.UpdateAPIKey(t.Context(), palette.Auth{APIKey: key}, uid, palette.NewAPIKey{Name: "a", Description: "d", Expiry: expiry}))
+	keys, err := client.ListAPIKeys(t.Context(), palette.Auth{APIKey: key})
+	require.NoError(t, err)
+	assert.Len(t, keys, 1)
+	require.NoError(t, client.DeleteAPIKey(t.Context(), auth, uid))
+	const next = "Another-Horse-8-Battery"
+	require.NoError(t, client.ChangePassword(t.Context(), auth, palette.PasswordChange{Email: login.Email, Current: login.Password, New: next}))
+	return next
+}
+
+// refuseWithAuth makes the same calls with credentials that are dead.
+func refuseWithAuth(t *testing.T, client *palette.Client, auth palette.Auth, login palette.Login) {
+	t.Helper()
+	expiry := time.Now().Add(time.Hour)
+	_, err := client.UserInfo(t.Context(), auth)
+	require.Error(t, err)
+	_, _, err = client.CreateAPIKey(t.Context(), auth, palette.NewAPIKey{Name: "a", Expiry: expiry})
+	require.Error(t, err)
+	require.Error(t, client.UpdateAPIKey(t.Context(), auth, "u", palette.NewAPIKey{Name: "a", Expiry: expiry}))
+	_, err = client.ListAPIKeys(t.Context(), auth)
+	require.Error(t, err)
+	require.Error(t, client.DeleteAPIKey(t.Context(), auth, "u"))
+	require.Error(t, client.ChangePassword(t.Context(), auth, palette.PasswordChange{Email: login.Email, Current: login.Password, New: "x"}))
 }

@@ -32,12 +32,8 @@ type Client struct {
 	pacer     *pacer
 }
 
-// Close closes the idle connections; the connection's rate limit counts no longer. Calls
-// under way go on.
-func (c *Client) Close() {
-	c.pacer.part(c)
-	c.transport.CloseIdleConnections()
-}
+// Close closes the idle connections. Calls under way go on.
+func (c *Client) Close() { c.transport.CloseIdleConnections() }
 
 // call is one request to Palette.
 type call struct {
@@ -47,16 +43,18 @@ type call struct {
 	query        url.Values
 	// want is the status of a success. Another 2xx is not Palette's: a proxy's page, say.
 	want int
-	// auth is the authorization token, empty for a login.
-	auth Secret
+	// auth is empty for a login.
+	auth Auth
 	body any
 	// class is the call's place in the line for a turn.
 	class class
 	// once: the call must not be sent again when it may have arrived, since it makes
-	// something that only its answer names.
+	// something that only its answer names, or would be refused the second time.
 	once bool
 	// admit is asked when the call has its turn, and may refuse it.
-	admit func() error
+	admit func(context.Context) error
+	// deadline is when the call's last attempt begins; zero: after queue_timeout.
+	deadline time.Time
 	// secrets are those that the call sends beside auth; no error may hold them.
 	secrets []Secret
 }
@@ -79,7 +77,10 @@ func (c *Client) do(ctx context.Context, k call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	x := &exchange{Client: c, call: k, deadline: c.clock.Now().Add(c.conn.patience())}
+	if k.deadline.IsZero() {
+		k.deadline = c.clock.Now().Add(c.conn.patience())
+	}
+	x := &exchange{Client: c, call: k}
 	resp, err := x.run(req)
 	if err != nil {
 		return answer{}, c.noAnswer(ctx, x, err)
@@ -93,7 +94,11 @@ func (c *Client) do(ctx context.Context, k call) (answer, error) {
 		return answer{}, c.failure(k.op, Malformed, "the answer is larger than 1 MiB")
 	}
 	if resp.StatusCode != k.want {
-		return answer{}, c.refused(k, resp, body)
+		refused := c.refused(k, resp, body)
+		if refused.Kind == Limited {
+			refused.Cause = x.gaveUp
+		}
+		return answer{}, refused
 	}
 	return answer{body, x.sent}, nil
 }
@@ -120,9 +125,7 @@ func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
 	if k.body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	if k.auth != "" {
-		req.Header.Set("Authorization", k.auth.Reveal()) // no "Bearer": Palette's form
-	}
+	k.auth.dress(req.Header)
 	return req, nil
 }
 
@@ -142,6 +145,8 @@ func (c *Client) noAnswer(caller context.Context, x *exchange, err error) error 
 	case caller.Err() != nil:
 		e.ctxErr = caller.Err()
 		e.Cause = cause(e.ctxErr)
+	case errors.Is(err, context.Canceled): // the caller of a detached call, while it waited
+		e.ctxErr, e.Cause = context.Canceled, cause(context.Canceled)
 	case x.timedOut:
 		e.Cause = "no answer within " + c.conn.RequestTimeout.String() + " (request_timeout)"
 	default:
@@ -154,10 +159,14 @@ func (c *Client) noAnswer(caller context.Context, x *exchange, err error) error 
 func (c *Client) refused(k call, resp *http.Response, body []byte) *Error {
 	e := c.failure(k.op, Malformed, "")
 	e.Status = resp.StatusCode
-	var says struct{ Code, Message, Ref string }
+	var says struct {
+		Code, Message, Ref string
+		// A made key that comes under another status than 201 is a secret that nobody knows yet.
+		APIKey Secret
+	}
 	isJSON := json.Unmarshal(body, &says) == nil && (says.Code != "" || says.Message != "")
 	if isJSON {
-		secrets := append([]Secret{k.auth}, k.secrets...)
+		secrets := append([]Secret{k.auth.Token, k.auth.APIKey, says.APIKey}, k.secrets...)
 		e.Code, e.Message, e.Ref = clean(says.Code, secrets), clean(says.Message, secrets), clean(says.Ref, secrets)
 	}
 	switch status := resp.StatusCode; {

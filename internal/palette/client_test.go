@@ -233,11 +233,14 @@ func TestSecretsPrintAsNothing(t *testing.T) {
 }
 
 func TestTextsOfPaletteAreCleaned(t *testing.T) {
-	secrets := []Secret{"", "pass word/1", "tok"}
+	secrets := []Secret{"", "pass word/1", "tok", `a"b&c`, `a"b&c-longer`}
 	for given, want := range map[string]string{
 		"bad pass word/1!":       "bad [redacted]!",
 		"/auth/pass%20word%2F1":  "/auth/[redacted]",
 		"?p=pass+word%2F1":       "?p=[redacted]",
+		`{"p":"a\"b\u0026c"}`:    `{"p":"[redacted]"}`,
+		`p="a\"b&c"`:             `p="[redacted]"`,
+		`a"b&c-longer`:           "[redacted]",
 		"eyJhbGciOiJI.eyJz.c2ln": "[redacted]",
 		"half eyJhbGci":          "half [redacted]",
 		"a\nb\x7fc\x00":          "a b c",

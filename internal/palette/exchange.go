@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptrace"
@@ -29,12 +30,13 @@ const (
 // retrying client: each attempt waits for its turn and then has request_timeout.
 type exchange struct {
 	*Client
-	call     call
-	deadline time.Time // no attempt begins later
+	call call
 	// pause is what the next attempt waits before it asks for a turn.
 	pause time.Duration
 	// limited and failed count the attempts that met a 429 and a fault.
 	limited, failed int
+	// gaveUp says why a 429 was not waited for.
+	gaveUp string
 
 	// Of the last attempt: when it was sent, whether it had a connection (and so may have
 	// arrived), and whether request_timeout ended it.
@@ -65,13 +67,18 @@ func (x *exchange) run(req *http.Request) (*http.Response, error) {
 // RoundTrip implements http.RoundTripper for one attempt.
 func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	x.connected, x.timedOut = false, false
-	if err := x.turn(req.Context()); err != nil {
+	if err := x.turn(waiting(req.Context())); err != nil {
 		return nil, err
 	}
 	timed, cancel := WithTimeout(req.Context(), x.clock, x.conn.RequestTimeout)
 	defer cancel()
 	traced := httptrace.WithClientTrace(timed, &httptrace.ClientTrace{
-		GotConn: func(httptrace.GotConnInfo) { x.connected = true },
+		GotConn: func(info httptrace.GotConnInfo) {
+			x.connected = true
+			if !info.Reused {
+				x.pacer.sentNow()
+			}
+		},
 	})
 	x.sent = x.clock.Now()
 	resp, err := x.transport.RoundTrip(req.WithContext(traced))
@@ -99,11 +106,11 @@ func (x *exchange) turn(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	if err := x.pacer.wait(ctx, x.call.class, x.deadline.Sub(x.clock.Now()), x.limited+x.failed > 0); err != nil {
+	if err := x.pacer.wait(ctx, x.call.class, x.call.deadline.Sub(x.clock.Now()), x.limited+x.failed > 0); err != nil {
 		return err
 	}
 	if x.call.admit != nil {
-		return x.call.admit()
+		return x.call.admit(ctx)
 	}
 	return nil
 }
@@ -128,7 +135,7 @@ func (x *exchange) again(ctx context.Context, resp *http.Response, err error) (b
 	}
 	x.pause = jittered(x.process.pause, x.failed)
 	x.failed++
-	return !x.clock.Now().Add(x.pause).After(x.deadline), nil
+	return !x.clock.Now().Add(x.pause).After(x.call.deadline), nil
 }
 
 // holdBack keeps the whole address back for as long as Palette asks, and tells whether
@@ -141,7 +148,10 @@ func (x *exchange) holdBack(resp *http.Response) bool {
 	}
 	x.limited++
 	x.pacer.holdBack(min(pause, longestHold))
-	return !now.Add(pause).After(x.deadline)
+	if now.Add(pause).After(x.call.deadline) {
+		x.gaveUp = fmt.Sprintf("Palette's limit is reached, and the next try would come after %s, later than queue_timeout", pause.Round(time.Second/10))
+	}
+	return x.gaveUp == ""
 }
 
 // passing tells whether an attempt without a connection is worth another one: not where
@@ -154,6 +164,9 @@ func passing(err error) bool {
 		record tls.RecordHeaderError
 		host   x509.HostnameError
 	)
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
 	return !errors.As(err, &queue) && !errors.As(err, &ours) && !errors.As(err, &verify) && !errors.As(err, &record) && !errors.As(err, &host)
 }
 

@@ -71,7 +71,8 @@ func TestA429HoldsTheAddressBack(t *testing.T) {
 	token := r.login(t)
 	r.palette.Inject(palettetest.Refresh, palettetest.Fault{Status: 429, RetryAfter: "120"})
 	_, err := r.Refresh(t.Context(), token.Raw)
-	assert.Equal(t, Limited, KindOf(err), "longer than it may wait: %v", err)
+	assert.Equal(t, Limited, KindOf(err))
+	assert.ErrorContains(t, err, "the next try would come after 2m0s, later than queue_timeout")
 	assert.Equal(t, 1, r.palette.Calls(palettetest.Refresh))
 
 	second := newClient(t, r.process, Connection{Address: r.palette.URL(), RequestTimeout: time.Second, QueueTimeout: 3 * time.Minute})
@@ -174,7 +175,7 @@ func TestCertificateFaultsAreNotTriedAgain(t *testing.T) {
 
 func TestPauseIsMadeByTheClock(t *testing.T) {
 	r := newRig(t)
-	x := &exchange{Client: r.Client, deadline: epoch.Add(time.Hour), pause: time.Second}
+	x := &exchange{Client: r.Client, call: call{deadline: epoch.Add(time.Hour)}, pause: time.Second}
 	done := make(chan error, 1)
 	go func() { done <- x.turn(t.Context()) }()
 	require.NoError(t, r.clock.BlockUntilContext(t.Context(), 1))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,16 +23,19 @@ const (
 	// failureSpacing spreads the tries with a password that Palette has rejected over the
 	// window.
 	failureSpacing = lockoutWindow / maxReadFailures
-	// provenFor is how long after a login that worked others go out side by side. Later, the
-	// first one goes alone and the others wait for its outcome: 500 that start together with
-	// a password that was changed at Palette meanwhile would fail 500 times.
-	provenFor = 30 * time.Second
+	// maxInFlight is how many logins of an account may be under way at a time, where there is
+	// a rate limit: all of them may fail. It is enough for 10 a second, each of 0.3 seconds.
+	// Without a limit the operator wants them as fast as they go.
+	maxInFlight = maxReadFailures
 )
 
 // account is what Palette counts failed logins by.
 type account struct{ address, org, email string }
 
-// guard keeps one account from being suspended.
+// guard keeps one account from being suspended. It lets logins go out by a ramp: while none
+// is under way the next one goes alone, and each that works lets one more go beside the
+// others. 500 that start together with a password that was changed at Palette would
+// otherwise fail 500 times.
 type guard struct {
 	clock clockwork.Clock
 
@@ -42,85 +46,129 @@ type guard struct {
 	// password.
 	rejection *Error
 	rejected  [sha256.Size]byte
-	// provenUntil is the time until which logins go out side by side.
-	provenUntil time.Time
-	// probe is the login that goes alone now, nil for none. It is a single flight: those who
-	// wait for it hold no lock.
-	probe *probe
+	// worked is a digest of the password that worked last.
+	worked [sha256.Size]byte
+	// inFlight counts the logins under way, and ramp how many may be. It is a single flight
+	// at its beginning; those who wait hold no lock.
+	inFlight, ramp int
+	waiting        []*entrant
 }
 
-// probe is a login that others wait for. err is set before done is closed: a fault that is
-// theirs too, nil where Palette has said yes or no.
-type probe struct {
-	done chan struct{}
-	err  error
-}
-
-// login runs a login, if it may run: send is called at most once. patience bounds the
-// wait for another one's outcome.
-func (g *guard) login(ctx context.Context, login Login, patience time.Duration, send func() (Token, error)) (Token, error) {
-	alone, err := g.admit(ctx, login, patience)
-	if err != nil {
-		return Token{}, err
-	}
-	// Also where send panics: the others would wait for ever.
-	err = errBrokenOff
-	defer func() { g.settle(login, alone, err) }()
-	var token Token
-	token, err = send()
-	return token, err
+// entrant is a login that waits for a place among those under way. ready gets nil with the
+// place, or why there will be none.
+type entrant struct {
+	login   Login
+	limited bool
+	ready   chan error
 }
 
 // errBrokenOff is the outcome of a login that has none.
 var errBrokenOff = errors.New("the login was broken off")
 
-// admit returns when the login may go out: alone (others wait for the probe) or beside
-// others (nil).
-func (g *guard) admit(ctx context.Context, login Login, patience time.Duration) (*probe, error) {
-	until := g.clock.Now().Add(patience)
-	for {
-		g.mu.Lock()
-		if err := g.refusal(login); err != nil {
-			g.mu.Unlock()
-			return nil, err
-		}
-		other := g.probe
-		if other == nil && !g.provenUntil.After(g.clock.Now()) {
-			mine := &probe{done: make(chan struct{})}
-			g.probe = mine
-			g.mu.Unlock()
-			return mine, nil
-		}
-		g.mu.Unlock()
-		if other == nil {
-			return nil, nil
-		}
-		if err := g.await(ctx, other, until); err != nil {
-			return nil, err
-		}
+// login runs a login, if it may run: send is called at most once, and calls take when the
+// login has its turn.
+func (g *guard) login(login Login, send func(*place) (Token, error)) (Token, error) {
+	g.mu.Lock()
+	err := g.refusal(login)
+	g.mu.Unlock()
+	if err != nil {
+		return Token{}, err
 	}
+	// Also where send panics: the others would wait for ever.
+	err = errBrokenOff
+	mine := &place{guard: g}
+	defer func() { g.settle(login, mine, err) }()
+	var token Token
+	token, err = send(mine)
+	return token, err
 }
 
-// await returns when another login has ended, with its fault where it had one.
-func (g *guard) await(ctx context.Context, other *probe, until time.Time) error {
-	expired := g.clock.NewTimer(until.Sub(g.clock.Now()))
+// place is one of the logins under way.
+type place struct {
+	*guard
+	taken bool
+}
+
+// take returns when the login may go out, or why it may not: its account may have gone bad
+// while it waited. It may be called again, for another attempt. limited: there is a rate
+// limit. until bounds the wait.
+func (p *place) take(ctx context.Context, login Login, limited bool, until time.Time) error {
+	p.mu.Lock()
+	if err := p.refusal(login); err != nil || p.taken {
+		p.mu.Unlock()
+		return err
+	}
+	if p.inFlight < p.allowed(limited) {
+		p.inFlight++
+		p.taken = true
+		p.mu.Unlock()
+		return nil
+	}
+	e := &entrant{login, limited, make(chan error, 1)}
+	p.waiting = append(p.waiting, e)
+	p.mu.Unlock()
+	return p.await(ctx, e, until)
+}
+
+// await waits for an entrant's place.
+func (p *place) await(ctx context.Context, e *entrant, until time.Time) error {
+	expired := p.clock.NewTimer(until.Sub(p.clock.Now()))
 	defer expired.Stop()
 	select {
-	case <-other.done:
-		return other.err
+	case err := <-e.ready:
+		p.taken = err == nil
+		return err
 	case <-ctx.Done():
-		return ctx.Err()
+		return p.withdraw(e, ctx.Err())
 	case <-expired.Chan():
-		return &queueError{"another login of the account, whose outcome this one waits for, has not ended within queue_timeout"}
+		return p.withdraw(e, &queueError{"other logins of the account, whose outcome this one waits for, have not ended within queue_timeout"})
 	}
 }
 
-// check refuses a login that has been admitted and whose account has gone bad while it
-// waited for its turn.
-func (g *guard) check(login Login) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.refusal(login)
+// withdraw takes an entrant out of the line; a place that it was given meanwhile goes to the
+// next one.
+func (p *place) withdraw(e *entrant, why error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i := slices.Index(p.waiting, e); i >= 0 {
+		p.waiting = slices.Delete(p.waiting, i, i+1)
+	} else if err := <-e.ready; err == nil {
+		p.inFlight--
+		p.callIn()
+	}
+	return why
+}
+
+// allowed is how many logins may be under way now. The caller holds mu.
+func (g *guard) allowed(limited bool) int {
+	if g.inFlight == 0 || len(g.failures) > 0 {
+		g.ramp = 1
+	}
+	if limited {
+		return min(g.ramp, maxInFlight)
+	}
+	return g.ramp
+}
+
+// callIn gives places to those who wait, as far as there are any. The caller holds mu.
+func (g *guard) callIn() {
+	for len(g.waiting) > 0 {
+		e := g.waiting[0]
+		err := g.refusal(e.login)
+		if err == nil {
+			// The ramp goes on where the last one has just left and others wait.
+			most := g.ramp
+			if e.limited {
+				most = min(most, maxInFlight)
+			}
+			if g.inFlight >= max(most, 1) {
+				return
+			}
+			g.inFlight++
+		}
+		g.waiting = g.waiting[1:]
+		e.ready <- err
+	}
 }
 
 // refusal is the answer to a login that must not go out: what Palette said to the last
@@ -135,10 +183,15 @@ func (g *guard) refusal(login Login) error {
 		return nil
 	}
 	next, most := now, maxReadFailures
-	if g.rejected == digest(login.Password) {
+	switch digest(login.Password) {
+	case g.rejected:
 		next = g.failures[n-1].Add(failureSpacing)
-	} else if login.ByOperator {
+	case g.worked: // what failed was something else that an operator has tried
 		most = maxFailures
+	default:
+		if login.ByOperator {
+			most = maxFailures
+		}
 	}
 	if n >= most {
 		if free := g.failures[n-most].Add(lockoutWindow); free.After(next) {
@@ -153,26 +206,35 @@ func (g *guard) refusal(login Login) error {
 	return &again
 }
 
-// settle notes the outcome of a login, and lets those go on who wait for it.
-func (g *guard) settle(login Login, alone *probe, err error) {
+// settle notes the outcome of a login, and lets others go.
+func (g *guard) settle(login Login, mine *place, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if !mine.taken {
+		return // it was not sent
+	}
 	var mfa *MFAError
 	switch rejection := Refusal(err); {
 	case err == nil || errors.As(err, &mfa): // the password is right
 		g.failures, g.rejection = nil, nil
-		g.provenUntil = g.clock.Now().Add(provenFor)
+		g.worked = digest(login.Password)
+		g.ramp++
 	case rejection != nil && rejection.NextTry.IsZero():
 		g.failures = append(g.failures, g.clock.Now())
 		g.rejection, g.rejected = rejection, digest(login.Password)
-		g.provenUntil = time.Time{}
-	case rejection == nil && alone != nil:
-		alone.err = err
+		g.ramp = 1
+		if g.worked == g.rejected {
+			g.worked = [sha256.Size]byte{}
+		}
+	case g.inFlight == 1 && !errors.Is(err, context.Canceled):
+		// A fault that those who waited for this one share: each would wait as long for it.
+		for _, e := range g.waiting {
+			e.ready <- err
+		}
+		g.waiting, g.ramp = nil, 1
 	}
-	if alone != nil {
-		g.probe = nil
-		close(alone.done)
-	}
+	g.inFlight--
+	g.callIn()
 }
 
 func digest(password Secret) [sha256.Size]byte { return sha256.Sum256([]byte(password.Reveal())) }

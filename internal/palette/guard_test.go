@@ -230,8 +230,85 @@ func TestGuardLetsOthersGoOnWhenALoginBreaksOff(t *testing.T) {
 	r := newRig(t)
 	g := r.process.guard(account{r.conn.Address, "example", "vault@example.com"})
 	assert.Panics(t, func() {
-		_, _ = g.login(t.Context(), loginOf(palettetest.DefaultUser), time.Second, func() (Token, error) { panic("a bug") })
+		_, _ = g.login(loginOf(palettetest.DefaultUser), func(p *place) (Token, error) {
+			require.NoError(t, p.take(t.Context(), loginOf(palettetest.DefaultUser), true, r.clock.Now()))
+			panic("a bug")
+		})
 	})
 	_, err := r.try(t, loginOf(palettetest.DefaultUser))
 	require.NoError(t, err)
+}
+
+// Under load logins go out side by side, by a ramp. When the password changes at Palette
+// then, those under way may all fail: three at most, where there is a rate limit.
+func TestGuardBoundsTheLoginsUnderWay(t *testing.T) {
+	for _, limit := range []int{0, 100} {
+		r := newRig(t, palettetest.WithLockout())
+		r.Client = newClient(t, r.process, Connection{Address: r.palette.URL(), RequestTimeout: 10 * time.Second, QueueTimeout: time.Minute, RateLimit: limit})
+		gate := r.palette.HoldAfter(palettetest.Login)
+		done := make(chan error, 40)
+		for range 40 {
+			go func() {
+				_, err := r.Login(t.Context(), loginOf(palettetest.DefaultUser))
+				done <- err
+			}()
+		}
+		<-gate.Arrived() // one alone
+		require.NoError(t, r.clock.BlockUntilContext(t.Context(), 40), "39 wait for its outcome")
+		r.palette.SetPassword(palettetest.DefaultUser.Email, palettetest.DefaultUser.Org, "Changed-Meanwhile-1")
+		gate.Release()
+		worked := 0
+		for range 40 {
+			if <-done == nil {
+				worked++
+			}
+		}
+		assert.Equal(t, 1, worked)
+		assert.LessOrEqual(t, r.palette.FailedLogins(), 2, "the one that worked lets two go")
+		assert.False(t, r.palette.Suspended(palettetest.DefaultUser.Email, palettetest.DefaultUser.Org))
+		r.clock.Advance(15 * time.Minute)
+	}
+}
+
+// Wrong passwords that an operator has tried do not keep reads from the one that works.
+func TestGuardLetsThePasswordThatWorkedGoOn(t *testing.T) {
+	r := newRig(t)
+	_, err := r.try(t, loginOf(palettetest.DefaultUser))
+	require.NoError(t, err)
+	for _, typo := range []string{"Wrong-Password-14", "Wrong-Password-15", "Wrong-Password-16"} {
+		_, err = r.try(t, wrong(typo, true))
+		require.Error(t, err)
+	}
+	asked, err := r.try(t, loginOf(palettetest.DefaultUser))
+	require.NoError(t, err)
+	assert.Equal(t, 1, asked)
+}
+
+// A detached login whose caller hangs up while it waits for its turn is not sent, and those
+// who wait for its outcome are not told of it.
+func TestDetachedLoginThatStillWaitsIsNotSent(t *testing.T) {
+	r := newRig(t)
+	r.Client = newClient(t, r.process, Connection{Address: r.palette.URL(), RequestTimeout: time.Second, QueueTimeout: time.Minute, RateLimit: 1})
+	require.Error(t, r.Revoke(t.Context(), "nobody's", []Secret{"nobody's"})) // takes the turn of this second
+	ctx, hangUp := context.WithCancel(t.Context())
+	done := make(chan error, 2)
+	login := func(ctx context.Context) {
+		token, err := r.Login(ctx, loginOf(palettetest.DefaultUser))
+		if err == nil {
+			r.clock.Advance(15 * time.Minute)
+			assert.NotEmpty(t, token.Raw)
+		}
+		done <- err
+	}
+	go login(Detach(ctx))
+	require.NoError(t, r.clock.BlockUntilContext(t.Context(), 2), "its patience, and the alarm")
+	go login(Detach(t.Context()))
+	require.NoError(t, r.clock.BlockUntilContext(t.Context(), 3), "and one who waits for the outcome")
+	hangUp()
+	require.ErrorIs(t, <-done, context.Canceled)
+	require.NoError(t, r.clock.BlockUntilContext(t.Context(), 2), "the second one goes alone now")
+	r.clock.Advance(second)
+	require.NoError(t, <-done)
+	assert.Equal(t, 1, r.palette.Calls(palettetest.Login))
+	assert.Equal(t, waiting(Alone(Detach(ctx))), context.Background(), "made for several, no one's end ends it")
 }

@@ -2,9 +2,9 @@ package palette
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"net/url"
+	"time"
 )
 
 // Login is what a user logs in with.
@@ -39,18 +39,11 @@ var withoutCookie = url.Values{"setCookie": {"false"}}
 func (c *Client) Login(ctx context.Context, login Login) (Token, error) {
 	const op = "log in"
 	g := c.process.guard(account{c.conn.Address, login.Org, login.Email})
-	token, err := g.login(ctx, login, c.conn.patience(), func() (Token, error) { return c.login(ctx, op, login, g) })
-	var queue *queueError
-	switch {
-	case errors.As(err, &queue):
-		return Token{}, c.failure(op, Limited, queue.text)
-	case err != nil && err == ctx.Err(): //nolint:errorlint // the context's own error, as admit returns it
-		return Token{}, &Error{Op: op, Host: c.host, Kind: Unreachable, Cause: cause(err), ctxErr: err}
-	}
-	return token, err
+	until := c.clock.Now().Add(c.conn.patience())
+	return g.login(login, func(p *place) (Token, error) { return c.login(ctx, op, login, p, until) })
 }
 
-func (c *Client) login(ctx context.Context, op string, login Login, g *guard) (Token, error) {
+func (c *Client) login(ctx context.Context, op string, login Login, p *place, until time.Time) (Token, error) {
 	a, err := c.do(ctx, call{
 		op: op, method: http.MethodPost, path: "/v1/auth/authenticate", query: withoutCookie, want: http.StatusOK,
 		body: struct {
@@ -58,10 +51,11 @@ func (c *Client) login(ctx context.Context, op string, login Login, g *guard) (T
 			Org      string `json:"org"`
 			Password Secret `json:"password"`
 		}{login.Email, login.Org, login.Password},
-		secrets: []Secret{login.Password},
-		class:   patient,
-		once:    true,
-		admit:   func() error { return g.check(login) },
+		secrets:  []Secret{login.Password},
+		class:    patient,
+		once:     true,
+		deadline: until,
+		admit:    func(ctx context.Context) error { return p.take(ctx, login, c.pacer.limited(), until) },
 	})
 	if err != nil {
 		return Token{}, err

@@ -30,9 +30,9 @@ const (
 type class int
 
 const (
-	// urgent calls end or keep what exists: revocations and refreshes.
+	// urgent calls end or keep what exists: revocations, refreshes, a password change.
 	urgent class = iota
-	// patient calls make something new: logins.
+	// patient calls make something new: logins and API keys.
 	patient
 	classes
 )
@@ -42,8 +42,10 @@ type pacer struct {
 	clock clockwork.Clock
 
 	mu sync.Mutex
-	// limits are those of the clients; the lowest counts.
-	limits map[*Client]int
+	// limits are those that count here, by their holder; the lowest counts. fallback does
+	// where there is none.
+	limits   map[any]int
+	fallback int
 	// sent are the times of the calls within the last second, the oldest first.
 	sent    []time.Time
 	waiting [classes][]*turn
@@ -61,22 +63,36 @@ type turn struct {
 	given chan struct{}
 }
 
-// join counts a client's limit, part no longer.
-func (p *pacer) join(c *Client, limit int) {
+// count makes a holder's limit count, uncount no longer.
+func (p *pacer) count(holder any, limit int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.limits[c] = limit
+	if had, ok := p.limits[holder]; ok && had == limit {
+		return
+	}
+	p.limits[holder] = limit
+	p.setAlarm(p.clock.Now())
 }
 
-func (p *pacer) part(c *Client) {
+func (p *pacer) uncount(holder any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.limits, c)
+	delete(p.limits, holder)
 	p.setAlarm(p.clock.Now()) // without its limit the next turn may come sooner
+}
+
+// limited tells whether there is a limit.
+func (p *pacer) limited() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.limit() > 0
 }
 
 // limit is the calls a second, 0 for none. The caller holds mu.
 func (p *pacer) limit() int {
+	if len(p.limits) == 0 {
+		return p.fallback
+	}
 	lowest := 0
 	for _, l := range p.limits {
 		if l > 0 && (lowest == 0 || l < lowest) {
@@ -103,7 +119,7 @@ func (p *pacer) wait(ctx context.Context, c class, patience time.Duration, again
 	case <-expired.Chan():
 		// Urgent calls that came later have gone before it.
 		p.mu.Lock()
-		err := p.busy(p.limit(), patience)
+		err := p.busy(patience)
 		p.mu.Unlock()
 		return p.leave(t, err)
 	}
@@ -123,7 +139,7 @@ func (p *pacer) enter(c class, patience time.Duration, again bool) (*turn, error
 		ahead = 0
 	}
 	if wait := p.nextSlot(ahead+1, now).Sub(now); wait > patience {
-		return nil, p.busy(p.limit(), wait)
+		return nil, p.busy(wait)
 	}
 	t := &turn{c, make(chan struct{})}
 	if again { // it has waited before
@@ -145,11 +161,11 @@ func (p *pacer) ahead(c class) int {
 	return mine + min(others, (mine+1)*urgentInRow)
 }
 
-// busy is the refusal of a call that would wait too long.
-func (p *pacer) busy(limit int, wait time.Duration) error {
-	why := "Palette asks to hold back"
-	if limit > 0 {
-		why = fmt.Sprintf("rate_limit is %d calls a second", limit)
+// busy is the refusal of a call that would wait too long. The caller holds mu.
+func (p *pacer) busy(wait time.Duration) error {
+	why := fmt.Sprintf("rate_limit is %d calls a second", p.limit())
+	if held := p.heldUntil.Sub(p.clock.Now()); held > 0 {
+		why = fmt.Sprintf("Palette has answered 429 and asks to hold back for %s", held.Round(time.Second/10))
 	}
 	return &queueError{fmt.Sprintf("%s, and the turn would come after %s, later than queue_timeout", why, wait.Round(time.Second/10))}
 }
@@ -179,6 +195,16 @@ func (p *pacer) nextSlot(k int, now time.Time) time.Time {
 		}
 	}
 	return at.Add(time.Duration(round) * second)
+}
+
+// sentNow moves the newest call's time to now: a call that had its turn may have needed a
+// connection first, and Palette counts from when it arrives.
+func (p *pacer) sentNow() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n := len(p.sent); n > 0 {
+		p.sent[n-1] = p.clock.Now()
+	}
 }
 
 // forget drops the calls that are more than a second old. The caller holds mu.

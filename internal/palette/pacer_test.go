@@ -28,7 +28,7 @@ type runner struct {
 func newTrack(t *testing.T, limit int) *track {
 	t.Helper()
 	clock := clockwork.NewFakeClockAt(epoch)
-	p := &pacer{clock: clock, limits: map[*Client]int{{}: limit}}
+	p := &pacer{clock: clock, limits: map[any]int{"a test": limit}}
 	t.Cleanup(func() { // no timer is left behind
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -231,21 +231,23 @@ func TestPacerCallThatComesAgainGoesFirst(t *testing.T) {
 	assert.Same(t, again, k.p.peek())
 }
 
-func TestPacerTakesTheLowestLimitOfItsClients(t *testing.T) {
+func TestPacerTakesTheLowestLimitThatCounts(t *testing.T) {
+	const address = "https://palette.example.com"
 	process := NewProcess(clockwork.NewFakeClockAt(epoch))
-	conn := func(limit int) Connection {
-		return Connection{Address: "https://palette.example.com", RequestTimeout: time.Second, RateLimit: limit}
-	}
-	ten, none := newClient(t, process, conn(10)), newClient(t, process, conn(0))
-	three := newClient(t, process, conn(3))
-	require.Same(t, ten.pacer, none.pacer)
-	assert.Equal(t, 3, ten.pacer.limit())
-	three.Close()
-	assert.Equal(t, 10, ten.pacer.limit())
-	ten.Close()
-	assert.Zero(t, ten.pacer.limit())
-	other := newClient(t, process, Connection{Address: "https://other.example.com", RequestTimeout: time.Second})
-	assert.NotSame(t, ten.pacer, other.pacer)
+	c := newClient(t, process, Connection{Address: address, RequestTimeout: time.Second, RateLimit: 7})
+	assert.Equal(t, 7, c.pacer.limit(), "the client's own, where no other counts")
+	process.CountLimit("a", address, 10)
+	process.CountLimit("b", address, 0)
+	process.CountLimit("c", address, 3)
+	process.CountLimit("d", "https://other.example.com", 1)
+	assert.Equal(t, 3, c.pacer.limit())
+	process.CountLimit("c", address, 4)
+	assert.Equal(t, 4, c.pacer.limit())
+	process.CountLimit("c", "https://other.example.com", 4)
+	assert.Equal(t, 10, c.pacer.limit(), "its holder has gone to another address")
+	process.UncountLimit("a")
+	assert.Zero(t, c.pacer.limit())
+	assert.False(t, c.pacer.limited())
 }
 
 func TestPausesGrowAndDiffer(t *testing.T) {

@@ -21,14 +21,16 @@ type Process struct {
 
 	mu     sync.Mutex
 	pacers map[string]*pacer // by address
-	guards map[account]*guard
+	// counted says at which address the limit of a holder counts.
+	counted map[any]string
+	guards  map[account]*guard
 }
 
 // NewProcess makes the shared part of a process's clients.
 func NewProcess(clock clockwork.Clock) *Process {
 	return &Process{
 		clock: clock, pause: retryPause,
-		pacers: make(map[string]*pacer), guards: make(map[account]*guard),
+		pacers: make(map[string]*pacer), guards: make(map[account]*guard), counted: make(map[any]string),
 	}
 }
 
@@ -42,8 +44,47 @@ func (p *Process) WithoutPauses() *Process {
 // Clock is the clock that the process goes by.
 func (p *Process) Clock() clockwork.Clock { return p.clock }
 
-// NewClient makes a client. It sends nothing. Its connection's rate limit counts for all
-// clients of the address until it is closed. Errors are *[FieldError].
+// CountLimit makes a rate limit, in calls a second (0: none), count for all calls to an
+// address. A holder, such as a config of a mount, has one; it must be comparable. The lowest
+// among those of an address counts. Where none does, the one of the client's connection.
+func (p *Process) CountLimit(holder any, address string, limit int) {
+	p.mu.Lock()
+	before, had := p.counted[holder]
+	p.counted[holder] = address
+	p.mu.Unlock()
+	if had && before != address {
+		p.pacer(before).uncount(holder)
+	}
+	p.pacer(address).count(holder, limit)
+}
+
+// UncountLimit takes a holder's limit back.
+func (p *Process) UncountLimit(holder any) {
+	p.mu.Lock()
+	address, had := p.counted[holder]
+	delete(p.counted, holder)
+	p.mu.Unlock()
+	if had {
+		p.pacer(address).uncount(holder)
+	}
+}
+
+// UncountLimits takes back the limits of the holders that match.
+func (p *Process) UncountLimits(match func(holder any) bool) {
+	p.mu.Lock()
+	var gone []any
+	for holder := range p.counted {
+		if match(holder) {
+			gone = append(gone, holder)
+		}
+	}
+	p.mu.Unlock()
+	for _, holder := range gone {
+		p.UncountLimit(holder)
+	}
+}
+
+// NewClient makes a client. It sends nothing. Errors are *[FieldError].
 func (p *Process) NewClient(conn Connection, userAgent string) (*Client, error) {
 	transport, err := conn.transport()
 	if err != nil {
@@ -53,7 +94,9 @@ func (p *Process) NewClient(conn Connection, userAgent string) (*Client, error) 
 		process: p, conn: conn, host: conn.hostPort(), clock: p.clock, userAgent: userAgent,
 		transport: transport, pacer: p.pacer(conn.Address),
 	}
-	c.pacer.join(c, conn.RateLimit)
+	c.pacer.mu.Lock()
+	defer c.pacer.mu.Unlock()
+	c.pacer.fallback = conn.RateLimit
 	return c, nil
 }
 
@@ -62,7 +105,7 @@ func (p *Process) pacer(address string) *pacer {
 	defer p.mu.Unlock()
 	at, ok := p.pacers[address]
 	if !ok {
-		at = &pacer{clock: p.clock, limits: make(map[*Client]int)}
+		at = &pacer{clock: p.clock, limits: make(map[any]int)}
 		p.pacers[address] = at
 	}
 	return at

@@ -13,7 +13,7 @@ func (c *Client) Refresh(ctx context.Context, token Secret) (Token, error) {
 	const op = "refresh the token"
 	a, err := c.do(ctx, call{
 		op: op, method: http.MethodGet, path: "/v1/auth/refresh/" + url.PathEscape(token.Reveal()), query: withoutCookie, want: http.StatusOK,
-		auth: token,
+		auth: Auth{Token: token},
 	})
 	if err != nil {
 		return Token{}, err

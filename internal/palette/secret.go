@@ -1,15 +1,19 @@
 package palette
 
 import (
+	"cmp"
+	"encoding/json"
 	"net/url"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 )
 
 // redacted stands where a secret would have been printed.
 const redacted = "[redacted]"
 
-// Secret is a password, a private key or a token. Every verb of fmt prints
+// Secret is a password, a private key, a token or an API key. Every verb of fmt prints
 // "[redacted]" for it, so that a struct which holds one can be printed by mistake
 // without a leak. JSON keeps the value: that is how it reaches Palette and Vault's
 // storage.
@@ -35,17 +39,28 @@ var jwtShaped = regexp.MustCompile(`eyJ[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*)*`)
 // maxTextLength bounds what is taken over from an answer into an error, in bytes.
 const maxTextLength = 300
 
+// formsOf are a secret as it stands and as a URL, the JSON of a request or a quoting message
+// has it.
+func formsOf(s string) []string {
+	sent, _ := json.Marshal(s) // a string always can be
+	quoted := strconv.Quote(s)
+	return []string{s, url.PathEscape(s), url.QueryEscape(s), string(sent[1 : len(sent)-1]), quoted[1 : len(quoted)-1]}
+}
+
 // clean makes a text that Palette sent fit for an error: the call's secrets and
 // whatever looks like a token are replaced, control characters go, and the length is
-// bounded. Secrets go first, since a cut through one would leave a part of it.
+// bounded. Secrets go first, since a cut through one would leave a part of it; the longest
+// of them before the others, since a password can begin with the one that it replaces.
 func clean(text string, secrets []Secret) string {
+	var forms []string
 	for _, s := range secrets {
-		if s == "" {
-			continue
+		if s != "" {
+			forms = append(forms, formsOf(s.Reveal())...)
 		}
-		for _, form := range []string{s.Reveal(), url.PathEscape(s.Reveal()), url.QueryEscape(s.Reveal())} {
-			text = strings.ReplaceAll(text, form, redacted)
-		}
+	}
+	slices.SortFunc(forms, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
+	for _, form := range forms {
+		text = strings.ReplaceAll(text, form, redacted)
 	}
 	text = jwtShaped.ReplaceAllString(text, redacted)
 	text = strings.Map(func(r rune) rune {

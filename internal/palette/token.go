@@ -14,7 +14,7 @@ const (
 	DefaultTokenLife = 15 * time.Minute
 	// MaxTokenLife is the longest that a tenant can set (authTokenSettings, 1440 minutes).
 	MaxTokenLife = 1440 * time.Minute
-	// maxTokenLength bounds a token, in bytes, so that a lease with eight of them stays
+	// maxTokenLength bounds a token or an API key, in bytes, so that a lease with eight of them stays
 	// well below the 1 MiB that Vault's raft storage takes for an entry.
 	maxTokenLength = 16 << 10
 )
@@ -61,6 +61,20 @@ type userToken struct {
 	IsMFA         bool   `json:"isMfa"`
 }
 
+// unusable says what keeps a token or an API key that an answer holds from being sent in a
+// header, nothing where it can be.
+func unusable(what string, s Secret) string {
+	switch {
+	case s == "":
+		return "the answer holds no " + what
+	case len(s) > maxTokenLength:
+		return "the answer's " + what + " is longer than 16 KiB"
+	case strings.ContainsFunc(s.Reveal(), func(r rune) bool { return r <= ' ' || r >= 0x7f }):
+		return "the answer's " + what + " holds characters that no " + what + " has"
+	}
+	return ""
+}
+
 // token reads the token out of the answer to a login or a refresh. Errors are *[Error],
 // of kind Malformed, and *[MFAError].
 func (c *Client) token(op string, a answer) (Token, error) {
@@ -72,14 +86,8 @@ func (c *Client) token(op string, a answer) (Token, error) {
 	if says.IsMFA {
 		return Token{}, &MFAError{Host: c.host, Token: raw}
 	}
-	notInTokens := func(r rune) bool { return r <= ' ' || r >= 0x7f }
-	switch {
-	case raw == "":
-		return Token{}, c.failure(op, Malformed, "the answer holds no token")
-	case len(raw) > maxTokenLength:
-		return Token{}, c.failure(op, Malformed, "the answer's token is longer than 16 KiB")
-	case strings.ContainsFunc(raw.Reveal(), notInTokens):
-		return Token{}, c.failure(op, Malformed, "the answer's token holds characters that no token has")
+	if problem := unusable("token", raw); problem != "" {
+		return Token{}, c.failure(op, Malformed, problem)
 	}
 	life := lifeOf(raw, a.sent)
 	if life <= 0 {

@@ -1,0 +1,243 @@
+package palette
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-uuid"
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/helper/template"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-palette/internal/palette"
+)
+
+const (
+	// secretTypeKey is the type of an API key's secret in Vault's lease.
+	secretTypeKey = "palette_api_key"
+	// defaultKeyTTL is the term of a key's lease where the role names none.
+	defaultKeyTTL = time.Hour
+	// keyGrace is how much longer than its lease a key lives at Palette, so that it dies
+	// even when Vault does, and not before its lease.
+	keyGrace = time.Minute
+	// defaultNameTemplate makes the names of keys.
+	defaultNameTemplate = `{{ printf "vault-%s-%s-%s" (.RoleName | truncate 24) (.DisplayName | truncate 24) (random 20) }}`
+	// maxKeyName bounds a key's name, in bytes. Palette's document names no limit (an
+	// assumption).
+	maxKeyName = 128
+)
+
+// heldKey is an API key that the engine answers for until it is dead.
+type heldKey struct {
+	UID  string `json:"uid"`
+	Name string `json:"name"`
+	// Key is the key itself: with it the key can still be ended when its config has gone.
+	Key palette.Secret `json:"key"`
+	// ExpiresAt is its end at Palette.
+	ExpiresAt time.Time `json:"expires_at"`
+}
+
+// lostKeys are the write-ahead entries of keys that may have been made and that nobody was
+// given.
+type lostKeys struct {
+	mu  sync.Mutex
+	ids []string
+}
+
+func (l *lostKeys) add(ids ...string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ids = append(l.ids, ids...)
+}
+
+// take returns the entries, and forgets them.
+func (l *lostKeys) take() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ids := l.ids
+	l.ids = nil
+	return ids
+}
+
+// nameData is what a name_template may use.
+type nameData struct{ RoleName, DisplayName, EntityID string }
+
+// keyName makes a key's name. Two names of one template must differ: a key whose making was
+// broken off is found by its name.
+func keyName(text string, data nameData) (string, error) {
+	if text == "" {
+		text = defaultNameTemplate
+	}
+	made, err := template.NewTemplate(template.Template(text))
+	if err != nil {
+		return "", err
+	}
+	name, err := made.Generate(data)
+	switch {
+	case err != nil:
+		return "", err
+	case name == "" || len(name) > maxKeyName:
+		return "", fmt.Errorf("it makes a name of %d characters, but it must have 1 to %d", len(name), maxKeyName)
+	}
+	return name, nil
+}
+
+// checkNameTemplate returns what is wrong with a template, or nothing.
+func checkNameTemplate(text string) error {
+	example := nameData{"role", "token-display-name", "entity-id"}
+	first, err := keyName(text, example)
+	if err != nil {
+		return err
+	}
+	if second, err := keyName(text, example); err != nil || first == second {
+		return fmt.Errorf("two names would be the same; use {{ random 20 }} or {{ uuid }} in it")
+	}
+	return nil
+}
+
+// issueKey makes an API key under a lease.
+func (b *backend) issueKey(ctx context.Context, req *logical.Request, name string, r *role, cfg *config, asked time.Duration) (*logical.Response, error) {
+	id, err := uuid.GenerateUUID()
+	if err != nil {
+		return nil, fmt.Errorf("naming the lease: %w", err)
+	}
+	keyName, err := keyName(r.NameTemplate, nameData{name, req.DisplayName, req.EntityID})
+	if err != nil {
+		return userError("the name_template of role %q makes no name: %s", name, err), nil
+	}
+	granted := b.shortest(r, 0, keyLimit(r))
+	ttl := granted.left
+	if asked > 0 && asked < ttl {
+		ttl = asked
+	}
+	l := &lease{
+		ID: id, Role: name, ConfigName: r.ConfigName, Address: cfg.Address, Org: cfg.Org, Email: cfg.Email, TTL: asked,
+		Key: heldKey{Name: keyName, ExpiresAt: b.clock.Now().Add(ttl + keyGrace).UTC()},
+	}
+	made, err := b.makeKey(ctx, req.Storage, r, cfg, l)
+	if err != nil {
+		return failedKeyCall(r.ConfigName, err, "")
+	}
+	l.Key = made
+	internal, err := l.internalData()
+	if err != nil {
+		return nil, err
+	}
+	resp := b.Secret(secretTypeKey).Response(l.keyCredential(r, ttl, b.clock.Now()), internal)
+	resp.Secret.TTL, resp.Secret.MaxTTL = ttl, granted.left
+	if asked > granted.left {
+		resp.AddWarning(tooLong(asked, granted))
+	}
+	return resp, nil
+}
+
+// keyLimit is what bounds each term of a key's lease beside the mount's limits.
+func keyLimit(r *role) limit {
+	if r.TTL > 0 {
+		return limit{"the role's ttl", r.TTL}
+	}
+	return limit{"an hour, the default for API keys,", defaultKeyTTL}
+}
+
+// keyCredential is what a read and a renewal return. expires_at is the lease's end; the key
+// itself lives a minute longer.
+func (l *lease) keyCredential(r *role, ttl time.Duration, now time.Time) map[string]any {
+	data := map[string]any{
+		fieldAPIKey:     l.Key.Key.Reveal(),
+		fieldAPIKeyUID:  l.Key.UID,
+		fieldAPIKeyName: l.Key.Name,
+		fieldExpiresAt:  now.Add(ttl).UTC().Format(time.RFC3339),
+		fieldAddress:    l.Address,
+		fieldOrg:        l.Org,
+	}
+	if r.ProjectUID != "" {
+		data[fieldProjectUID] = r.ProjectUID
+	}
+	return data
+}
+
+// makeKey makes the lease's key. Its name is written ahead and stays until the key is in
+// the hands of the handler; one that arrives after the caller has gone is deleted.
+func (b *backend) makeKey(ctx context.Context, s logical.Storage, r *role, cfg *config, l *lease) (heldKey, error) {
+	w := &keyWAL{ConfigName: r.ConfigName, Address: cfg.Address, Name: l.Key.Name, Expiry: l.Key.ExpiresAt}
+	late := func(made heldKey) {
+		l.Key = made
+		b.discardKey(s, l, "a call whose caller had gone")
+	}
+	return detached(ctx, b, func(ctx context.Context) (heldKey, error) {
+		id, err := framework.PutWAL(ctx, s, walKey, w)
+		if err != nil {
+			return heldKey{}, fmt.Errorf("writing the key's name ahead: %w", err)
+		}
+		made := l.Key
+		err = b.withAuth(ctx, s, r.ConfigName, cfg, func(client paletteAPI, auth palette.Auth) (err error) {
+			made.UID, made.Key, err = client.CreateAPIKey(ctx, auth, palette.NewAPIKey{
+				Name: made.Name, Description: r.Description, UserUID: r.UserUID, Expiry: made.ExpiresAt,
+			})
+			return err
+		})
+		switch {
+		case err != nil && palette.Refusal(err) == nil && palette.KindOf(err) != palette.Limited:
+			b.lostKeys.add(id) // it may have been made
+			return heldKey{}, err
+		case err != nil:
+			if delErr := framework.DeleteWAL(ctx, s, id); delErr != nil {
+				b.lostKeys.add(id)
+			}
+			return heldKey{}, err
+		}
+		if err := framework.DeleteWAL(ctx, s, id); err != nil {
+			// With its entry the key would be deleted later, in use: so it is now.
+			late(made)
+			b.lostKeys.add(id)
+			return heldKey{}, fmt.Errorf("taking the key's name out of the write-ahead log: %w", err)
+		}
+		return made, nil
+	}, late)
+}
+
+// withAuth calls Palette with what manages keys: the config's API key or its shared
+// session, which is refreshed or begun where it must, not a login for each key.
+func (b *backend) withAuth(ctx context.Context, s logical.Storage, name string, expected *config, call func(paletteAPI, palette.Auth) error) error {
+	leave, err := b.enter(ctx, s, name)
+	if err != nil {
+		return err
+	}
+	cfg, err := b.configs.get(ctx, s, name)
+	if err == nil && (cfg == nil || !cfg.sameLogin(expected)) {
+		err = logical.CodedError(http.StatusServiceUnavailable, fmt.Sprintf("config %q has changed meanwhile; try again", name))
+	}
+	if err != nil {
+		leave()
+		return err
+	}
+	client, err := b.clientFor(cfg.Connection)
+	if err != nil {
+		leave()
+		return err
+	}
+	if cfg.APIKey != "" {
+		defer leave() // a rotation deletes the key that this call goes out with
+		return call(client, palette.Auth{APIKey: cfg.APIKey})
+	}
+	leave() // the session's login, where there is one, enters by itself
+	current, _, err := b.currentSession(ctx, s, name, cfg)
+	if err != nil {
+		return err
+	}
+	return call(client, palette.Auth{Token: current.newest().Token})
+}
+
+// failedKeyCall answers for a call about a key that did not work.
+func failedKeyCall(name string, err error, hint string) (*logical.Response, error) {
+	if hint != "" {
+		hint = "; " + hint
+	}
+	if says := palette.Refusal(err); says != nil {
+		return userError("Palette (%s) refuses to %s for config %q%s; check that its user may do so%s", says.Host, says.Op, name, says.PaletteSays(), hint), nil
+	}
+	return nil, upstreamError(err)
+}

@@ -1,0 +1,265 @@
+package palette
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-palette/internal/palette"
+)
+
+// keySecret is what Vault calls when the lease of a key is renewed or ends.
+func (b *backend) keySecret() *framework.Secret {
+	return &framework.Secret{
+		Type:   secretTypeKey,
+		Fields: keyAnswer(),
+		Renew:  b.renewKey,
+		Revoke: b.revokeKey,
+	}
+}
+
+// renewKey moves the key's expiry to the end of the lease as Vault will grant it, and a
+// minute. The key stays the same.
+func (b *backend) renewKey(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	l, err := leaseOf(req.Secret)
+	if err != nil {
+		return nil, err
+	}
+	r, cfg, err := b.renewable(ctx, req.Storage, l)
+	if err != nil {
+		return nil, err
+	}
+	now := b.clock.Now()
+	granted := b.shortest(r, now.Sub(req.Secret.IssueTime), keyLimit(r))
+	if granted.left < time.Second {
+		return nil, refusal("the lease has lasted as long as %s allows; read creds/%s again", granted.name, l.Role)
+	}
+	if !l.Key.ExpiresAt.After(now) {
+		return nil, refusal("the lease's API key is dead; read creds/%s again", l.Role)
+	}
+	l.ConfigName = r.ConfigName
+	secret := req.Secret
+	b.bound(secret, l, granted.left, now)
+	ttl, _, err := framework.CalculateTTL(b.System(), secret.Increment, secret.TTL, 0, secret.MaxTTL, 0, b.byWallClock(secret.IssueTime))
+	if err != nil {
+		return nil, refusal("%s", err)
+	}
+	expiry := now.Add(ttl + keyGrace).UTC()
+	err = b.withAuth(ctx, req.Storage, r.ConfigName, cfg, func(client paletteAPI, auth palette.Auth) error {
+		return client.UpdateAPIKey(ctx, auth, l.Key.UID, palette.NewAPIKey{Name: l.Key.Name, Description: r.Description, Expiry: expiry})
+	})
+	if err != nil {
+		if resp, failed := failedKeyCall(r.ConfigName, err, "read creds/"+l.Role+" again"); failed == nil {
+			return nil, refusal("%s", resp.Error())
+		}
+		return nil, upstreamError(err)
+	}
+	l.Key.ExpiresAt = expiry
+	if secret.InternalData, err = l.internalData(); err != nil {
+		return nil, err
+	}
+	secret.InternalData["secret_type"] = secretTypeKey
+	return &logical.Response{Secret: secret, Data: l.keyCredential(r, ttl, now)}, nil
+}
+
+// byWallClock brings a time of the injected clock to the one that framework.CalculateTTL
+// goes by. In a running plugin they are the same.
+func (b *backend) byWallClock(at time.Time) time.Time {
+	return wallClock.Now().Add(-b.clock.Since(at))
+}
+
+// revokeKey deletes the key at Palette. One that is gone, or dead, is success.
+func (b *backend) revokeKey(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	l, err := leaseOf(req.Secret)
+	if err != nil {
+		return nil, err
+	}
+	if !l.Key.ExpiresAt.After(b.clock.Now()) {
+		return nil, nil
+	}
+	if b.System().Tainted() { // unmount or move: one lease at a time
+		b.background.leave()
+		if err = b.oweKey(ctx, req.Storage, l.ID, l); err != nil {
+			return nil, err
+		}
+		b.flush(req.Storage)
+		return nil, nil
+	}
+	owed, err := loadDebt(ctx, req.Storage, l.ID)
+	if err != nil {
+		return nil, err
+	}
+	if owed != nil && b.clock.Since(owed.FirstFailed) >= owedPatience {
+		b.Logger().Warn("a lease ends with an API key that Palette has not deleted yet; the engine goes on trying each minute",
+			"role", l.Role, "address", l.Address, "uid", l.Key.UID, "first_failed", owed.FirstFailed, "dead_by_itself_at", l.Key.ExpiresAt)
+		return nil, nil
+	}
+	failed := b.endKey(ctx, req.Storage, l)
+	ctx = context.WithoutCancel(ctx)
+	if failed == nil {
+		if owed != nil {
+			return nil, deleteDebt(ctx, req.Storage, l.ID)
+		}
+		return nil, nil
+	}
+	if owed == nil {
+		if err := b.oweKey(ctx, req.Storage, l.ID, l); err != nil {
+			return nil, fmt.Errorf("%w; nor could the key be listed for later: %w", failed, err)
+		}
+	}
+	return nil, logical.CodedError(http.StatusBadGateway, failed.Error()+
+		"; the key is listed in Vault's storage and the engine tries to delete it each minute until it is gone or dead")
+}
+
+// endKey deletes a key: through its config or, where that has gone, leads elsewhere or is
+// rejected, by the key itself (an assumption: that a user's key may delete itself; where it
+// may not, it dies by its expiry).
+func (b *backend) endKey(ctx context.Context, s logical.Storage, l *lease) error {
+	a, err := b.accountOf(ctx, s, l)
+	if err != nil {
+		return err
+	}
+	client, err := b.clientFor(a.conn)
+	if err != nil {
+		return err
+	}
+	cfg, err := b.configs.get(ctx, s, l.ConfigName)
+	if err != nil {
+		return err
+	}
+	if cfg != nil && cfg.Address == l.Address && cfg.Org == l.Org {
+		err = b.withAuth(ctx, s, l.ConfigName, cfg, func(client paletteAPI, auth palette.Auth) error {
+			return client.DeleteAPIKey(ctx, auth, l.Key.UID)
+		})
+		if err == nil || gone(err) {
+			return nil
+		}
+		if palette.KindOf(err) != palette.Rejected {
+			return err
+		}
+	}
+	err = client.DeleteAPIKey(ctx, palette.Auth{APIKey: l.Key.Key}, l.Key.UID)
+	if gone(err) || unauthorized(err) {
+		return nil
+	}
+	return err
+}
+
+// oweKey lists a key to be deleted later; an empty id gets one made.
+func (b *backend) oweKey(ctx context.Context, s logical.Storage, id string, l *lease) error {
+	a, err := b.accountOf(ctx, s, l)
+	if err != nil {
+		return err
+	}
+	return b.oweDebt(ctx, s, id, &debt{Connection: a.conn, Org: a.org, Email: a.email, Key: &l.Key, ConfigName: l.ConfigName})
+}
+
+// discardKey deletes a key that no lease will hold or, where that fails, leaves it to the
+// list of what the engine owes.
+func (b *backend) discardKey(s logical.Storage, l *lease, why string) {
+	ctx := context.Background()
+	err := b.endKey(ctx, s, l)
+	if err == nil {
+		return
+	}
+	b.Logger().Warn("could not delete an API key that no lease holds; trying again each minute", "from", why, "uid", l.Key.UID, "expires_at", l.Key.ExpiresAt, "error", err)
+	if err := b.oweKey(ctx, s, "", l); err != nil {
+		b.Logger().Error("could not list an API key to be deleted; it lives to its own expiry", "from", why, "uid", l.Key.UID, "expires_at", l.Key.ExpiresAt, "error", err)
+	}
+}
+
+// findLostKeys deletes the keys whose making was broken off, by their names. It runs each
+// minute; walRollback does the same for what this process does not know of.
+func (b *backend) findLostKeys(ctx context.Context, s logical.Storage) {
+	for _, id := range b.lostKeys.take() {
+		entry, err := framework.GetWAL(ctx, s, id)
+		if err == nil && entry != nil {
+			err = b.endLostKey(ctx, s, entry.Data)
+		}
+		if err == nil && entry != nil {
+			err = framework.DeleteWAL(ctx, s, id)
+		}
+		if err != nil {
+			b.Logger().Warn("an API key whose making was broken off could not be looked for; trying again in a minute", "error", err)
+			b.lostKeys.add(id)
+		}
+	}
+}
+
+// endLostKey finds a key by the name that was written ahead, and deletes it.
+func (b *backend) endLostKey(ctx context.Context, s logical.Storage, data any) error {
+	var w keyWAL
+	if err := decodeWAL(data, &w); err != nil {
+		return err
+	}
+	cfg, err := b.configs.get(ctx, s, w.ConfigName)
+	if err != nil {
+		return err
+	}
+	if !w.Expiry.After(b.clock.Now()) {
+		return nil // dead by itself
+	}
+	if cfg == nil || cfg.Address != w.Address {
+		b.Logger().Warn("an API key whose making was broken off cannot be looked for: its config has gone or leads elsewhere", "name", w.Name, "dead_by_itself_at", w.Expiry)
+		return nil
+	}
+	return b.withAuth(ctx, s, w.ConfigName, cfg, func(client paletteAPI, auth palette.Auth) error {
+		return b.deleteByName(ctx, client, auth, w.Name)
+	})
+}
+
+// deleteByName deletes the keys of a name. One that is gone is success.
+func (b *backend) deleteByName(ctx context.Context, client paletteAPI, auth palette.Auth, name string) error {
+	keys, err := client.ListAPIKeys(ctx, auth)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if key.Name != name {
+			continue
+		}
+		if err := client.DeleteAPIKey(ctx, auth, key.UID); err != nil && !gone(err) {
+			return err
+		}
+		b.Logger().Info("deleted an API key whose making was broken off", "name", name, "uid", key.UID)
+	}
+	return nil
+}
+
+// walRollback is Vault's: it hands over entries that are older than walMinAge.
+func (b *backend) walRollback(ctx context.Context, req *logical.Request, kind string, data any) error {
+	switch kind {
+	case walKey:
+		return b.endLostKey(ctx, req.Storage, data)
+	case walPassword, walRootKey:
+		var of struct {
+			ConfigName string `json:"config_name"`
+		}
+		if err := decodeWAL(data, &of); err != nil {
+			return err
+		}
+		if len(b.rotations.leftovers(of.ConfigName)) > 0 {
+			return fmt.Errorf("a rotation of config %q is not settled yet", of.ConfigName)
+		}
+		// Settled, and only the entry is left.
+		return nil
+	}
+	return fmt.Errorf("a write-ahead entry is of the unknown kind %q", kind)
+}
+
+// gone tells whether Palette says that a key does not exist (any more). A 404 that is not
+// Palette's says nothing.
+func gone(err error) bool {
+	says := palette.Refusal(err)
+	return says != nil && says.Kind == palette.Missing
+}
+
+// unauthorized tells whether Palette took what authenticated a call for dead.
+func unauthorized(err error) bool {
+	says := palette.Refusal(err)
+	return says != nil && says.Status == http.StatusUnauthorized
+}

@@ -1,0 +1,62 @@
+package palette
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+// NewAPIKey is a key to be made.
+type NewAPIKey struct {
+	Name, Description string
+	// UserUID is whose key it will be; empty for the caller's own.
+	UserUID string
+	// Expiry goes to Palette rounded up to a whole second.
+	Expiry time.Time
+}
+
+// meta is the key's metadata as a request has it.
+func (k NewAPIKey) meta() keyMeta {
+	meta := keyMeta{Name: k.Name}
+	if k.Description != "" {
+		meta.Annotations = map[string]string{"description": k.Description}
+	}
+	return meta
+}
+
+// CreateAPIKey calls POST /v1/apiKeys and returns the key, which Palette shows this once. It
+// is not sent again once it may have arrived. Errors are *[Error]: after one of kind
+// Unreachable, Unavailable or Malformed there may be a key of that name.
+func (c *Client) CreateAPIKey(ctx context.Context, auth Auth, k NewAPIKey) (uid string, key Secret, err error) {
+	const op = "create an API key"
+	type spec struct {
+		Expiry  string `json:"expiry"`
+		UserUID string `json:"userUid,omitempty"`
+	}
+	a, err := c.do(ctx, call{
+		op: op, method: http.MethodPost, path: "/v1/apiKeys", want: http.StatusCreated, auth: auth,
+		body: struct {
+			Metadata keyMeta `json:"metadata"`
+			Spec     spec    `json:"spec"`
+		}{k.meta(), spec{wireExpiry(k.Expiry), k.UserUID}},
+		class: patient,
+		once:  true,
+	})
+	if err != nil {
+		return "", "", err
+	}
+	var says struct {
+		APIKey Secret `json:"apiKey"`
+		UID    string `json:"uid"`
+	}
+	if err := c.decode(op, a, &says); err != nil {
+		return "", "", err
+	}
+	if problem := unusable("API key", says.APIKey); problem != "" {
+		return "", "", c.failure(op, Malformed, problem)
+	}
+	if !isUID(says.UID) {
+		return "", "", c.failure(op, Malformed, "the answer holds no uid of the API key")
+	}
+	return says.UID, says.APIKey, nil
+}

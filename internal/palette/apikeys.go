@@ -1,0 +1,39 @@
+package palette
+
+import (
+	"net/url"
+	"time"
+)
+
+// maxUIDLength bounds the uid of an API key, in bytes. Real ones have 24.
+const maxUIDLength = 256
+
+// keyMeta is what the engine sets and reads of the schema v1ObjectMeta.
+type keyMeta struct {
+	Name        string            `json:"name,omitempty"`
+	UID         string            `json:"uid,omitempty"`
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// apiKeyPath is the path of one key. A uid that does not name one is an error of kind
+// Malformed: the call would be answered 404, which a caller takes for a key that is gone.
+func (c *Client) apiKeyPath(op, uid string) (string, error) {
+	if !isUID(uid) {
+		return "", c.failure(op, Malformed, "the API key's uid is none")
+	}
+	return "/v1/apiKeys/" + url.PathEscape(uid), nil
+}
+
+func isUID(uid string) bool {
+	return uid != "" && uid != "." && uid != ".." && len(uid) <= maxUIDLength
+}
+
+// wireExpiry is an expiry in RFC 3339, in whole seconds. It is rounded up: a key that died
+// within the last second of its lease would fail its holder.
+func wireExpiry(expiry time.Time) string {
+	whole := expiry.Truncate(time.Second)
+	if whole.Before(expiry) {
+		whole = whole.Add(time.Second)
+	}
+	return whole.UTC().Format(time.RFC3339)
+}

@@ -1,0 +1,31 @@
+package palette
+
+import (
+	"context"
+	"net/http"
+)
+
+// PasswordChange is whose password changes, from what and to what.
+type PasswordChange struct {
+	Email        string
+	Current, New Secret
+}
+
+// ChangePassword calls PATCH /v1/users/password/change. It is not sent again once it may
+// have arrived: the second one would be refused, since Current is wrong by then. Errors are
+// *[Error]: after one of kind Unreachable, Unavailable or Malformed the password may have
+// changed or not. Palette can ask for auth or not (its document does not say).
+func (c *Client) ChangePassword(ctx context.Context, auth Auth, change PasswordChange) error {
+	_, err := c.do(ctx, call{
+		op: "change the password", method: http.MethodPatch, path: "/v1/users/password/change", want: http.StatusNoContent, auth: auth,
+		body: struct {
+			EmailID         string `json:"emailId"`
+			CurrentPassword Secret `json:"currentPassword"`
+			NewPassword     Secret `json:"newPassword"`
+		}{change.Email, change.Current, change.New},
+		secrets: []Secret{change.Current, change.New},
+		class:   urgent, // logins wait for it
+		once:    true,
+	})
+	return err
+}

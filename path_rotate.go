@@ -1,0 +1,56 @@
+package palette
+
+import (
+	"context"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+func (b *backend) pathRotate() []*framework.Path {
+	rotatePath := func(pattern, suffix string, fields map[string]*framework.FieldSchema) *framework.Path {
+		return &framework.Path{
+			Pattern:         pattern,
+			DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: "palette", OperationVerb: "rotate", OperationSuffix: suffix},
+			Fields:          fields,
+			HelpSynopsis:    "Give a config a new password, or a new API key, that nobody sees.",
+			HelpDescription: helpRotate,
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.UpdateOperation: forwarded(b.handleRotate, "Rotate the config's password or API key.", noContent("Rotated.")),
+			},
+		}
+	}
+	return []*framework.Path{
+		rotatePath("rotate-root$", "default-root", map[string]*framework.FieldSchema{}),
+		rotatePath("rotate-root/"+framework.GenericNameRegex(fieldName), "root", withName(map[string]*framework.FieldSchema{}, "Name of the config.")),
+	}
+}
+
+func (b *backend) handleRotate(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name := configName(d)
+	cfg, err := b.configs.get(ctx, req.Storage, name)
+	if err != nil {
+		return nil, err
+	}
+	if cfg == nil {
+		return userError("there is no config %q; write config/%s first", name, name), nil
+	}
+	if err := b.rotate(ctx, req.Storage, name); err != nil {
+		return failedLogin(name, cfg, err, "")
+	}
+	return nil, nil
+}
+
+const helpRotate = `
+Makes a password, changes it at Palette and stores it; nobody sees it. It is made by the
+config's password_policy or, without one, has 32 characters of all four classes. For a
+config with an api_key it makes a new key, stores it, and deletes the old one.
+
+The new password is written ahead before Palette hears of it, so that a crash at any point
+loses neither: the engine finds out by a login which one works, and goes on by itself.
+Logins wait meanwhile; none fails because of it. A second rotation of the same config is
+refused with 409. rotation_period on the config rotates by itself.
+
+Whoever else uses the same Palette user, another config or a person, is locked out by a
+rotation: give the engine a user of its own.
+`

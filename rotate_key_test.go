@@ -1,0 +1,151 @@
+package palette
+
+import (
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-palette/internal/palettetest"
+)
+
+// keyed is a world whose config "k" holds an API key instead of a login. The key was made
+// with a user's own hands.
+func keyed(t *testing.T) (w *world, own palettetest.Key) {
+	t.Helper()
+	w = issuing(t)
+	w.write("roles/own", fields{"credential_type": "api_key", "ttl": "700h"})
+	l := w.creds("own")
+	own = l.key()
+	w.secrets = append(w.secrets, l.data["api_key"].(string))
+	w.write("config/k", fields{"address": w.palette.URL(), "org": "example", "api_key": l.data["api_key"], "rate_limit": 0, "queue_timeout": 1})
+	w.write("roles/k", fields{"config_name": "k", "credential_type": "api_key"})
+	w.remove("sessions/default")
+	t.Cleanup(func() { w.clock.Advance(2 * rootKeyLife) }) // so dies the config's own key
+	return w, own
+}
+
+// rotateKey rotates config/k.
+func (w *world) rotateKey() error {
+	w.t.Helper()
+	resp, err := w.handle(w.t.Context(), update, "rotate-root/k", nil)
+	if err == nil && resp.IsError() {
+		return resp.Error()
+	}
+	return err
+}
+
+// keyWorks requires that the config's key works and is the only one.
+func (w *world) keyWorks() {
+	w.t.Helper()
+	w.creds("k").mustRevoke()
+	require.Len(w.t, w.palette.LiveKeys(), 1)
+	assert.Zero(w.t, w.wals())
+}
+
+func TestConfigWithAnAPIKey(t *testing.T) {
+	w, _ := keyed(t)
+	data := w.read("config/k").Data
+	assert.Equal(t, true, data["api_key_set"])
+	assert.Equal(t, false, data["password_set"])
+	assert.NotContains(t, data, "api_key")
+	logins := w.palette.Calls(palettetest.Login)
+	l := w.creds("k")
+	l.mustRenew()
+	l.mustRevoke()
+	assert.Equal(t, logins, w.palette.Calls(palettetest.Login), "nobody logs in")
+	w.keyWorks()
+
+	w.mistake(update, "roles/token", fields{"config_name": "k"}, `"credential_type" is "token"`, `config "k" holds an API key`)
+	w.mistake(update, "config/k", fields{"api_key": "x", "email": "a@example.com"}, `"api_key" stands instead of`)
+	w.mistake(update, "config/k", fields{"api_key": "a b"}, `"api_key" holds characters`)
+	w.mistake(update, "config/k", fields{"org": "other"}, `"api_key" must be given again`)
+	w.mistake(update, "config/k", fields{"api_key": "nobodys"}, "refuses to", "nothing is stored")
+
+	w.write("config/k", w.login()) // a login instead
+	assert.Equal(t, false, w.read("config/k").Data["api_key_set"])
+	w.write("roles/token", fields{"config_name": "k", "renewable": true})
+	w.creds("token").mustRevoke()
+	w.write("config", fields{"address": w.palette.URL(), "org": "other", "api_key": "x", "verify_connection": false})
+	w.write("config/k", fields{"api_key": "x", "verify_connection": false})
+	w.mistake(read, "creds/token", nil, "holds an API key, with which nobody can log in")
+	assert.Equal(t, false, w.read("config/k").Data["password_set"])
+}
+
+func TestRotationOfAnAPIKey(t *testing.T) {
+	w, own := keyed(t)
+	require.NoError(t, w.rotateKey())
+	w.keyWorks()
+	now := w.palette.LiveKeys()[0]
+	assert.NotEqual(t, own.UID, now.UID)
+	data := w.read("config/k").Data
+	assert.Equal(t, now.UID, data["api_key_uid"])
+	assert.Equal(t, epoch.Add(rootKeyLife).Format(time.RFC3339), data["api_key_expires_at"])
+	assert.Equal(t, epoch.Format(time.RFC3339), data["last_rotated"])
+	w.write("config/k", fields{"rotation_period": "720h"})
+	w.clock.Advance(720 * time.Hour)
+	w.minute()
+	w.settle()
+	w.keyWorks()
+	assert.Equal(t, w.clock.Now().Add(1440*time.Hour).UTC().Format(time.RFC3339), w.read("config/k").Data["api_key_expires_at"])
+}
+
+func TestRotationOfAnAPIKeyThatIsNotKnown(t *testing.T) {
+	w, own := keyed(t)
+	l := w.creds("k") // the user has two keys
+	require.ErrorContains(t, w.rotateKey(), `has 2 API keys`)
+	w.write("config/k", fields{"api_key_uid": own.UID})
+	require.NoError(t, w.rotateKey())
+	l.mustRevoke()
+	w.keyWorks()
+}
+
+func TestRotationOfAnAPIKeySurvivesAFaultAtEachStep(t *testing.T) {
+	fault := func(e palettetest.Endpoint, f palettetest.Fault) func(w *world) {
+		return func(w *world) { w.palette.Inject(e, f) }
+	}
+	for _, c := range []struct {
+		name  string
+		fault func(w *world)
+		works bool
+	}{
+		{"whose key it is", fault(palettetest.UserInfo, palettetest.Fault{Status: 500, Times: 1}), false},
+		{"which keys there are", fault(palettetest.APIKeyList, palettetest.Fault{Status: 500, Times: 1}), false},
+		{"the log does not take the name", func(w *world) { w.storage.failOn("put", framework.WALPrefix) }, false},
+		{"Palette refuses", fault(palettetest.APIKeyCreate, palettetest.Fault{Status: 400, Times: 1}), false},
+		{"Palette fails", fault(palettetest.APIKeyCreate, palettetest.Fault{Status: 500, Times: 1}), false},
+		{"the answer is lost", fault(palettetest.APIKeyCreate, palettetest.Fault{DropAfter: true, Times: 1}), false},
+		{"the config is not stored", func(w *world) { w.storage.failOn("put", configPrefix) }, false},
+		{"the old one cannot be deleted", fault(palettetest.APIKeyDelete, palettetest.Fault{Status: 500, Times: 1}), false},
+		{"the log does not let go", func(w *world) { w.storage.failOn("delete", framework.WALPrefix) }, true},
+	} {
+		for _, restart := range []bool{false, true} {
+			t.Run(c.name, func(t *testing.T) {
+				w, _ := keyed(t)
+				c.fault(w)
+				err := w.rotateKey()
+				assert.Equal(t, c.works, err == nil, err)
+				w.storage.heal()
+				if restart {
+					w.mount()
+				}
+				w.keyWorks()
+				require.NoError(t, w.rotateKey())
+				w.keyWorks()
+			})
+		}
+	}
+}
+
+func TestRotationOfAnAPIKeyWhoseConfigHasGone(t *testing.T) {
+	w, _ := keyed(t)
+	w.palette.Inject(palettetest.APIKeyCreate, palettetest.Fault{DropAfter: true, Times: 1})
+	require.Error(t, w.rotateKey())
+	w.write("config/k", w.login(fields{"verify_connection": false}))
+	w.minute()
+	w.settle()
+	assert.Zero(t, w.wals())
+	assert.Contains(t, w.log.String(), "left to its expiry")
+}

@@ -1,0 +1,372 @@
+package palette
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/helper/consts"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palettetest"
+)
+
+// rotateRoot rotates the default config, and returns Vault's view of what came of it.
+func (w *world) rotateRoot() (*logical.Response, error) {
+	w.t.Helper()
+	return w.handle(w.t.Context(), update, "rotate-root", nil)
+}
+
+// password is the one that Palette takes.
+func (w *world) password() string {
+	w.t.Helper()
+	u, ok := w.palette.User(palettetest.DefaultUser.Email, palettetest.DefaultUser.Org)
+	require.True(w.t, ok)
+	return u.Password
+}
+
+// wals counts the write-ahead entries.
+func (w *world) wals() int {
+	w.t.Helper()
+	return len(w.keys(framework.WALPrefix))
+}
+
+// works requires that the config's password is the one that Palette takes, that a read
+// works, and that nothing is left behind.
+func (w *world) works() {
+	w.t.Helper()
+	w.creds("app").mustRevoke()
+	w.settle()
+	assert.Equal(w.t, w.password(), w.config().Password.Reveal())
+	assert.Zero(w.t, w.wals())
+	assert.NotContains(w.t, w.read("config").Data, "rotation_error")
+	assert.Empty(w.t, w.palette.LiveTokens())
+}
+
+func TestRotationGivesAPasswordThatNobodySees(t *testing.T) {
+	w := configured(t)
+	seen := map[string]bool{}
+	for range 5 {
+		w.clock.Advance(time.Minute)
+		resp, err := w.rotateRoot()
+		require.NoError(t, err)
+		assert.Nil(t, resp)
+		assert.Len(t, w.password(), passwordLength)
+		assert.False(t, seen[w.password()])
+		seen[w.password()] = true
+		w.secrets = append(w.secrets, w.password())
+		w.works()
+	}
+	assert.Equal(t, epoch.Add(5*time.Minute).Format(time.RFC3339), w.read("config").Data["last_rotated"])
+	assert.NotContains(t, w.read("config").Data, "next_rotation")
+	w.mistake(update, "rotate-root/nobody", nil, `no config "nobody"`)
+	w.mount()
+	w.works()
+}
+
+func TestRotationByAPolicyOfVault(t *testing.T) {
+	w := configured(t)
+	w.system.PasswordPolicies = map[string]logical.PasswordGenerator{
+		"good":  func() (string, error) { return "Made-By-The-Policy-1", nil },
+		"short": func() (string, error) { return "Short-1", nil },
+		"bad":   func() (string, error) { return "", errDisk },
+	}
+	w.mistake(update, "config", fields{"password_policy": "nosuch"}, `"password_policy" is "nosuch"`, "not found")
+	w.mistake(update, "config", fields{"password_policy": "bad"}, `"password_policy" is "bad"`)
+	w.write("config", fields{"password_policy": "good"})
+	_, err := w.rotateRoot()
+	require.NoError(t, err)
+	assert.Equal(t, "Made-By-The-Policy-1", w.password())
+	w.write("config", fields{"password_policy": "short"})
+	w.mistake(update, "rotate-root", nil, "PasswordPolicyViolation") // Palette says so
+	w.works()
+	delete(w.system.PasswordPolicies, "short")
+	_, err = w.rotateRoot()
+	require.ErrorContains(t, err, `policy "short"`)
+	w.works()
+}
+
+// Each step of a rotation that can fail, and each of the storage's writes: the engine goes
+// on by itself, in the same process and in the next one.
+func TestRotationSurvivesAFaultAtEachStep(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		fault     func(w *world)
+		text      string // of the error, "" for none
+		rotated   bool   // Palette has the new password
+		leftovers int
+	}{
+		{"the login fails", func(w *world) { w.palette.Inject(palettetest.Login, palettetest.Fault{Status: 500, Times: 1}) }, "500", false, 0},
+		{"the log does not take the password", func(w *world) { w.storage.failOn("put", framework.WALPrefix) }, "written ahead|disk is full", false, 0},
+		{"Palette refuses", func(w *world) { w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{Status: 400, Times: 1}) }, "message", false, 0},
+		{"Palette has no such endpoint", func(w *world) {
+			w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{Status: 404, Garbage: true, Times: 1})
+		}, "404", false, 0},
+		{"Palette is lost before it takes it", func(w *world) { w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{Drop: true, Times: 1}) }, "change the password", false, 0},
+		{"Palette fails", func(w *world) { w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{Status: 503, Times: 1}) }, "503", false, 0},
+		{"the answer is lost", func(w *world) {
+			w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{DropAfter: true, Times: 1})
+		}, "", true, 0},
+		{"the config is not stored", func(w *world) { w.storage.failOn("put", configPrefix) }, "storage did not take the config", true, 1},
+		{"the log does not let go", func(w *world) { w.storage.failOn("delete", framework.WALPrefix) }, "", true, 1},
+		{"the log does not let go of a refused one", func(w *world) {
+			w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{Status: 400, Times: 1})
+			w.storage.failOn("delete", framework.WALPrefix)
+		}, "message", false, 1},
+	} {
+		for _, restart := range []bool{false, true} {
+			t.Run(c.name, func(t *testing.T) {
+				w := configured(t)
+				old := w.password()
+				c.fault(w)
+				resp, err := w.rotateRoot()
+				if resp.IsError() {
+					err = resp.Error()
+				}
+				if c.text == "" {
+					require.NoError(t, err)
+				} else {
+					require.Error(t, err)
+				}
+				assert.Equal(t, c.rotated, w.password() != old)
+				assert.Equal(t, c.leftovers, w.wals())
+				w.secrets = append(w.secrets, w.password())
+				if c.rotated && !restart {
+					w.creds("app").mustRevoke() // while the storage still fails
+				}
+				w.storage.heal()
+				if restart {
+					w.settle()
+					calls := w.palette.TotalCalls()
+					w.mount()
+					assert.Equal(t, calls, w.palette.TotalCalls(), "Initialize calls nobody")
+				}
+				w.works()
+				w.clock.Advance(10 * time.Minute)
+				_, err = w.rotateRoot()
+				require.NoError(t, err, "the next one works")
+				w.works()
+			})
+		}
+	}
+}
+
+func TestSecondRotationIsRefused(t *testing.T) {
+	w := configured(t)
+	gate := w.palette.Hold(palettetest.PasswordChange)
+	first := make(chan error, 1)
+	go func() {
+		_, err := w.rotateRoot()
+		first <- err
+	}()
+	<-gate.Arrived()
+	w.fault(update, "rotate-root/default", nil, http.StatusConflict, "being rotated already")
+	gate.Release()
+	require.NoError(t, <-first)
+	w.works()
+}
+
+// A config write during a rotation waits, and neither undoes the other.
+func TestConfigWriteDuringARotation(t *testing.T) {
+	w := configured(t)
+	old := w.password()
+	gate := w.palette.Hold(palettetest.PasswordChange)
+	done := make(chan error, 2)
+	go func() {
+		_, err := w.rotateRoot()
+		done <- err
+	}()
+	<-gate.Arrived()
+	go func() {
+		_, err := w.handle(t.Context(), update, "config", fields{"request_timeout": 9})
+		done <- err
+	}()
+	gate.Release()
+	require.NoError(t, <-done)
+	require.NoError(t, <-done)
+	assert.NotEqual(t, old, w.password())
+	assert.EqualValues(t, 9, w.read("config").Data["request_timeout"])
+	w.works()
+}
+
+func TestRotationGoesOnWhenItsCallerHangsUp(t *testing.T) {
+	w := configured(t)
+	old := w.password()
+	gate := w.palette.Hold(palettetest.PasswordChange)
+	require.ErrorIs(t, w.hangUp(gate, &logical.Request{Operation: update, Path: "rotate-root"}), context.Canceled)
+	gate.Release()
+	w.settle()
+	assert.NotEqual(t, old, w.password())
+	w.works()
+}
+
+// 16 readers during 50 rotations: no failed read.
+func TestReadsDuringRotations(t *testing.T) {
+	w := configured(t)
+	var readers sync.WaitGroup
+	stop := make(chan struct{})
+	reads := make(chan int, 16)
+	for range 16 {
+		readers.Go(func() {
+			n := 0
+			defer func() { reads <- n }()
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				resp, err := w.b.HandleRequest(t.Context(), &logical.Request{Operation: read, Path: "creds/app", Storage: w.storage})
+				if !assert.NoError(t, err) || !assert.False(t, resp.IsError(), "%v", resp) {
+					return
+				}
+				(&heldLease{w: w, secret: resp.Secret, data: resp.Data}).mustRevoke()
+				n++
+			}
+		})
+	}
+	for range 50 {
+		_, err := w.rotateRoot()
+		require.NoError(t, err)
+	}
+	close(stop)
+	readers.Wait()
+	close(reads)
+	all := 0
+	for n := range reads {
+		all += n
+	}
+	assert.Positive(t, all)
+	assert.Zero(t, w.palette.FailedLogins())
+	w.works()
+}
+
+// Leases issued before stay renewable and revocable; a shared session goes on, also where
+// Palette ends sessions with a change of the password.
+func TestLeasesAndSessionsOutliveARotation(t *testing.T) {
+	for _, ends := range []bool{false, true} {
+		var opts []palettetest.Option
+		if ends {
+			opts = append(opts, palettetest.WithPasswordChangeEndsSessions())
+		}
+		w := sharing(t, opts...)
+		l := w.creds("app")
+		shared := w.creds("many")
+		_, err := w.rotateRoot()
+		require.NoError(t, err)
+		if !ends {
+			l.mustRenew()
+		}
+		l.mustRevoke()
+		assert.True(t, w.palette.Alive(w.creds("many").token()), "no dead token is handed out")
+		shared.mustRenew()
+		assert.True(t, w.palette.Alive(shared.token()))
+		w.remove("sessions/default")
+		w.works()
+	}
+}
+
+func TestRotationPeriod(t *testing.T) {
+	w := configured(t)
+	w.mistake(update, "config", fields{"rotation_period": "59s"}, `"rotation_period" is 59s`, "at least 1m0s")
+	w.mistake(update, "config", fields{"rotation_period": "1h0.5s"}, `"rotation_period"`)
+	w.write("config", fields{"rotation_period": "1h"})
+	old := w.password()
+	due := w.clock.Now().Add(time.Hour)
+	assert.Equal(t, due.Format(time.RFC3339), w.read("config").Data["next_rotation"])
+	w.clock.Advance(59*time.Minute - time.Second)
+	w.minute()
+	w.settle()
+	assert.Equal(t, old, w.password())
+
+	// A failure is tried again after pauses that grow.
+	w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{Status: 404, Garbage: true})
+	var tries []time.Duration
+	asked := w.palette.Calls(palettetest.PasswordChange)
+	for range 70 {
+		w.minute()
+		w.settle()
+		if now := w.palette.Calls(palettetest.PasswordChange); now > asked {
+			asked = now
+			tries = append(tries, w.clock.Now().Sub(due).Round(time.Minute))
+		}
+	}
+	assert.Equal(t, []time.Duration{1, 2, 4, 8, 16, 32, 64}, minutes(tries))
+	assert.Contains(t, w.log.String(), "a rotation failed: config=default")
+	w.palette.ClearAll()
+	w.clock.Advance(time.Hour)
+	w.minute()
+	w.settle()
+	assert.NotEqual(t, old, w.password())
+	assert.Equal(t, w.clock.Now().UTC().Format(time.RFC3339), w.read("config").Data["last_rotated"])
+	assert.Equal(t, w.clock.Now().Add(time.Hour).UTC().Format(time.RFC3339), w.read("config").Data["next_rotation"])
+	w.works()
+
+	w.write("config", fields{"rotation_period": 0})
+	assert.NotContains(t, w.read("config").Data, "next_rotation")
+}
+
+func minutes(ds []time.Duration) []time.Duration {
+	out := make([]time.Duration, len(ds))
+	for i, d := range ds {
+		out[i] = d / time.Minute
+	}
+	return out
+}
+
+func TestRotationPeriodIsThePrimarysBusiness(t *testing.T) {
+	for _, state := range []consts.ReplicationState{consts.ReplicationPerformanceSecondary, consts.ReplicationDRSecondary, consts.ReplicationPerformanceStandby} {
+		w := configured(t)
+		w.write("config", fields{"rotation_period": "1m"})
+		old := w.password()
+		w.system.ReplicationStateVal = state
+		w.clock.Advance(time.Hour)
+		w.minute()
+		w.settle()
+		assert.Equal(t, old, w.password())
+	}
+}
+
+func TestRotationStorageFaults(t *testing.T) {
+	w := configured(t)
+	w.b.rotations.listed = false // as after an Initialize that failed
+	w.storage.failOn("list", framework.WALPrefix)
+	for _, request := range []struct {
+		op   logical.Operation
+		path string
+	}{{update, "rotate-root"}, {read, "creds/app"}, {update, "config"}} {
+		_, err := w.handle(t.Context(), request.op, request.path, fields{})
+		require.ErrorIs(t, err, errDisk)
+	}
+	require.ErrorIs(t, w.b.periodic(t.Context(), &logical.Request{Storage: w.storage}), errDisk)
+	require.NoError(t, w.b.Initialize(t.Context(), &logical.InitializationRequest{Storage: w.storage}))
+	assert.Contains(t, w.log.String(), "what a crash has left behind could not be looked up")
+	w.storage.heal()
+	w.works()
+	callBack := w.ended()
+	w.fault(update, "rotate-root", nil, http.StatusServiceUnavailable, "sealed")
+	callBack()
+	_, err := w.rotateRoot()
+	require.NoError(t, err)
+}
+
+func TestPasswordsAreOfAllFourClasses(t *testing.T) {
+	w := newWorld(t)
+	p := palettetest.New(t, palettetest.AllowLiveTokens())
+	c, err := palette.NewProcess(wallClock).NewClient(palette.Connection{Address: p.URL(), RequestTimeout: time.Minute}, "a-test")
+	require.NoError(t, err)
+	defer c.Close()
+	current := palettetest.DefaultUser.Password
+	for range 50 {
+		fresh, err := w.b.newPassword(t.Context(), "")
+		require.NoError(t, err)
+		require.NoError(t, c.ChangePassword(t.Context(), palette.Auth{}, palette.PasswordChange{Email: palettetest.DefaultUser.Email, Current: secret(current), New: fresh}), "the stand-in keeps Palette's policy")
+		current = fresh.Reveal()
+	}
+}

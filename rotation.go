@@ -1,0 +1,223 @@
+package palette
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+	"golang.org/x/sync/semaphore"
+
+	"vault-plugin-secrets-palette/internal/palette"
+)
+
+// Kinds of write-ahead entries.
+const (
+	walPassword = "password" // a password that Palette may have been told
+	walRootKey  = "root_key" // an API key of a config that may have been made
+	walKey      = "api_key"  // an API key of a lease that may have been made
+)
+
+// walMinAge is the age from which Vault hands a write-ahead entry to the engine to be
+// undone. No call takes as long: it waits at most maxQueueTimeout and then takes at most
+// maxRequestTimeout.
+const walMinAge = 10 * time.Minute
+
+// gateWidth is the whole of a config's gate: a login takes one place, a rotation all.
+const gateWidth = 1 << 30
+
+// rotationKeeper holds, for each config, the gate between its logins and its rotation, and
+// what a rotation has left behind.
+type rotationKeeper struct {
+	mu       sync.Mutex
+	byConfig map[string]*rotationState
+	// listed: the write-ahead entries of an earlier process have been looked up.
+	listed bool
+}
+
+// rotationState is one config's. All but gate is guarded by the keeper's mu.
+type rotationState struct {
+	// gate is a single flight: a rotation has it alone while it calls Palette.
+	gate *semaphore.Weighted
+	// rotating: a second rotation is refused.
+	rotating bool
+	// leftovers are write-ahead entries of rotations whose outcome is not known.
+	leftovers []string
+	// over are those leftovers whose outcome is known: only the storage has to let them go.
+	over map[string]bool
+	// trouble says why the leftovers could not be settled.
+	trouble string
+	// failures and nextTry pace the rotations that rotation_period asks for.
+	failures int
+	nextTry  time.Time
+}
+
+// of returns a config's state. The caller holds mu.
+func (k *rotationKeeper) of(name string) *rotationState {
+	if k.byConfig == nil {
+		k.byConfig = make(map[string]*rotationState)
+	}
+	st, ok := k.byConfig[name]
+	if !ok {
+		st = &rotationState{gate: semaphore.NewWeighted(gateWidth)}
+		k.byConfig[name] = st
+	}
+	return st
+}
+
+// with runs f on a config's state under the lock.
+func (k *rotationKeeper) with(name string, f func(*rotationState)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	f(k.of(name))
+}
+
+func (k *rotationKeeper) gate(name string) (gate *semaphore.Weighted) {
+	k.with(name, func(st *rotationState) { gate = st.gate })
+	return gate
+}
+
+func (k *rotationKeeper) leftovers(name string) (ids []string) {
+	k.with(name, func(st *rotationState) { ids = slices.Clone(st.leftovers) })
+	return ids
+}
+
+func (k *rotationKeeper) resolved(name, id string) (over bool) {
+	k.with(name, func(st *rotationState) { over = st.over[id] })
+	return over
+}
+
+// resolve notes that a leftover's outcome is known.
+func (k *rotationKeeper) resolve(name, id string) {
+	k.with(name, func(st *rotationState) {
+		if st.over == nil {
+			st.over = make(map[string]bool)
+		}
+		st.over[id], st.trouble = true, ""
+	})
+}
+
+func (k *rotationKeeper) addLeftover(name, id string) {
+	k.with(name, func(st *rotationState) { st.leftovers = append(st.leftovers, id) })
+}
+
+func (k *rotationKeeper) dropLeftover(name, id string) {
+	k.with(name, func(st *rotationState) {
+		st.leftovers = slices.DeleteFunc(st.leftovers, func(other string) bool { return other == id })
+		delete(st.over, id)
+		if len(st.leftovers) == 0 {
+			st.trouble = ""
+		}
+	})
+}
+
+// enter lets a call go out with a config's secret: it waits while a rotation is under way,
+// and settles what an earlier one has left behind. leave ends what it let begin.
+func (b *backend) enter(ctx context.Context, s logical.Storage, name string) (leave func(), err error) {
+	if err = b.listLeftovers(ctx, s); err != nil {
+		return nil, err
+	}
+	gate := b.rotations.gate(name)
+	if len(b.rotations.leftovers(name)) > 0 {
+		if err = b.settleAlone(ctx, s, name); err != nil {
+			return nil, err
+		}
+	}
+	if err := gate.Acquire(ctx, 1); err != nil {
+		return nil, fmt.Errorf("waiting for a rotation of config %q: %w", name, err)
+	}
+	return func() { gate.Release(1) }, nil
+}
+
+// settleAlone settles what a config's rotations have left behind, alone.
+func (b *backend) settleAlone(ctx context.Context, s logical.Storage, name string) error {
+	gate := b.rotations.gate(name)
+	if err := gate.Acquire(ctx, gateWidth); err != nil {
+		return fmt.Errorf("waiting for the calls under way of config %q: %w", name, err)
+	}
+	defer gate.Release(gateWidth)
+	return b.settle(ctx, s, name)
+}
+
+// passwordWAL is what is written ahead of a password change. The old password is in the
+// config.
+type passwordWAL struct {
+	ConfigName string         `json:"config_name"`
+	Address    string         `json:"address"`
+	Org        string         `json:"org"`
+	Email      string         `json:"email"`
+	Password   palette.Secret `json:"password"`
+	At         time.Time      `json:"at"`
+}
+
+// keyWAL is what is written ahead of an API key's making: its name, by which it is found.
+type keyWAL struct {
+	ConfigName string    `json:"config_name"`
+	Address    string    `json:"address"`
+	Name       string    `json:"name"`
+	Expiry     time.Time `json:"expiry"`
+	// OldUID is, for a config's own key, the one that it replaces.
+	OldUID string `json:"old_uid,omitempty"`
+}
+
+func decodeWAL(data, into any) error {
+	text, err := json.Marshal(data)
+	if err == nil {
+		err = json.Unmarshal(text, into)
+	}
+	if err != nil {
+		return fmt.Errorf("a write-ahead entry cannot be decoded")
+	}
+	return nil
+}
+
+// listLeftovers looks up, once in a process, what the one before has left behind. It calls
+// nobody: it runs at Initialize, which Vault's unseal waits for, and once more at the first
+// use where it failed there.
+func (b *backend) listLeftovers(ctx context.Context, s logical.Storage) error {
+	k := &b.rotations
+	k.mu.Lock()
+	listed := k.listed
+	k.mu.Unlock()
+	if listed {
+		return nil
+	}
+	ids, err := framework.ListWAL(ctx, s)
+	if err != nil {
+		return fmt.Errorf("listing the write-ahead entries: %w", err)
+	}
+	found := make(map[string][]string)
+	var keys []string
+	for _, id := range ids {
+		entry, err := framework.GetWAL(ctx, s, id)
+		if err != nil {
+			return fmt.Errorf("reading a write-ahead entry: %w", err)
+		}
+		var of struct {
+			ConfigName string `json:"config_name"`
+		}
+		switch {
+		case entry == nil || decodeWAL(entry.Data, &of) != nil:
+		case entry.Kind == walKey:
+			keys = append(keys, id)
+		case entry.Kind == walPassword || entry.Kind == walRootKey:
+			found[of.ConfigName] = append(found[of.ConfigName], id)
+		}
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.listed { // another request was quicker
+		return nil
+	}
+	k.listed = true
+	for name, left := range found {
+		st := k.of(name)
+		st.leftovers = append(st.leftovers, left...)
+	}
+	b.lostKeys.add(keys...)
+	return nil
+}

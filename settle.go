@@ -1,0 +1,130 @@
+package palette
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-palette/internal/palette"
+)
+
+// settle finds out what became of the rotations that a config's write-ahead entries tell
+// of, and ends them one way or the other. Without an error the config can be used, also
+// where an entry stays for the storage's sake. The caller has the config's gate alone.
+func (b *backend) settle(ctx context.Context, s logical.Storage, name string) error {
+	for _, id := range b.rotations.leftovers(name) {
+		if !b.rotations.resolved(name, id) {
+			over, err := b.settleEntry(ctx, s, name, id)
+			if err != nil {
+				b.rotations.with(name, func(st *rotationState) { st.trouble = err.Error() })
+				b.Logger().Warn("it is not known yet which password of a broken-off rotation works; both are kept", "config", name, "error", err)
+				return err
+			}
+			if !over {
+				continue
+			}
+			b.rotations.resolve(name, id)
+		}
+		b.forgetWAL(ctx, s, name, id)
+	}
+	return nil
+}
+
+// forgetWAL deletes an entry that is of no more use. Where that fails it is tried again at
+// the next use; the outcome is known, so Palette is not asked again.
+func (b *backend) forgetWAL(ctx context.Context, s logical.Storage, name, id string) {
+	if err := framework.DeleteWAL(ctx, s, id); err != nil {
+		b.Logger().Error("a write-ahead entry that is of no more use could not be deleted", "config", name, "error", err)
+		return
+	}
+	b.rotations.dropLeftover(name, id)
+}
+
+// settleEntry settles one write-ahead entry. over: it is of no more use.
+func (b *backend) settleEntry(ctx context.Context, s logical.Storage, name, id string) (over bool, err error) {
+	entry, err := framework.GetWAL(ctx, s, id)
+	if err != nil {
+		return false, fmt.Errorf("reading a write-ahead entry: %w", err)
+	}
+	if entry == nil {
+		return true, nil
+	}
+	cfg, err := b.configs.get(ctx, s, name)
+	if err != nil {
+		return false, err
+	}
+	if entry.Kind == walRootKey {
+		var w keyWAL
+		if err = decodeWAL(entry.Data, &w); err != nil {
+			return false, err
+		}
+		return true, b.settleRootKey(ctx, cfg, &w)
+	}
+	var w passwordWAL
+	if err = decodeWAL(entry.Data, &w); err != nil {
+		return false, err
+	}
+	if cfg == nil || cfg.Address != w.Address || cfg.Org != w.Org || cfg.Email != w.Email {
+		b.Logger().Warn("a rotation's password is dropped: its config has gone or is another login", "config", name, "since", w.At)
+		return true, nil
+	}
+	return b.settlePassword(ctx, s, name, cfg, &w)
+}
+
+// settlePassword asks Palette which password works: first the new one, which it may have
+// taken, then the config's.
+func (b *backend) settlePassword(ctx context.Context, s logical.Storage, name string, cfg *config, w *passwordWAL) (over bool, err error) {
+	if cfg.Password != w.Password {
+		err = b.tryPassword(ctx, s, cfg, w.Password)
+		if rejected(err) {
+			err = b.tryPassword(ctx, s, cfg, cfg.Password)
+			if err == nil {
+				b.Logger().Info("a rotation that was broken off had not changed the password at Palette", "config", name)
+			} else if rejected(err) {
+				b.Logger().Error("neither the config's password nor the one of a broken-off rotation works; both are kept: write the config with the right one", "config", name, "error", err)
+			}
+			return err == nil, err
+		}
+		if err != nil {
+			return false, err // not known yet
+		}
+		b.Logger().Info("a rotation that was broken off had changed the password at Palette", "config", name)
+	}
+	return b.storeRotated(ctx, s, name, cfg, w), nil
+}
+
+// storeRotated makes a rotated password the config's, and tells whether it is stored. A
+// password that works and that could not be stored is used from memory: it stays in its
+// write-ahead entry, and the next use stores it.
+func (b *backend) storeRotated(ctx context.Context, s logical.Storage, name string, cfg *config, w *passwordWAL) bool {
+	next := *cfg
+	next.Password, next.LastRotated, next.RotateFrom = w.Password, w.At.Unix(), w.At.Unix()
+	b.sessions.setStale(name)
+	if err := b.configs.put(ctx, s, name, &next); err != nil {
+		b.configs.hold(name, &next)
+		b.Logger().Error("a rotated password could not be stored; it is kept in the write-ahead log and used from there", "config", name, "error", err)
+		return false
+	}
+	return true
+}
+
+// rejected tells whether Palette has just said no, in contrast to a login that the lockout
+// guard did not let go out.
+func rejected(err error) bool {
+	refusal := palette.Refusal(err)
+	return refusal != nil && refusal.NextTry.IsZero()
+}
+
+// tryPassword logs in with a password and ends what that brings.
+func (b *backend) tryPassword(ctx context.Context, s logical.Storage, cfg *config, password palette.Secret) error {
+	login := cfg.login()
+	login.Password = password
+	token, err := b.sendLogin(ctx, s, cfg, login)
+	if err != nil {
+		return err
+	}
+	b.discard(s, cfg.account(), held(token), "a rotation's login")
+	return nil
+}

@@ -1,0 +1,86 @@
+package palette
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-palette/internal/palettetest"
+)
+
+// Palette is down when the outcome is to be found out: it is found out later, by a read or
+// by the periodic run.
+func TestRotationWhoseOutcomeIsFoundOutLater(t *testing.T) {
+	for _, by := range []string{"a read", "the periodic run", "a config write"} {
+		w := configured(t)
+		w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{DropAfter: true, Times: 1})
+		w.palette.Inject(palettetest.Login, palettetest.Fault{Times: 1})
+		w.palette.Inject(palettetest.Login, palettetest.Fault{Status: 500, Times: 2})
+		w.fault(update, "rotate-root", nil, http.StatusBadGateway, "500")
+		assert.Equal(t, 1, w.wals())
+		assert.Contains(t, w.read("config").Data["rotation_error"], "500")
+		w.fault(read, "creds/app", nil, http.StatusBadGateway, "500")
+		switch by {
+		case "the periodic run":
+			w.minute()
+			w.settle()
+			assert.Zero(t, w.wals())
+		case "a config write":
+			w.write("config", fields{"request_timeout": 7})
+		}
+		w.works()
+	}
+}
+
+// Neither password works: both are kept, the config's read and the log say so, and Palette
+// is not asked more often than the lockout guard allows.
+func TestRotationWhereNeitherPasswordWorks(t *testing.T) {
+	w := configured(t, palettetest.WithLockout())
+	w.storage.failOn("put", configPrefix)
+	_, err := w.rotateRoot()
+	require.Error(t, err)
+	w.storage.heal()
+	w.settle()
+	w.palette.SetPassword("vault@example.com", "example", "Set-By-Somebody-14")
+	w.mount()
+	for range 100 {
+		w.mistake(read, "creds/app", nil, "rejects the login")
+		w.clock.Advance(9 * time.Second)
+	}
+	assert.Equal(t, 1, w.wals(), "the new one is kept")
+	assert.Equal(t, palettetest.DefaultUser.Password, w.config().Password.Reveal(), "and the old one")
+	assert.Contains(t, w.read("config").Data["rotation_error"], "log in")
+	assert.Contains(t, w.log.String(), "neither the config's password nor")
+	assert.LessOrEqual(t, w.palette.FailedLogins(), 3)
+	assert.False(t, w.palette.Suspended("vault@example.com", "example"))
+
+	w.secrets = append(w.secrets, "Set-By-Somebody-14")
+	w.write("config", fields{"password": "Set-By-Somebody-14"})
+	w.works()
+}
+
+func TestRotationLeftoversOfAConfigThatHasGone(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(w *world)
+	}{
+		{"deleted", func(w *world) { w.remove("config") }},
+		{"another login", func(w *world) {
+			w.write("config", w.login(fields{"org": "other", "verify_connection": false}))
+			w.storage.heal()
+			w.minute()
+		}},
+	} {
+		w := configured(t)
+		w.storage.failOn("put", configPrefix)
+		_, err := w.rotateRoot()
+		require.Error(t, err)
+		w.storage.heal()
+		c.change(w)
+		w.settle()
+		assert.Zero(t, w.wals(), c.name)
+	}
+}
