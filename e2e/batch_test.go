@@ -97,7 +97,7 @@ func TestAMountIsRemovedWhilePaletteIsAway(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), soon)
 	defer cancel()
 	require.NoError(t, f.api.Sys().UnmountWithContext(ctx, f.mount))
-	assert.True(t, f.hasLogged("the mount is removed with tokens that Palette has not revoked", "tokens=4"))
+	assert.True(t, f.hasLogged("the mount is removed with tokens and API keys that Palette has not ended", "tokens=4"))
 	for _, token := range f.palette.LiveTokens() {
 		f.palette.EndSession(token) // as the clock would
 	}
