@@ -81,38 +81,14 @@ func (b *backend) revokeKey(ctx context.Context, req *logical.Request, _ *framew
 	if !l.Key.ExpiresAt.After(b.clock.Now()) {
 		return nil, nil
 	}
-	if b.System().Tainted() { // unmount or move: one lease at a time
-		b.background.leave()
-		if err = b.oweKey(ctx, req.Storage, l.ID, l); err != nil {
-			return nil, err
-		}
-		b.flush(req.Storage)
-		return nil, nil
-	}
-	owed, err := loadDebt(ctx, req.Storage, l.ID)
+	d, err := b.keyDebt(ctx, req.Storage, l)
 	if err != nil {
 		return nil, err
 	}
-	if owed != nil && b.clock.Since(owed.FirstFailed) >= owedPatience {
-		b.Logger().Warn("a lease ends with an API key that Palette has not deleted yet; the engine goes on trying each minute",
-			"role", l.Role, "address", l.Address, "uid", l.Key.UID, "first_failed", owed.FirstFailed, "dead_by_itself_at", l.Key.ExpiresAt)
-		return nil, nil
-	}
-	failed := b.endKey(ctx, req.Storage, l)
-	ctx = context.WithoutCancel(ctx)
-	if failed == nil {
-		if owed != nil {
-			return nil, deleteDebt(ctx, req.Storage, l.ID)
-		}
-		return nil, nil
-	}
-	if owed == nil {
-		if err := b.oweKey(ctx, req.Storage, l.ID, l); err != nil {
-			return nil, fmt.Errorf("%w; nor could the key be listed for later: %w", failed, err)
-		}
-	}
-	return nil, logical.CodedError(http.StatusBadGateway, failed.Error()+
-		"; the key is listed in Vault's storage and the engine tries to delete it each minute until it is gone or dead")
+	return nil, b.endLease(ctx, req.Storage, l, ending{
+		what: "API key (" + l.Key.UID + ")", deadAt: l.Key.ExpiresAt, debt: d,
+		now: func() error { return b.endKey(ctx, req.Storage, l) },
+	})
 }
 
 // endKey deletes a key: through its config or, where that has gone, leads elsewhere or is
@@ -149,13 +125,13 @@ func (b *backend) endKey(ctx context.Context, s logical.Storage, l *lease) error
 	return err
 }
 
-// oweKey lists a key to be deleted later; an empty id gets one made.
-func (b *backend) oweKey(ctx context.Context, s logical.Storage, id string, l *lease) error {
+// keyDebt is a key as it is listed to be deleted later.
+func (b *backend) keyDebt(ctx context.Context, s logical.Storage, l *lease) (*debt, error) {
 	a, err := b.accountOf(ctx, s, l)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return b.oweDebt(ctx, s, id, &debt{Connection: a.conn, Org: a.org, Email: a.email, Key: &l.Key, ConfigName: l.ConfigName})
+	return &debt{Connection: a.conn, Org: a.org, Email: a.email, Key: &l.Key, ConfigName: l.ConfigName}, nil
 }
 
 // discardKey deletes a key that no lease will hold or, where that fails, leaves it to the
@@ -167,7 +143,11 @@ func (b *backend) discardKey(s logical.Storage, l *lease, why string) {
 		return
 	}
 	b.Logger().Warn("could not delete an API key that no lease holds; trying again each minute", "from", why, "uid", l.Key.UID, "expires_at", l.Key.ExpiresAt, "error", err)
-	if err := b.oweKey(ctx, s, "", l); err != nil {
+	d, err := b.keyDebt(ctx, s, l)
+	if err == nil {
+		err = b.oweDebt(ctx, s, "", d)
+	}
+	if err != nil {
 		b.Logger().Error("could not list an API key to be deleted; it lives to its own expiry", "from", why, "uid", l.Key.UID, "expires_at", l.Key.ExpiresAt, "error", err)
 	}
 }

@@ -12,7 +12,7 @@ import (
 
 // owedPatience is how long after a first failed revocation the engine still asks Vault
 // to try again. Vault gives a lease up as irrevocable after six tries, so from then on
-// the engine, which has the tokens on its list, answers with success.
+// the engine, which has what the lease held on its list, answers with success.
 const owedPatience = 30 * time.Second
 
 // revokeToken ends all live tokens of a lease, at the address that issued them. A lease of
@@ -30,37 +30,55 @@ func (b *backend) revokeToken(ctx context.Context, req *logical.Request, _ *fram
 	if err != nil {
 		return nil, err
 	}
-	if b.System().Tainted() { // unmount or move: one lease at a time
+	return nil, b.endLease(ctx, req.Storage, l, ending{
+		what: fmt.Sprintf("tokens (%d)", len(tokens)), deadAt: lastDeath(tokens),
+		debt: &debt{Connection: a.conn, Org: a.org, Email: a.email, Tokens: tokens},
+		now:  func() error { return b.revoke(ctx, a, tokens) },
+	})
+}
+
+// ending is what a lease holds that must end with it.
+type ending struct {
+	what   string
+	deadAt time.Time // by itself
+	debt   *debt     // as it is listed
+	now    func() error
+}
+
+// endLease ends what a lease holds. Where Palette cannot be asked, or the mount is on its
+// way out and leases come one by one, the list takes it over.
+func (b *backend) endLease(ctx context.Context, s logical.Storage, l *lease, e ending) error {
+	if b.System().Tainted() { // unmount or move
 		b.background.leave()
-		if err = b.owe(ctx, req.Storage, l.ID, a, tokens); err != nil {
-			return nil, err
+		if err := b.oweDebt(ctx, s, l.ID, e.debt); err != nil {
+			return err
 		}
-		b.flush(req.Storage)
-		return nil, nil
+		b.flush(s)
+		return nil
 	}
-	owed, err := loadDebt(ctx, req.Storage, l.ID)
+	owed, err := loadDebt(ctx, s, l.ID)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if owed != nil && b.clock.Since(owed.FirstFailed) >= owedPatience {
-		b.Logger().Warn("a lease ends with tokens that Palette has not revoked yet; the engine goes on trying each minute",
-			"role", l.Role, "address", l.Address, "tokens", len(tokens), "first_failed", owed.FirstFailed, "dead_by_themselves_at", lastDeath(tokens))
-		return nil, nil
+		b.Logger().Warn("a lease ends, but Palette has not revoked yet what it held; the engine goes on trying each minute",
+			"role", l.Role, "address", l.Address, "held", e.what, "first_failed", owed.FirstFailed, "dead_by_itself_at", e.deadAt)
+		return nil
 	}
-	failed := b.revoke(ctx, a, tokens)
+	failed := e.now()
 	// From here on the caller may have gone; what is owed is written all the same.
 	ctx = context.WithoutCancel(ctx)
 	if failed == nil {
 		if owed != nil {
-			return nil, deleteDebt(ctx, req.Storage, l.ID)
+			return deleteDebt(ctx, s, l.ID)
 		}
-		return nil, nil
+		return nil
 	}
 	if owed == nil {
-		if err := b.owe(ctx, req.Storage, l.ID, a, tokens); err != nil {
-			return nil, fmt.Errorf("%w; nor could the tokens be listed for later: %w", failed, err)
+		if err := b.oweDebt(ctx, s, l.ID, e.debt); err != nil {
+			return fmt.Errorf("%w; nor could the %s be listed for later: %w", failed, e.what, err)
 		}
 	}
-	return nil, logical.CodedError(http.StatusBadGateway, failed.Error()+
-		"; the tokens are listed in Vault's storage and the engine tries to revoke them each minute until they are revoked or dead")
+	return logical.CodedError(http.StatusBadGateway, fmt.Sprintf(
+		"%s; the lease's %s: listed in Vault's storage, and the engine tries each minute until revoked or dead", failed, e.what))
 }

@@ -157,7 +157,7 @@ func TestRevocationWhilePaletteIsDown(t *testing.T) {
 		requireCoded(t, l.revoke(), http.StatusBadGateway, "listed")
 		w.clock.Advance(time.Second)
 		l.mustRevoke()
-		assert.Contains(t, w.log.String(), "Palette has not revoked yet")
+		assert.Contains(t, w.log.String(), "Palette has not revoked yet what it held")
 		assert.Equal(t, 1, w.owed())
 
 		w.minute()
