@@ -23,9 +23,10 @@ const (
 )
 
 // walMinAge is the age from which Vault hands a write-ahead entry to the engine to be
-// undone. No call takes as long: it waits at most maxQueueTimeout and then takes at most
-// maxRequestTimeout.
-const walMinAge = 10 * time.Minute
+// undone. Nothing that has one under way takes as long: the making of a key is two calls at
+// most, with the login of the session that makes it, and a call waits at most
+// maxQueueTimeout and then takes at most maxRequestTimeout.
+const walMinAge = 15 * time.Minute
 
 // gateWidth is the whole of a config's gate: a login takes one place, a rotation all.
 const gateWidth = 1 << 30

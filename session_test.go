@@ -205,23 +205,6 @@ func TestSharedSessionGoesOnAfterARestart(t *testing.T) {
 	w.remove("sessions/default")
 }
 
-func TestSharedSessionIsShownWithoutItsToken(t *testing.T) {
-	w := sharing(t)
-	assert.Nil(t, w.read("sessions/default"))
-	assert.Empty(t, w.list("sessions/"))
-	w.creds("many")
-	w.clock.Advance(6 * time.Minute)
-	w.creds("many")
-	assert.Equal(t, fields{
-		"issued_at": epoch.Format(time.RFC3339), "expires_at": epoch.Add(21 * time.Minute).Format(time.RFC3339), "refreshes": 1,
-		"address": w.palette.URL(), "org": "example", "email": "vault@example.com",
-	}, w.read("sessions/default").Data)
-	assert.Equal(t, []string{"default"}, w.list("sessions/"))
-	w.remove("sessions/default")
-	w.remove("sessions/default") // one that is not there is no error
-	assert.Nil(t, w.read("sessions/default"))
-}
-
 func TestSharedSessionEndsWithItsConfig(t *testing.T) {
 	second := palettetest.User{Email: "b@example.com", Org: "example", Password: "Another-Password-1"}
 	for _, c := range []struct {
