@@ -41,6 +41,7 @@ type exchange struct {
 	// Of the last attempt: when it was sent, whether it had a connection (and so may have
 	// arrived), and whether request_timeout ended it.
 	sent      time.Time
+	stamp     *stamp
 	connected bool
 	timedOut  bool
 }
@@ -73,11 +74,9 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	timed, cancel := WithTimeout(req.Context(), x.clock, x.conn.RequestTimeout)
 	defer cancel()
 	traced := httptrace.WithClientTrace(timed, &httptrace.ClientTrace{
-		GotConn: func(info httptrace.GotConnInfo) {
+		GotConn: func(httptrace.GotConnInfo) {
 			x.connected = true
-			if !info.Reused {
-				x.pacer.sentNow()
-			}
+			x.pacer.sentNow(x.stamp)
 		},
 	})
 	x.sent = x.clock.Now()
@@ -106,7 +105,8 @@ func (x *exchange) turn(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	if err := x.pacer.wait(ctx, x.call.class, x.call.deadline.Sub(x.clock.Now()), x.limited+x.failed > 0); err != nil {
+	var err error
+	if x.stamp, err = x.pacer.wait(ctx, x.call.class, x.call.deadline.Sub(x.clock.Now()), x.limited+x.failed > 0); err != nil {
 		return err
 	}
 	if x.call.admit != nil {

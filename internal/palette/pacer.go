@@ -46,8 +46,8 @@ type pacer struct {
 	// where there is none.
 	limits   map[any]int
 	fallback int
-	// sent are the times of the calls within the last second, the oldest first.
-	sent    []time.Time
+	// sent are the calls of the last second, the oldest first.
+	sent    []*stamp
 	waiting [classes][]*turn
 	// urgentTurns counts the turns that urgent calls took in a row while a login waited.
 	urgentTurns int
@@ -57,11 +57,14 @@ type pacer struct {
 	alarm clockwork.Timer
 }
 
-// turn is a call that waits. given is closed when it may be sent.
+// turn is a call that waits. given gets its stamp when it may be sent.
 type turn struct {
 	class class
-	given chan struct{}
+	given chan *stamp
 }
+
+// stamp is when a call was sent; nil where there is no limit.
+type stamp struct{ at time.Time }
 
 // count makes a holder's limit count, uncount no longer.
 func (p *pacer) count(holder any, limit int) {
@@ -104,51 +107,50 @@ func (p *pacer) limit() int {
 
 // wait returns when a call may be sent, which is at once while there is room. A call whose
 // turn would come after patience is refused at once.
-func (p *pacer) wait(ctx context.Context, c class, patience time.Duration, again bool) error {
-	t, err := p.enter(c, patience, again)
+func (p *pacer) wait(ctx context.Context, c class, patience time.Duration, again bool) (*stamp, error) {
+	t, sent, err := p.enter(c, patience, again)
 	if t == nil || err != nil {
-		return err
+		return sent, err
 	}
 	expired := p.clock.NewTimer(patience)
 	defer expired.Stop()
 	select {
-	case <-t.given:
-		return nil
+	case sent := <-t.given:
+		return sent, nil
 	case <-ctx.Done():
-		return p.leave(t, ctx.Err())
+		return nil, p.leave(t, ctx.Err())
 	case <-expired.Chan():
 		// Urgent calls that came later have gone before it.
 		p.mu.Lock()
 		err := p.busy(patience)
 		p.mu.Unlock()
-		return p.leave(t, err)
+		return nil, p.leave(t, err)
 	}
 }
 
-// enter takes a turn where one is free (nil), or gets in line.
-func (p *pacer) enter(c class, patience time.Duration, again bool) (*turn, error) {
+// enter takes a turn where one is free (nil, and its stamp), or gets in line.
+func (p *pacer) enter(c class, patience time.Duration, again bool) (*turn, *stamp, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.clock.Now()
 	if len(p.waiting[urgent])+len(p.waiting[patient]) == 0 && !p.nextSlot(1, now).After(now) {
-		p.take(now)
-		return nil, nil
+		return nil, p.take(now), nil
 	}
 	ahead := p.ahead(c)
 	if again {
 		ahead = 0
 	}
 	if wait := p.nextSlot(ahead+1, now).Sub(now); wait > patience {
-		return nil, p.busy(wait)
+		return nil, nil, p.busy(wait)
 	}
-	t := &turn{c, make(chan struct{})}
+	t := &turn{c, make(chan *stamp, 1)}
 	if again { // it has waited before
 		p.waiting[c] = slices.Insert(p.waiting[c], 0, t)
 	} else {
 		p.waiting[c] = append(p.waiting[c], t)
 	}
 	p.setAlarm(now)
-	return t, nil
+	return t, nil, nil
 }
 
 // ahead counts the turns that will go before a call that gets in line now. The caller
@@ -190,37 +192,43 @@ func (p *pacer) nextSlot(k int, now time.Time) time.Time {
 	// second old, and each later round a second after the one before.
 	round, place := (k-1)/limit, (k-1)%limit
 	if i := len(p.sent) - limit + place; i >= 0 {
-		if free := p.sent[i].Add(second); free.After(at) {
+		if free := p.sent[i].at.Add(second); free.After(at) {
 			at = free
 		}
 	}
 	return at.Add(time.Duration(round) * second)
 }
 
-// sentNow moves the newest call's time to now: a call that had its turn may have needed a
-// connection first, and Palette counts from when it arrives.
-func (p *pacer) sentNow() {
+// sentNow moves a call's time to now: one that had its turn may have needed a connection
+// first, or a place among the logins under way, and Palette counts from when it arrives.
+func (p *pacer) sentNow(s *stamp) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if n := len(p.sent); n > 0 {
-		p.sent[n-1] = p.clock.Now()
+	i := slices.Index(p.sent, s)
+	if s == nil || i < 0 {
+		return
 	}
+	s.at = p.clock.Now()
+	p.sent = append(slices.Delete(p.sent, i, i+1), s) // no other is later
 }
 
 // forget drops the calls that are more than a second old. The caller holds mu.
 func (p *pacer) forget(now time.Time) {
 	old := 0
-	for old < len(p.sent) && now.Sub(p.sent[old]) >= second {
+	for old < len(p.sent) && now.Sub(p.sent[old].at) >= second {
 		old++
 	}
 	p.sent = slices.Delete(p.sent, 0, old)
 }
 
 // take records a call. The caller holds mu.
-func (p *pacer) take(now time.Time) {
-	if p.limit() > 0 {
-		p.sent = append(p.sent, now)
+func (p *pacer) take(now time.Time) *stamp {
+	if p.limit() == 0 {
+		return nil
 	}
+	s := &stamp{now}
+	p.sent = append(p.sent, s)
+	return s
 }
 
 // leave takes a call out of the line; where its turn was given meanwhile, that is lost.
@@ -261,8 +269,7 @@ func (p *pacer) dispatch() {
 		case len(p.waiting[patient]) > 0:
 			p.urgentTurns++
 		}
-		p.take(now)
-		close(t.given)
+		t.given <- p.take(now)
 	}
 	p.setAlarm(now)
 }

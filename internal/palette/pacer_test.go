@@ -41,7 +41,7 @@ func newTrack(t *testing.T, limit int) *track {
 // enter lets n calls of a class get in line.
 func (k *track) enter(c class, n int) error {
 	for range n {
-		turn, err := k.p.enter(c, DefaultQueueTimeout, false)
+		turn, _, err := k.p.enter(c, DefaultQueueTimeout, false)
 		if err != nil {
 			return err
 		}
@@ -70,6 +70,29 @@ func (k *track) run(upTo time.Duration) {
 			}
 		}
 	}
+}
+
+// wait is a login that waits for its turn.
+func (k *track) wait(ctx context.Context, patience time.Duration, done chan<- error) {
+	_, err := k.p.wait(ctx, patient, patience, false)
+	done <- err
+}
+
+// A call that needed a while from its turn to its sending counts from then.
+func TestPacerCountsFromTheSending(t *testing.T) {
+	k := newTrack(t, 2)
+	_, first, err := k.p.enter(patient, time.Minute, false)
+	require.NoError(t, err)
+	require.NoError(t, k.enter(patient, 1))
+	k.clock.Advance(900 * time.Millisecond)
+	k.p.sentNow(first)
+	require.NoError(t, k.enter(patient, 2))
+	k.run(2 * time.Second)
+	assert.Equal(t, []time.Duration{0, second, 900*time.Millisecond + second}, []time.Duration{
+		k.runs[0].at.Sub(epoch), k.runs[1].at.Sub(epoch).Truncate(25 * time.Millisecond), k.runs[2].at.Sub(epoch).Truncate(25 * time.Millisecond),
+	})
+	k.p.sentNow(nil)
+	k.p.sentNow(&stamp{}) // one that is long forgotten
 }
 
 // waiting counts the calls in line, urgent and patient.
@@ -177,7 +200,7 @@ func TestPacerGivesUpWhenUrgentCallsKeepComing(t *testing.T) {
 	k := newTrack(t, 1)
 	require.NoError(t, k.enter(patient, 1))
 	done := make(chan error, 1)
-	go func() { done <- k.p.wait(t.Context(), patient, 3*time.Second, false) }()
+	go k.wait(t.Context(), 3*time.Second, done)
 	require.NoError(t, k.clock.BlockUntilContext(t.Context(), 2), "its patience, and the alarm")
 	require.NoError(t, k.enter(urgent, 4)) // one a second, and four before a login
 	k.clock.Advance(3 * time.Second)
@@ -190,7 +213,7 @@ func TestPacerCallWhoseCallerHangsUpLeavesTheLine(t *testing.T) {
 	require.NoError(t, k.enter(patient, 1))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- k.p.wait(ctx, patient, time.Minute, false) }()
+	go k.wait(ctx, time.Minute, done)
 	require.NoError(t, k.clock.BlockUntilContext(t.Context(), 2))
 	cancel()
 	require.ErrorIs(t, <-done, context.Canceled)
@@ -201,7 +224,7 @@ func TestPacerGivesTheTurnByItsAlarm(t *testing.T) {
 	k := newTrack(t, 1)
 	require.NoError(t, k.enter(patient, 1))
 	done := make(chan error, 1)
-	go func() { done <- k.p.wait(t.Context(), patient, time.Minute, false) }()
+	go k.wait(t.Context(), time.Minute, done)
 	require.NoError(t, k.clock.BlockUntilContext(t.Context(), 2))
 	k.clock.Advance(second)
 	require.NoError(t, <-done)
@@ -226,7 +249,7 @@ func TestPacerHoldsTheWholeAddressBack(t *testing.T) {
 func TestPacerCallThatComesAgainGoesFirst(t *testing.T) {
 	k := newTrack(t, 1)
 	require.NoError(t, k.enter(patient, 3))
-	again, err := k.p.enter(patient, time.Minute, true)
+	again, _, err := k.p.enter(patient, time.Minute, true)
 	require.NoError(t, err)
 	assert.Same(t, again, k.p.peek())
 }
