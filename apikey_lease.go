@@ -222,6 +222,9 @@ func (b *backend) walRollback(ctx context.Context, req *logical.Request, kind st
 		if err := decodeWAL(data, &of); err != nil {
 			return err
 		}
+		if err := b.listLeftovers(ctx, req.Storage); err != nil {
+			return err
+		}
 		if len(b.rotations.leftovers(of.ConfigName)) > 0 {
 			return fmt.Errorf("a rotation of config %q is not settled yet", of.ConfigName)
 		}

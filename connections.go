@@ -19,9 +19,10 @@ type keptConnection struct {
 	KeptAt time.Time `json:"kept_at"`
 }
 
-// connectionKept is how long one is kept. No lease of an address that its config has left
-// can be renewed, so the last token dies within the longest life that Palette lets a
-// tenant set; an hour more for calls under way and clocks that differ.
+// connectionKept is how long one is kept at least. No lease of an address that its config
+// has left can be renewed, so the last token dies within the longest life that Palette lets
+// a tenant set; an hour more for calls under way and clocks that differ. API keys live as
+// long as the mount lets a lease last.
 const connectionKept = palette.MaxTokenLife + time.Hour
 
 // connectionKey is the storage key of the connection that a config had to an address.
@@ -64,6 +65,8 @@ func (b *backend) forgetConnections(ctx context.Context, s logical.Storage) erro
 	if !b.writesConfigs() {
 		return nil
 	}
+	_, most := b.limits.get(b.clock, b.System())
+	keep := max(connectionKept, most+time.Hour)
 	ids, err := s.List(ctx, connectionPrefix)
 	if err != nil {
 		return fmt.Errorf("listing the kept connections: %w", err)
@@ -73,7 +76,7 @@ func (b *backend) forgetConnections(ctx context.Context, s logical.Storage) erro
 		if err != nil {
 			return err
 		}
-		if kept == nil || b.clock.Since(kept.KeptAt) < connectionKept {
+		if kept == nil || b.clock.Since(kept.KeptAt) < keep {
 			continue
 		}
 		if err := s.Delete(ctx, connectionPrefix+id); err != nil {

@@ -265,8 +265,8 @@ func (b *backend) payPatiently(ctx context.Context) {
 	}
 }
 
-// endMount ends at Palette what a mount leaves when it is removed, as far as ctx allows.
-func (b *backend) endMount(ctx context.Context) {
+// endSessions ends all shared sessions of the mount.
+func (b *backend) endSessions(ctx context.Context) {
 	names, err := b.sessions.entries.list(ctx, b.storage)
 	if err != nil {
 		b.Logger().Warn("the shared sessions could not be listed; they live to their own expiry", "error", err)
@@ -276,7 +276,13 @@ func (b *backend) endMount(ctx context.Context) {
 			b.Logger().Warn("a shared session could not be ended", "config", name, "error", err)
 		}
 	}
+}
+
+// endMount ends at Palette what a mount leaves when it is removed, as far as ctx allows.
+func (b *backend) endMount(ctx context.Context) {
+	b.endSessions(ctx)
 	b.payPatiently(ctx)
+	b.endSessions(ctx) // API keys on the list may have begun one
 	owed, keys, err := b.loadOwed(context.WithoutCancel(ctx), b.storage)
 	if err != nil {
 		b.Logger().Warn("what is left to revoke is not known", "error", err)

@@ -336,6 +336,10 @@ that a stored password never goes to another host or under another name.
 Deleting a config, or leading it elsewhere, leaves its leases revocable; they can not be
 renewed any more. Its shared session, if it has one, ends at Palette and in Vault.
 
+Instead of email and password a config may hold an api_key, enough for roles with
+credential_type=api_key. "rotate-root" gives it a new password or key that nobody sees,
+rotation_period does so by itself.
+
 Palette allows 10 calls a second for one IP address, and all calls of the engine come from
 Vault's. rate_limit keeps to that; revocations and refreshes go before logins. Where logins
 fail, the engine tries at most four in 15 minutes, so that Palette does not suspend the

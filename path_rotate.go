@@ -3,6 +3,8 @@ package palette
 import (
 	"context"
 
+	"vault-plugin-secrets-palette/internal/palette"
+
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 )
@@ -35,10 +37,15 @@ func (b *backend) handleRotate(ctx context.Context, req *logical.Request, d *fra
 	if cfg == nil {
 		return userError("there is no config %q; write config/%s first", name, name), nil
 	}
-	if err := b.rotate(ctx, req.Storage, name); err != nil {
+	err = b.rotate(ctx, req.Storage, name)
+	switch says := palette.Refusal(err); {
+	case err == nil:
+		return nil, nil
+	case says != nil && says.Op != palette.OpLogin:
+		return failedKeyCall(name, err, "nothing has changed")
+	default:
 		return failedLogin(name, cfg, err, "")
 	}
-	return nil, nil
 }
 
 const helpRotate = `

@@ -113,8 +113,13 @@ func (b *backend) settleRootKey(ctx context.Context, cfg *config, w *keyWAL) err
 	if cfg.APIKeyUID == "" || cfg.APIKeyUID == w.OldUID {
 		return b.deleteByName(ctx, client, auth, w.Name)
 	}
-	if err := client.DeleteAPIKey(ctx, auth, w.OldUID); err != nil && !gone(err) {
+	err = client.DeleteAPIKey(ctx, auth, w.OldUID)
+	switch {
+	case err == nil || gone(err):
+	case !rejected(err):
 		return err
+	default: // it would be refused again and again, and keep the config from its use
+		b.Logger().Warn("Palette refuses to delete a config's old API key; delete it by hand, or it lives to its own expiry", "config", w.ConfigName, "uid", w.OldUID, "error", err)
 	}
 	return nil
 }

@@ -221,6 +221,8 @@ func TestLeasesAndSessionsOutliveARotation(t *testing.T) {
 			l.mustRenew()
 		}
 		l.mustRevoke()
+		w.settle()
+		w.mount() // also after a restart
 		assert.True(t, w.palette.Alive(w.creds("many").token()), "no dead token is handed out")
 		shared.mustRenew()
 		assert.True(t, w.palette.Alive(shared.token()))

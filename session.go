@@ -28,6 +28,8 @@ type session struct {
 	Refreshes int       `json:"refreshes"`
 	// Life is how long the newest token lives in all.
 	Life time.Duration `json:"life"`
+	// Stale: the session may have ended at Palette, though its token is fresh by the clock.
+	Stale bool `json:"stale,omitempty"`
 	// Tokens are those that may be alive, the newest last. The older ones have been handed
 	// out and end with the session.
 	Tokens []heldToken `json:"tokens"`
@@ -43,7 +45,7 @@ func (s *session) of(cfg *config) bool {
 // fresh tells whether the newest token may be handed out: at least two thirds of its life
 // are left, so that whoever gets it has time to use it.
 func (s *session) fresh(now time.Time) bool {
-	return s.newest().left(now) >= s.Life*2/3
+	return !s.Stale && s.newest().left(now) >= s.Life*2/3
 }
 
 // sessionKeeper holds the sessions of a mount.
@@ -56,8 +58,8 @@ type sessionKeeper struct {
 	// turns has one place for each config: what changes its session, a refresh, a login or
 	// its end, goes alone. Together with flights it is the single flight of a session.
 	turns map[string]*semaphore.Weighted
-	// stale are sessions that may have ended at Palette, though their token is fresh by the
-	// clock: whether a change of the password ends sessions is not known.
+	// stale are sessions that were marked while a flight may have been under way, which
+	// stores what it has from before.
 	stale map[string]bool
 	// pauses says until when a session is handed out as it is, and why.
 	pauses map[string]pause
@@ -234,7 +236,7 @@ func (b *backend) refreshed(ctx context.Context, s logical.Storage, name string,
 	b.sessions.setFresh(name)
 	next := *have
 	next.Tokens = append(alive(have.Tokens, now), held(token))
-	next.Life = token.Life
+	next.Life, next.Stale = token.Life, false
 	next.Refreshes++
 	if err := b.sessions.entries.put(ctx, s, name, &next); err != nil {
 		// To revoke the new token could end the session, which others use. So it is kept in
@@ -271,6 +273,21 @@ func (b *backend) newSession(ctx context.Context, s logical.Storage, name string
 		return sessionFlight{}, errJoin(b.endStored(ctx, s, name, next), refusal("config %q has changed meanwhile; read again", name))
 	}
 	return sessionFlight{session: next}, nil
+}
+
+// markStale makes the next use of a config's session refresh it first, also after a crash:
+// whether a change of the password ends sessions is not known.
+func (b *backend) markStale(ctx context.Context, s logical.Storage, name string) {
+	b.sessions.setStale(name)
+	have, err := b.sessions.entries.get(ctx, s, name)
+	if err != nil || have == nil {
+		return
+	}
+	next := *have
+	next.Stale = true
+	if err := b.sessions.entries.put(ctx, s, name, &next); err != nil {
+		b.Logger().Warn("a shared session could not be marked for a refresh; after a restart its token may be a dead one", "config", name, "error", err)
+	}
 }
 
 // errJoin returns the first error that is one.

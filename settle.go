@@ -19,7 +19,7 @@ func (b *backend) settle(ctx context.Context, s logical.Storage, name string) er
 			over, err := b.settleEntry(ctx, s, name, id)
 			if err != nil {
 				b.rotations.with(name, func(st *rotationState) { st.trouble = err.Error() })
-				b.Logger().Warn("it is not known yet which password of a broken-off rotation works; both are kept", "config", name, "error", err)
+				b.Logger().Warn("the outcome of a broken-off rotation is not known yet; what it may have made is kept", "config", name, "error", err)
 				return err
 			}
 			if !over {
@@ -101,7 +101,7 @@ func (b *backend) settlePassword(ctx context.Context, s logical.Storage, name st
 func (b *backend) storeRotated(ctx context.Context, s logical.Storage, name string, cfg *config, w *passwordWAL) bool {
 	next := *cfg
 	next.Password, next.LastRotated, next.RotateFrom = w.Password, w.At.Unix(), w.At.Unix()
-	b.sessions.setStale(name)
+	b.markStale(ctx, s, name)
 	if err := b.configs.put(ctx, s, name, &next); err != nil {
 		b.configs.hold(name, &next)
 		b.Logger().Error("a rotated password could not be stored; it is kept in the write-ahead log and used from there", "config", name, "error", err)

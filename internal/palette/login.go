@@ -18,6 +18,9 @@ type Login struct {
 	ByOperator bool
 }
 
+// OpLogin is what errors of a login call it.
+const OpLogin = "log in"
+
 // MFAError says that the account owes a second factor: its token is of no use (an
 // assumption; the document only says that isMfa "indicates the authentication flow
 // using MFA"). Token is what came along, perhaps empty, so that it can be revoked.
@@ -37,7 +40,7 @@ var withoutCookie = url.Values{"setCookie": {"false"}}
 // Login calls POST /v1/auth/authenticate, unless that could get the account suspended.
 // Errors are *[Error] and *[MFAError].
 func (c *Client) Login(ctx context.Context, login Login) (Token, error) {
-	const op = "log in"
+	const op = OpLogin
 	g := c.process.guard(account{c.conn.Address, login.Org, login.Email})
 	until := c.clock.Now().Add(c.conn.patience())
 	return g.login(login, func(p *place) (Token, error) { return c.login(ctx, op, login, p, until) })
