@@ -1,5 +1,5 @@
-# For whoever runs the mount: configs, roles, shared sessions, and the leases in an
-# emergency. It does not allow reading a credential.
+# For whoever runs the mount: configs and their rotation, roles, shared sessions, and
+# the leases in an emergency. It does not allow reading a credential.
 
 path "palette/config" {
   capabilities = ["create", "read", "update", "delete", "list"]
@@ -7,6 +7,16 @@ path "palette/config" {
 
 path "palette/config/*" {
   capabilities = ["create", "read", "update", "delete", "list"]
+}
+
+# Give a config a new password or API key, which nobody sees. It locks out whoever
+# else uses the same Palette user.
+path "palette/rotate-root" {
+  capabilities = ["update"]
+}
+
+path "palette/rotate-root/*" {
+  capabilities = ["update"]
 }
 
 path "palette/roles" {
