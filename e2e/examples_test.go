@@ -37,7 +37,8 @@ func TestExamples(t *testing.T) {
 	x.calls = newRecorder(t, x.palette)
 	x.vault = bareServer(t, vaulttest.InMemory)
 	x.vault.watch(x.palette.Issued)
-	x.vault.watchText(palettetest.DefaultUser.Password)
+	x.vault.watch(x.palette.Passwords)
+	x.vault.watch(x.palette.KeySecrets)
 	client, err := x.vault.Client()
 	require.NoError(t, err)
 	x.api = client
@@ -47,6 +48,7 @@ func TestExamples(t *testing.T) {
 		t.Run("agent", func(t *testing.T) { t.Parallel(); x.agent(t) })
 		t.Run("app", func(t *testing.T) { t.Parallel(); x.app(t) })
 		t.Run("shell", func(t *testing.T) { t.Parallel(); x.shell(t) })
+		t.Run("terraform", func(t *testing.T) { t.Parallel(); x.terraform(t) })
 	})
 	assert.Empty(t, x.calls.that(func(c recorded) bool { return c.status == 401 }), "nobody presents a dead token")
 	require.NoError(t, client.Sys().UnmountWithContext(t.Context(), "palette"))

@@ -49,7 +49,8 @@ func newMount(t *testing.T, v *server, opts ...palettetest.Option) *fixture {
 	t.Helper()
 	palette := palettetest.New(t, append([]palettetest.Option{palettetest.WithLifetime(tokenLife)}, opts...)...)
 	v.watch(palette.Issued)
-	v.watchText(palettetest.DefaultUser.Password)
+	v.watch(palette.Passwords)
+	v.watch(palette.KeySecrets)
 	t.Cleanup(func() { require.Empty(t, v.leaks(), "secrets in the server's logs") })
 	return mountFor(t, v, palette, mountName(t))
 }

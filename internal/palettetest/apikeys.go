@@ -120,6 +120,7 @@ func (s *Server) createKey(c *call) answer {
 	}}
 	s.state.keys[k.UID] = k
 	s.state.keyUIDs = append(s.state.keyUIDs, k.UID)
+	s.state.keySecrets = append(s.state.keySecrets, k.secret)
 	return ok(http.StatusCreated, keyCreateAnswer{APIKey: k.secret, UID: k.UID})
 }
 

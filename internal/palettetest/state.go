@@ -13,6 +13,8 @@ type state struct {
 	issued  []string
 	keys    map[string]*key // uid to key; deleted ones are gone
 	keyUIDs []string        // in the order of making, deleted ones too
+	// passwords and keySecrets are all there have been.
+	passwords, keySecrets []string
 }
 
 type user struct {
@@ -88,6 +90,7 @@ func (s *Server) AddUser(u User) {
 	if s.state.tenants[u.Org] == "" {
 		s.state.tenants[u.Org] = newID()
 	}
+	s.state.passwords = append(s.state.passwords, u.Password)
 	if old := s.state.find(u.Email, u.Org); old != nil {
 		old.User = u
 		return
@@ -115,6 +118,7 @@ func (s *Server) SetPassword(email, org, newPassword string) {
 		panic("palettetest: SetPassword for an account that does not exist")
 	}
 	u.Password = newPassword
+	s.state.passwords = append(s.state.passwords, newPassword)
 }
 
 // Suspended reports whether failed logins have suspended the account at present.
