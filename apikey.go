@@ -162,7 +162,7 @@ func (l *lease) keyCredential(r *role, ttl time.Duration, now time.Time) map[str
 // makeKey makes the lease's key. Its name is written ahead and stays until the key is in
 // the hands of the handler; one that arrives after the caller has gone is deleted.
 func (b *backend) makeKey(ctx context.Context, s logical.Storage, r *role, cfg *config, l *lease) (heldKey, error) {
-	w := &keyWAL{ConfigName: r.ConfigName, Address: cfg.Address, Name: l.Key.Name, Expiry: l.Key.ExpiresAt}
+	w := &keyWAL{ConfigName: r.ConfigName, Address: cfg.Address, Name: l.Key.Name, Expiry: l.Key.ExpiresAt, At: b.clock.Now().UTC()}
 	late := func(made heldKey) {
 		l.Key = made
 		b.discardKey(s, l, "a call whose caller had gone")

@@ -2,6 +2,7 @@ package palette
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -164,8 +165,10 @@ func (b *backend) findLostKeys(ctx context.Context, s logical.Storage) {
 			err = framework.DeleteWAL(ctx, s, id)
 		}
 		if err != nil {
-			b.Logger().Warn("an API key whose making was broken off could not be looked for; trying again in a minute", "error", err)
 			b.lostKeys.add(id)
+		}
+		if err != nil && !errors.Is(err, errMayStillCome) {
+			b.Logger().Warn("an API key whose making was broken off could not be looked for; trying again in a minute", "error", err)
 		}
 	}
 }
@@ -187,27 +190,38 @@ func (b *backend) endLostKey(ctx context.Context, s logical.Storage, data any) e
 		b.Logger().Warn("an API key whose making was broken off cannot be looked for: its config has gone or leads elsewhere", "name", w.Name, "dead_by_itself_at", w.Expiry)
 		return nil
 	}
-	return b.withAuth(ctx, s, w.ConfigName, cfg, func(client paletteAPI, auth palette.Auth) error {
-		return b.deleteByName(ctx, client, auth, w.Name)
+	found := false
+	err = b.withAuth(ctx, s, w.ConfigName, cfg, func(client paletteAPI, auth palette.Auth) (err error) {
+		found, err = b.deleteByName(ctx, client, auth, w.Name)
+		return err
 	})
+	if err == nil && !found && b.clock.Now().Before(w.At.Add(cfg.QueueTimeout+cfg.RequestTimeout+lateness)) {
+		return errMayStillCome
+	}
+	return err
 }
 
-// deleteByName deletes the keys of a name. One that is gone is success.
-func (b *backend) deleteByName(ctx context.Context, client paletteAPI, auth palette.Auth, name string) error {
+// errMayStillCome is for a key whose making may still be on its way to Palette.
+var errMayStillCome = errors.New("the call that makes the key may still be on its way")
+
+// deleteByName deletes the keys of a name, and tells whether there was one. One that is
+// gone is success.
+func (b *backend) deleteByName(ctx context.Context, client paletteAPI, auth palette.Auth, name string) (found bool, err error) {
 	keys, err := client.ListAPIKeys(ctx, auth)
 	if err != nil {
-		return err
+		return false, err
 	}
 	for _, key := range keys {
 		if key.Name != name {
 			continue
 		}
 		if err := client.DeleteAPIKey(ctx, auth, key.UID); err != nil && !gone(err) {
-			return err
+			return true, err
 		}
+		found = true
 		b.Logger().Info("deleted an API key whose making was broken off", "name", name, "uid", key.UID)
 	}
-	return nil
+	return found, nil
 }
 
 // walRollback is Vault's: it hands over entries that are older than walMinAge.

@@ -72,10 +72,13 @@ func (b *backend) rotateAlone(ctx context.Context, s logical.Storage, name strin
 		return err
 	}
 	defer gate.Release(gateWidth)
+	// A change that reaches Palette late names the old password, and is refused once this
+	// one is through; where it comes before, this one is refused and the next login finds out.
+	b.rotations.unwatch(name)
 	if err := b.settle(ctx, s, name); err != nil {
 		return err
 	}
-	if len(b.rotations.leftovers(name)) > 0 {
+	if len(b.rotations.unsettled(name, b.clock.Now())) > 0 {
 		return errors.New("an earlier rotation waits for the storage to take its outcome; no other begins before")
 	}
 	cfg, err := b.configs.get(ctx, s, name)
@@ -200,7 +203,7 @@ func (b *backend) rotateDue(ctx context.Context, s logical.Storage) error {
 		switch {
 		case cfg == nil:
 		case b.dueAt(name, cfg).After(b.clock.Now()):
-			if len(b.rotations.leftovers(name)) > 0 {
+			if len(b.rotations.unsettled(name, b.clock.Now())) > 0 {
 				b.inBackground(func() { _ = b.settleAlone(context.Background(), s, name) }) // it logs
 			}
 		default:

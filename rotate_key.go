@@ -49,7 +49,7 @@ func (b *backend) rotateKey(ctx context.Context, s logical.Storage, name string,
 	if cfg.RotationPeriod > 0 {
 		life = max(2*cfg.RotationPeriod, 24*time.Hour)
 	}
-	w := &keyWAL{ConfigName: name, Address: cfg.Address, Name: "vault-root-" + name + "-" + id, Expiry: now.Add(life), OldUID: old}
+	w := &keyWAL{ConfigName: name, Address: cfg.Address, Name: "vault-root-" + name + "-" + id, Expiry: now.Add(life), At: now, OldUID: old}
 	wal, err := framework.PutWAL(ctx, s, walRootKey, w)
 	if err != nil {
 		return fmt.Errorf("writing the new key's name ahead: %w", err)
@@ -100,14 +100,14 @@ func (b *backend) rootKeyUID(ctx context.Context, client paletteAPI, auth palett
 
 // settleRootKey deletes the key that the config does not hold: the old one where the new
 // one was stored, else the new one, should it have been made.
-func (b *backend) settleRootKey(ctx context.Context, cfg *config, w *keyWAL) error {
+func (b *backend) settleRootKey(ctx context.Context, cfg *config, w *keyWAL) (known bool, err error) {
 	if cfg == nil || cfg.APIKey == "" || cfg.Address != w.Address {
 		b.Logger().Warn("a rotation's API key is left to its expiry: its config has gone or is another login", "config", w.ConfigName, "name", w.Name, "dead_by_itself_at", w.Expiry)
-		return nil
+		return true, nil
 	}
 	client, err := b.clientFor(cfg.Connection)
 	if err != nil {
-		return err
+		return false, err
 	}
 	auth := palette.Auth{APIKey: cfg.APIKey}
 	if cfg.APIKeyUID == "" || cfg.APIKeyUID == w.OldUID {
@@ -117,9 +117,9 @@ func (b *backend) settleRootKey(ctx context.Context, cfg *config, w *keyWAL) err
 	switch {
 	case err == nil || gone(err):
 	case !rejected(err):
-		return err
+		return false, err
 	default: // it would be refused again and again, and keep the config from its use
 		b.Logger().Warn("Palette refuses to delete a config's old API key; delete it by hand, or it lives to its own expiry", "config", w.ConfigName, "uid", w.OldUID, "error", err)
 	}
-	return nil
+	return true, nil
 }

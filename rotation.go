@@ -50,6 +50,9 @@ type rotationState struct {
 	leftovers []string
 	// over are those leftovers whose outcome is known: only the storage has to let them go.
 	over map[string]bool
+	// watched are leftovers whose call had not reached Palette when it was asked, and may
+	// still: until when. The config is used meanwhile.
+	watched map[string]time.Time
 	// trouble says why the leftovers could not be settled.
 	trouble string
 	// failures and nextTry pace the rotations that rotation_period asks for.
@@ -87,6 +90,38 @@ func (k *rotationKeeper) leftovers(name string) (ids []string) {
 	return ids
 }
 
+// unsettled are the leftovers that keep a config from its use: those that are not watched,
+// and those that have been for long enough.
+func (k *rotationKeeper) unsettled(name string, now time.Time) (ids []string) {
+	k.with(name, func(st *rotationState) {
+		for _, id := range st.leftovers {
+			if !now.Before(st.watched[id]) {
+				ids = append(ids, id)
+			}
+		}
+	})
+	return ids
+}
+
+// watch lets a leftover wait for a call that may still reach Palette.
+func (k *rotationKeeper) watch(name, id string, until time.Time) {
+	k.with(name, func(st *rotationState) {
+		if st.watched == nil {
+			st.watched = make(map[string]time.Time)
+		}
+		st.watched[id], st.trouble = until, ""
+	})
+}
+
+// unwatch makes all leftovers of a config unsettled again, and tells whether any was watched.
+func (k *rotationKeeper) unwatch(name string) (any bool) {
+	k.with(name, func(st *rotationState) {
+		any = len(st.watched) > 0
+		st.watched = nil
+	})
+	return any
+}
+
 func (k *rotationKeeper) resolved(name, id string) (over bool) {
 	k.with(name, func(st *rotationState) { over = st.over[id] })
 	return over
@@ -110,6 +145,7 @@ func (k *rotationKeeper) dropLeftover(name, id string) {
 	k.with(name, func(st *rotationState) {
 		st.leftovers = slices.DeleteFunc(st.leftovers, func(other string) bool { return other == id })
 		delete(st.over, id)
+		delete(st.watched, id)
 		if len(st.leftovers) == 0 {
 			st.trouble = ""
 		}
@@ -123,7 +159,7 @@ func (b *backend) enter(ctx context.Context, s logical.Storage, name string) (le
 		return nil, err
 	}
 	gate := b.rotations.gate(name)
-	if len(b.rotations.leftovers(name)) > 0 {
+	if len(b.rotations.unsettled(name, b.clock.Now())) > 0 {
 		if err = b.settleAlone(ctx, s, name); err != nil {
 			return nil, err
 		}
@@ -161,6 +197,7 @@ type keyWAL struct {
 	Address    string    `json:"address"`
 	Name       string    `json:"name"`
 	Expiry     time.Time `json:"expiry"`
+	At         time.Time `json:"at"`
 	// OldUID is, for a config's own key, the one that it replaces.
 	OldUID string `json:"old_uid,omitempty"`
 }

@@ -3,6 +3,7 @@ package palette
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -14,7 +15,7 @@ import (
 // of, and ends them one way or the other. Without an error the config can be used, also
 // where an entry stays for the storage's sake. The caller has the config's gate alone.
 func (b *backend) settle(ctx context.Context, s logical.Storage, name string) error {
-	for _, id := range b.rotations.leftovers(name) {
+	for _, id := range b.rotations.unsettled(name, b.clock.Now()) {
 		if !b.rotations.resolved(name, id) {
 			over, err := b.settleEntry(ctx, s, name, id)
 			if err != nil {
@@ -60,7 +61,8 @@ func (b *backend) settleEntry(ctx context.Context, s logical.Storage, name, id s
 		if err = decodeWAL(entry.Data, &w); err != nil {
 			return false, err
 		}
-		return true, b.settleRootKey(ctx, cfg, &w)
+		known, err := b.settleRootKey(ctx, cfg, &w)
+		return err == nil && (known || b.isOver(name, id, cfg, w.At)), err
 	}
 	var w passwordWAL
 	if err = decodeWAL(entry.Data, &w); err != nil {
@@ -70,12 +72,30 @@ func (b *backend) settleEntry(ctx context.Context, s logical.Storage, name, id s
 		b.Logger().Warn("a rotation's password is dropped: its config has gone or is another login", "config", name, "since", w.At)
 		return true, nil
 	}
-	return b.settlePassword(ctx, s, name, cfg, &w)
+	return b.settlePassword(ctx, s, name, id, cfg, &w)
+}
+
+// lateness is how much longer than a call's limits it may take to reach Palette.
+const lateness = 10 * time.Second
+
+// isOver tells whether the call that an entry was written ahead of can reach Palette no
+// more. A plugin that outlives its Vault, or a proxy, may still be about to deliver it.
+// Until then the entry stays, and is looked at again.
+func (b *backend) isOver(name, id string, cfg *config, at time.Time) bool {
+	if cfg == nil {
+		return true
+	}
+	until := at.Add(cfg.QueueTimeout + cfg.RequestTimeout + lateness)
+	if !b.clock.Now().Before(until) {
+		return true
+	}
+	b.rotations.watch(name, id, until)
+	return false
 }
 
 // settlePassword asks Palette which password works: first the new one, which it may have
 // taken, then the config's.
-func (b *backend) settlePassword(ctx context.Context, s logical.Storage, name string, cfg *config, w *passwordWAL) (over bool, err error) {
+func (b *backend) settlePassword(ctx context.Context, s logical.Storage, name, id string, cfg *config, w *passwordWAL) (over bool, err error) {
 	if cfg.Password != w.Password {
 		err = b.tryPassword(ctx, s, cfg, w.Password)
 		if rejected(err) {
@@ -85,7 +105,7 @@ func (b *backend) settlePassword(ctx context.Context, s logical.Storage, name st
 			} else if rejected(err) {
 				b.Logger().Error("neither the config's password nor the one of a broken-off rotation works; both are kept: write the config with the right one", "config", name, "error", err)
 			}
-			return err == nil, err
+			return err == nil && b.isOver(name, id, cfg, w.At), err
 		}
 		if err != nil {
 			return false, err // not known yet

@@ -2,9 +2,11 @@ package palette
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -83,4 +85,37 @@ func TestRotationLeftoversOfAConfigThatHasGone(t *testing.T) {
 		w.settle()
 		assert.Zero(t, w.wals(), c.name)
 	}
+}
+
+// A change of the password that reaches Palette late, when its rotation has been settled: by
+// a plugin that outlived its Vault, or a proxy.
+func TestRotationWhoseChangeArrivesLate(t *testing.T) {
+	for _, next := range []string{"a read", "a rotation", "nothing"} {
+		w := configured(t)
+		w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{Drop: true, Times: 1})
+		w.fault(update, "rotate-root", nil, http.StatusBadGateway)
+		w.settle()
+		w.creds("app").mustRevoke() // the old one works
+		require.Equal(t, 1, w.wals(), "the new one is kept as long as it may arrive")
+		if next != "nothing" {
+			w.palette.SetPassword("vault@example.com", "example", w.writtenAhead())
+			w.secrets = append(w.secrets, w.password())
+		}
+		if next == "a rotation" {
+			_, err := w.rotateRoot()
+			require.NoError(t, err)
+		}
+		w.works()
+		assert.LessOrEqual(t, w.palette.FailedLogins(), 3)
+	}
+}
+
+// writtenAhead is the password in the one write-ahead entry.
+func (w *world) writtenAhead() string {
+	w.t.Helper()
+	entry, err := framework.GetWAL(w.t.Context(), w.storage, strings.TrimPrefix(w.keys(framework.WALPrefix)[0], framework.WALPrefix))
+	require.NoError(w.t, err)
+	var ahead passwordWAL
+	require.NoError(w.t, decodeWAL(entry.Data, &ahead))
+	return ahead.Password.Reveal()
 }

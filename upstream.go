@@ -22,8 +22,17 @@ func (b *backend) login(ctx context.Context, s logical.Storage, name string, cfg
 	})
 }
 
-// loginNow logs in on the caller's time.
+// loginNow logs in on the caller's time. Where Palette says no and a rotation's change of
+// the password may have reached it late, that is found out first.
 func (b *backend) loginNow(ctx context.Context, s logical.Storage, name string, expected *config) (palette.Token, error) {
+	token, err := b.loginOnce(ctx, s, name, expected)
+	if rejected(err) && b.rotations.unwatch(name) {
+		return b.loginOnce(ctx, s, name, expected) // settles first
+	}
+	return token, err
+}
+
+func (b *backend) loginOnce(ctx context.Context, s logical.Storage, name string, expected *config) (palette.Token, error) {
 	leave, err := b.enter(ctx, s, name)
 	if err != nil {
 		return palette.Token{}, err
