@@ -188,7 +188,7 @@ func (b *backend) writeConfig(ctx context.Context, s logical.Storage, name strin
 		}
 		if stored {
 			if d.Get(fieldVerifyConnection).(bool) {
-				b.supersede(ctx, s, name)
+				b.supersede(name, next)
 			}
 			return old, next, resp, nil
 		}
@@ -229,9 +229,18 @@ func (b *backend) enterForWrite(ctx context.Context, s logical.Storage, name str
 	return func() { gate.Release(1) }, nil
 }
 
-// supersede drops what rotations have left behind: a write has shown that its secret
-// works, or the config is gone.
-func (b *backend) supersede(ctx context.Context, s logical.Storage, name string) {
+// supersede makes a config usable whatever rotations have left behind: a write has shown
+// that its secret works. What they left is looked at once more when nothing of it can reach
+// Palette any longer.
+func (b *backend) supersede(name string, cfg *config) {
+	until := b.clock.Now().Add(cfg.QueueTimeout + cfg.RequestTimeout + lateness)
+	for _, id := range b.rotations.unsettled(name, b.clock.Now()) {
+		b.rotations.watch(name, id, until)
+	}
+}
+
+// dropLeftovers forgets what rotations of a config that is gone have left behind.
+func (b *backend) dropLeftovers(ctx context.Context, s logical.Storage, name string) {
 	for _, id := range b.rotations.leftovers(name) {
 		b.rotations.resolve(name, id)
 		b.forgetWAL(ctx, s, name, id)
@@ -312,7 +321,7 @@ func (b *backend) handleConfigDelete(ctx context.Context, req *logical.Request, 
 			return nil, err
 		}
 		if deleted {
-			b.supersede(ctx, req.Storage, name)
+			b.dropLeftovers(ctx, req.Storage, name)
 			return nil, b.endForeignSession(ctx, req.Storage, name, old, nil)
 		}
 	}

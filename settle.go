@@ -61,8 +61,8 @@ func (b *backend) settleEntry(ctx context.Context, s logical.Storage, name, id s
 		if err = decodeWAL(entry.Data, &w); err != nil {
 			return false, err
 		}
-		known, err := b.settleRootKey(ctx, cfg, &w)
-		return err == nil && (known || b.isOver(name, id, cfg, w.At)), err
+		known, unknown := b.settleRootKey(ctx, cfg, &w)
+		return unknown == nil && (known || b.isOver(name, id, cfg, w.At)), unknown
 	}
 	var w passwordWAL
 	if err = decodeWAL(entry.Data, &w); err != nil {
