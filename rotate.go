@@ -72,9 +72,6 @@ func (b *backend) rotateAlone(ctx context.Context, s logical.Storage, name strin
 		return err
 	}
 	defer gate.Release(gateWidth)
-	// A change that reaches Palette late names the old password, and is refused once this
-	// one is through; where it comes before, this one is refused and the next login finds out.
-	b.rotations.unwatch(name)
 	if err := b.settle(ctx, s, name); err != nil {
 		return err
 	}
@@ -102,8 +99,18 @@ func (b *backend) rotatePassword(ctx context.Context, s logical.Storage, name st
 		return err
 	}
 	// The login shows that the password is the right one, and authenticates the change:
-	// whether Palette asks for that is not known.
+	// whether Palette asks for that is not known. An earlier change that is still on its way
+	// names this password too, and is refused once this one is through.
 	token, err := b.sendLogin(ctx, s, cfg, cfg.login())
+	if rejected(err) && b.rotations.unwatch(name) { // it has come
+		if err = b.settle(ctx, s, name); err != nil {
+			return err
+		}
+		if cfg, err = b.configs.get(ctx, s, name); err != nil {
+			return err
+		}
+		token, err = b.sendLogin(ctx, s, cfg, cfg.login())
+	}
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ func TestAnOutageOfPaletteLeavesNoTokenAlive(t *testing.T) {
 	out, err := f.vault.CLI(t.Context(), "", "lease", "revoke", "-sync", revoked.LeaseID)
 	require.NoError(t, err)
 	require.Equal(t, 2, out.Code)
-	assert.Contains(t, out.Stderr, "the engine tries to revoke them each minute")
+	assert.Contains(t, out.Stderr, "listed in Vault's storage, and the engine tries each minute")
 	f.cli("lease", "revoke", revoked.LeaseID) // asynchronously, which Vault repeats
 
 	f.leaseEnds(revoked.LeaseID, givenUp)
