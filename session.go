@@ -58,9 +58,9 @@ type sessionKeeper struct {
 	// turns has one place for each config: what changes its session, a refresh, a login or
 	// its end, goes alone. Together with flights it is the single flight of a session.
 	turns map[string]*semaphore.Weighted
-	// stale are sessions that were marked while a flight may have been under way, which
-	// stores what it has from before.
-	stale map[string]bool
+	// stale counts how often a session was marked as one that may have ended at Palette,
+	// refreshed is what of that a flight has made up for.
+	stale, refreshed map[string]int
 	// pauses says until when a session is handed out as it is, and why.
 	pauses map[string]pause
 }
@@ -73,7 +73,8 @@ type pause struct {
 func newSessionKeeper() sessionKeeper {
 	return sessionKeeper{
 		entries: entries[session]{prefix: sessionPrefix},
-		turns:   make(map[string]*semaphore.Weighted), pauses: make(map[string]pause), stale: make(map[string]bool),
+		turns:   make(map[string]*semaphore.Weighted), pauses: make(map[string]pause),
+		stale: make(map[string]int), refreshed: make(map[string]int),
 	}
 }
 
@@ -89,23 +90,32 @@ func (k *sessionKeeper) turn(name string) *semaphore.Weighted {
 	return t
 }
 
-// setStale makes the next use of a session refresh it first.
+// setStale makes the next use of a session refresh it first. A flight under way does not
+// count: it may have asked Palette before.
 func (k *sessionKeeper) setStale(name string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.stale[name] = true
+	k.stale[name]++
 }
 
-func (k *sessionKeeper) isStale(name string) bool {
+// staleness is what a flight that begins now makes up for.
+func (k *sessionKeeper) staleness(name string) int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.stale[name]
 }
 
-func (k *sessionKeeper) setFresh(name string) {
+func (k *sessionKeeper) isStale(name string) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	delete(k.stale, name)
+	return k.stale[name] != k.refreshed[name]
+}
+
+// setFresh notes that a flight has made up for a staleness.
+func (k *sessionKeeper) setFresh(name string, staleness int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.refreshed[name] = staleness
 }
 
 // paused returns why a session is handed out as it is, or nothing.
@@ -183,6 +193,15 @@ func (b *backend) sessionFlight(ctx context.Context, s logical.Storage, name str
 
 // freshSession makes the session of a config fresh. The caller has the session's turn.
 func (b *backend) freshSession(ctx context.Context, s logical.Storage, name string) (sessionFlight, error) {
+	staleness := b.sessions.staleness(name)
+	out, err := b.makeFresh(ctx, s, name)
+	if err == nil && out.warning == "" {
+		b.sessions.setFresh(name, staleness)
+	}
+	return out, err
+}
+
+func (b *backend) makeFresh(ctx context.Context, s logical.Storage, name string) (sessionFlight, error) {
 	cfg, err := b.configs.get(ctx, s, name)
 	if err != nil {
 		return sessionFlight{}, err
@@ -233,7 +252,6 @@ func (b *backend) refreshed(ctx context.Context, s logical.Storage, name string,
 		b.sessions.setPause(name, pause{now.Add(sessionPause), why})
 		return sessionFlight{have, why}, nil
 	}
-	b.sessions.setFresh(name)
 	next := *have
 	next.Tokens = append(alive(have.Tokens, now), held(token))
 	next.Life, next.Stale = token.Life, false
@@ -254,7 +272,6 @@ func (b *backend) newSession(ctx context.Context, s logical.Storage, name string
 	if err != nil {
 		return sessionFlight{}, err
 	}
-	b.sessions.setFresh(name)
 	now := b.clock.Now()
 	next := &session{
 		Address: cfg.Address, Org: cfg.Org, Email: cfg.Email,
@@ -279,6 +296,13 @@ func (b *backend) newSession(ctx context.Context, s logical.Storage, name string
 // whether a change of the password ends sessions is not known.
 func (b *backend) markStale(ctx context.Context, s logical.Storage, name string) {
 	b.sessions.setStale(name)
+	// A flight under way stores what it gets, which must not be overwritten by what is there
+	// now; nor may this wait for it, since its login may wait for the rotation.
+	turn := b.sessions.turn(name)
+	if !turn.TryAcquire(1) {
+		return
+	}
+	defer turn.Release(1)
 	have, err := b.sessions.entries.get(ctx, s, name)
 	if err != nil || have == nil {
 		return
