@@ -27,15 +27,20 @@ const (
 	// a rate limit: all of them may fail. It is enough for 10 a second, each of 0.3 seconds.
 	// Without a limit the operator wants them as fast as they go.
 	maxInFlight = maxReadFailures
+	// rampStep is how many more may go for each login that works.
+	rampStep = 2
+	// provenFor is how long after a login that worked the ramp begins with maxInFlight
+	// instead of one: as many may fail.
+	provenFor = 30 * time.Second
 )
 
 // account is what Palette counts failed logins by.
 type account struct{ address, org, email string }
 
 // guard keeps one account from being suspended. It lets logins go out by a ramp: while none
-// is under way the next one goes alone, and each that works lets one more go beside the
-// others. 500 that start together with a password that was changed at Palette would
-// otherwise fail 500 times.
+// is under way the next one goes alone, or three side by side where one has worked lately,
+// and each that works lets two more go beside the others. 500 that start together with a
+// password that was changed at Palette would otherwise fail 500 times.
 type guard struct {
 	clock clockwork.Clock
 
@@ -52,6 +57,8 @@ type guard struct {
 	// at its beginning; those who wait hold no lock.
 	inFlight, ramp int
 	waiting        []*entrant
+	// provenUntil is the time until which the ramp begins higher.
+	provenUntil time.Time
 }
 
 // entrant is a login that waits for a place among those under way. ready gets nil with the
@@ -141,7 +148,12 @@ func (p *place) withdraw(e *entrant, why error) error {
 
 // allowed is how many logins may be under way now. The caller holds mu.
 func (g *guard) allowed(limited bool) int {
-	if g.inFlight == 0 || len(g.failures) > 0 {
+	switch {
+	case len(g.failures) > 0:
+		g.ramp = 1
+	case g.inFlight == 0 && g.clock.Now().Before(g.provenUntil):
+		g.ramp = maxInFlight
+	case g.inFlight == 0:
 		g.ramp = 1
 	}
 	if limited {
@@ -218,11 +230,12 @@ func (g *guard) settle(login Login, mine *place, err error) {
 	case err == nil || errors.As(err, &mfa): // the password is right
 		g.failures, g.rejection = nil, nil
 		g.worked = digest(login.Password)
-		g.ramp++
+		g.ramp += rampStep
+		g.provenUntil = g.clock.Now().Add(provenFor)
 	case rejection != nil && rejection.NextTry.IsZero():
 		g.failures = append(g.failures, g.clock.Now())
 		g.rejection, g.rejected = rejection, digest(login.Password)
-		g.ramp = 1
+		g.ramp, g.provenUntil = 1, time.Time{}
 		if g.worked == g.rejected {
 			g.worked = [sha256.Size]byte{}
 		}
