@@ -1,6 +1,7 @@
 package palette
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -287,7 +288,7 @@ func (b *backend) newSession(ctx context.Context, s logical.Storage, name string
 	// A config that was led elsewhere meanwhile has ended the session that it found, not
 	// this one.
 	if now, err := b.configs.get(ctx, s, name); err == nil && (now == nil || !next.of(now)) {
-		return sessionFlight{}, errJoin(b.endStored(ctx, s, name, next), refusal("config %q has changed meanwhile; read again", name))
+		return sessionFlight{}, cmp.Or(b.endStored(ctx, s, name, next), refusal("config %q has changed meanwhile; read again", name))
 	}
 	return sessionFlight{session: next}, nil
 }
@@ -312,14 +313,6 @@ func (b *backend) markStale(ctx context.Context, s logical.Storage, name string)
 	if err := b.sessions.entries.put(ctx, s, name, &next); err != nil {
 		b.Logger().Warn("a shared session could not be marked for a refresh; after a restart its token may be a dead one", "config", name, "error", err)
 	}
-}
-
-// errJoin returns the first error that is one.
-func errJoin(first, second error) error {
-	if first != nil {
-		return first
-	}
-	return second
 }
 
 // endForeignSession ends the session of a config that a write has deleted (next is nil) or
