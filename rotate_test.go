@@ -320,7 +320,7 @@ func TestRotationStorageFaults(t *testing.T) {
 func TestPasswordsAreOfAllFourClasses(t *testing.T) {
 	w := newWorld(t)
 	p := palettetest.New(t, palettetest.AllowLiveTokens())
-	c, err := palette.NewProcess(wallClock).NewClient(palette.Connection{Address: p.URL(), RequestTimeout: time.Minute}, "a-test")
+	c, err := palette.NewProcess(wallClock).NewClient(palette.Connection{Address: p.URL(), RequestTimeout: time.Minute}, "a-test", nil)
 	require.NoError(t, err)
 	defer c.Close()
 	current := palettetest.DefaultUser.Password

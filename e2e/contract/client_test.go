@@ -30,7 +30,7 @@ func TestClientKeepsTheContract(t *testing.T) {
 	t.Cleanup(proxy.Close)
 
 	process := palette.NewProcess(clockwork.NewRealClock())
-	client, err := process.NewClient(palette.Connection{Address: proxy.URL, RequestTimeout: time.Minute}, "contract")
+	client, err := process.NewClient(palette.Connection{Address: proxy.URL, RequestTimeout: time.Minute}, "contract", nil)
 	require.NoError(t, err)
 	t.Cleanup(client.Close)
 	login := palette.Login{Email: admin.Email, Org: admin.Org, Password: palette.Secret(admin.Password)}

@@ -34,7 +34,7 @@ func (c *Client) CreateAPIKey(ctx context.Context, auth Auth, k NewAPIKey) (uid 
 		UserUID string `json:"userUid,omitempty"`
 	}
 	a, err := c.do(ctx, call{
-		op: op, method: http.MethodPost, path: "/v1/apiKeys", want: http.StatusCreated, auth: auth,
+		op: op, endpoint: "create_api_key", method: http.MethodPost, path: "/v1/apiKeys", want: http.StatusCreated, auth: auth,
 		body: struct {
 			Metadata keyMeta `json:"metadata"`
 			Spec     spec    `json:"spec"`

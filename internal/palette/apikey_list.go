@@ -35,7 +35,7 @@ type listedKey struct {
 // key without uid: read as "no such key", it would leave a key behind.
 func (c *Client) ListAPIKeys(ctx context.Context, auth Auth) ([]APIKey, error) {
 	const op = "list the API keys"
-	a, err := c.do(ctx, call{op: op, method: http.MethodGet, path: "/v1/apiKeys", want: http.StatusOK, auth: auth, class: urgent})
+	a, err := c.do(ctx, call{op: op, endpoint: "list_api_keys", method: http.MethodGet, path: "/v1/apiKeys", want: http.StatusOK, auth: auth, class: urgent})
 	if err != nil {
 		return nil, err
 	}

@@ -19,7 +19,7 @@ func (c *Client) UpdateAPIKey(ctx context.Context, auth Auth, uid string, k NewA
 		Expiry string `json:"expiry"`
 	}
 	_, err = c.do(ctx, call{
-		op: op, method: http.MethodPut, path: path, want: http.StatusNoContent, auth: auth,
+		op: op, endpoint: "update_api_key", method: http.MethodPut, path: path, want: http.StatusNoContent, auth: auth,
 		body: struct {
 			Metadata keyMeta `json:"metadata"`
 			Spec     spec    `json:"spec"`

@@ -15,6 +15,24 @@ import (
 // for the alert by which a server refuses a client without a certificate.
 const http2NotEstablished = "http2: client conn could not be established"
 
+// plainHTTP is what net/http makes of a record header error where the answer looks like HTTP.
+const plainHTTP = "http: server gave HTTP response to HTTPS client"
+
+// noTLS is the cause of both.
+const noTLS = tlsCause + "the other side does not speak TLS"
+
+// tlsCause begins the causes that are TLS's: with TLS 1.3 a server refuses a client's
+// certificate only after the handshake, on a connection that there was.
+const tlsCause = "TLS: "
+
+// closedAfterHandshake is what that looks like where its alert does not come through.
+const closedAfterHandshake = tlsCause + "the other side closed the connection after the handshake (does it want a client certificate?)"
+
+// closedByPeer tells whether the other side closed a connection before it answered.
+func closedByPeer(err error) bool {
+	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
+}
+
 // cause says in safe words why no answer came. Texts of net/http are not passed on:
 // they hold the URL (a refresh has the token in it), the Location of a redirect or the
 // first bytes of an answer. What is passed on is of known types whose text is about
@@ -40,19 +58,19 @@ func cause(err error) string {
 	case errors.As(err, &dns):
 		return "name lookup failed: " + dns.Err
 	case errors.As(err, &unknownCA):
-		return "TLS: the certificate is signed by an authority that is not trusted (is ca_cert the right one?)"
+		return tlsCause + "the certificate is signed by an authority that is not trusted (is ca_cert the right one?)"
 	case errors.As(err, &hostname):
-		return "TLS: the certificate is for another name than " + hostname.Host
+		return tlsCause + "the certificate is for another name than " + hostname.Host
 	case errors.As(err, &invalid):
-		return "TLS: " + invalid.Error()
+		return tlsCause + invalid.Error()
 	case errors.As(err, &verify):
-		return "TLS: the certificate could not be verified"
+		return tlsCause + "the certificate could not be verified"
 	case errors.As(err, &record):
-		return "TLS: the other side does not speak TLS"
+		return noTLS
 	case errors.As(err, &alert):
-		return "TLS: " + alert.Error()
+		return tlsCause + alert.Error()
 	case errors.As(err, &op) && op.Op == "remote error":
-		return "TLS: the other side refused the handshake: " + op.Err.Error()
+		return tlsCause + "the other side refused the handshake: " + op.Err.Error()
 	case errors.As(err, &op) && errors.As(err, &errno):
 		return op.Op + ": " + errno.Error()
 	case errors.As(err, &netErr) && netErr.Timeout():
@@ -68,8 +86,11 @@ func cause(err error) string {
 	for next := errors.Unwrap(inner); next != nil; next = errors.Unwrap(inner) {
 		inner = next
 	}
-	if inner.Error() == http2NotEstablished {
-		return "TLS: the other side closed the connection after the handshake (does it want a client certificate?)"
+	switch inner.Error() {
+	case http2NotEstablished:
+		return closedAfterHandshake
+	case plainHTTP:
+		return noTLS
 	}
 	return fmt.Sprintf("the exchange failed (%T)", inner)
 }

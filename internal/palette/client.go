@@ -30,6 +30,7 @@ type Client struct {
 	userAgent string
 	transport *http.Transport
 	pacer     *pacer
+	observer  Observer
 }
 
 // Close closes the idle connections. Calls under way go on.
@@ -38,7 +39,9 @@ func (c *Client) Close() { c.transport.CloseIdleConnections() }
 // call is one request to Palette.
 type call struct {
 	// op is what the call does, as a verb, for messages.
-	op           string
+	op string
+	// endpoint is the same for an [Observer]: one of [Endpoints].
+	endpoint     string
 	method, path string
 	query        url.Values
 	// want is the status of a success. Another 2xx is not Palette's: a proxy's page, say.
@@ -149,8 +152,13 @@ func (c *Client) noAnswer(caller context.Context, x *exchange, err error) error 
 		e.ctxErr, e.Cause = context.Canceled, cause(context.Canceled)
 	case x.timedOut:
 		e.Cause = "no answer within " + c.conn.RequestTimeout.String() + " (request_timeout)"
+	case x.progress != nil && x.progress.freshTLS && closedByPeer(err):
+		e.Cause = closedAfterHandshake
 	default:
 		e.Cause = cause(err)
+	}
+	if e.Kind == Unreachable {
+		e.Stage = x.reached(e.Cause)
 	}
 	return e
 }

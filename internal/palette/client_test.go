@@ -45,7 +45,12 @@ func newRig(t *testing.T, opts ...palettetest.Option) *rig {
 
 func newClient(t *testing.T, process *Process, conn Connection) *Client {
 	t.Helper()
-	c, err := process.NewClient(conn, "a-test/1")
+	return observed(t, process, conn, nil)
+}
+
+func observed(t *testing.T, process *Process, conn Connection, observer Observer) *Client {
+	t.Helper()
+	c, err := process.NewClient(conn, "a-test/1", observer)
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
 	return c

@@ -68,7 +68,7 @@ func TestConnectionIsValidated(t *testing.T) {
 		require.ErrorAs(t, err, &mistake)
 		assert.Equal(t, c.field, mistake.Field)
 		assert.Contains(t, mistake.Error(), c.field)
-		_, err = NewProcess(clockwork.NewFakeClock()).NewClient(c.conn, "")
+		_, err = NewProcess(clockwork.NewFakeClock()).NewClient(c.conn, "", nil)
 		assert.Error(t, err)
 	}
 	assert.Error(t, Connection{Address: "x"}.Validate())

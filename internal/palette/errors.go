@@ -43,6 +43,8 @@ type Error struct {
 	Code, Message, Ref string
 	// Cause says what went wrong where Palette did not.
 	Cause string
+	// Stage is how far a call of kind Unreachable came.
+	Stage Stage
 	// RetryAfter is how long Palette asked to wait, 0 where it did not.
 	RetryAfter time.Duration
 	// NextTry is set where the call was not sent, since Palette has rejected the same login

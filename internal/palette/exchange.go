@@ -44,6 +44,8 @@ type exchange struct {
 	stamp     *stamp
 	connected bool
 	timedOut  bool
+	outcome   Outcome
+	progress  *progress
 }
 
 // run sends the request until it is answered, or must not be sent again. The answer's body
@@ -67,18 +69,16 @@ func (x *exchange) run(req *http.Request) (*http.Response, error) {
 
 // RoundTrip implements http.RoundTripper for one attempt.
 func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
-	x.connected, x.timedOut = false, false
+	x.connected, x.timedOut, x.progress = false, false, new(progress)
 	if err := x.turn(waiting(req.Context())); err != nil {
 		return nil, err
 	}
 	timed, cancel := WithTimeout(req.Context(), x.clock, x.conn.RequestTimeout)
 	defer cancel()
-	traced := httptrace.WithClientTrace(timed, &httptrace.ClientTrace{
-		GotConn: func(httptrace.GotConnInfo) {
-			x.connected = true
-			x.pacer.sentNow(x.stamp)
-		},
-	})
+	traced := httptrace.WithClientTrace(timed, x.progress.hooks(func() {
+		x.connected = true
+		x.pacer.sentNow(x.stamp)
+	}))
 	x.sent = x.clock.Now()
 	resp, err := x.transport.RoundTrip(req.WithContext(traced))
 	if err == nil {
@@ -88,6 +88,9 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 		resp.Body = io.NopCloser(bytes.NewReader(body))
 	}
 	x.timedOut = errors.Is(context.Cause(timed), context.DeadlineExceeded) && req.Context().Err() == nil
+	x.outcome = x.outcomeOf(resp, err)
+	x.observer.Called(x.call.endpoint, x.outcome, x.clock.Since(x.sent))
+	x.note(req.Context(), resp)
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +109,10 @@ func (x *exchange) turn(ctx context.Context) error {
 		}
 	}
 	var err error
-	if x.stamp, err = x.pacer.wait(ctx, x.call.class, x.call.deadline.Sub(x.clock.Now()), x.limited+x.failed > 0); err != nil {
+	began := x.clock.Now()
+	x.stamp, err = x.pacer.wait(ctx, x.call.class, x.call.deadline.Sub(began), x.limited+x.failed > 0)
+	x.observer.Waited(x.call.class == urgent, x.clock.Since(began), err == nil)
+	if err != nil {
 		return err
 	}
 	if x.call.admit != nil {
@@ -121,21 +127,30 @@ func (x *exchange) again(ctx context.Context, resp *http.Response, err error) (b
 	if ctx.Err() != nil {
 		return false, ctx.Err()
 	}
+	again := x.canRetry(resp, err)
+	if again {
+		x.observer.Retried(x.call.endpoint, x.outcome)
+	}
+	return again, nil
+}
+
+// canRetry decides it, and sets the pause before.
+func (x *exchange) canRetry(resp *http.Response, err error) bool {
 	x.pause = 0
 	switch {
 	case err != nil && (x.connected || x.timedOut || !passing(err)):
-		return false, nil
+		return false
 	case err == nil && resp.StatusCode == http.StatusTooManyRequests:
-		return x.holdBack(resp), nil
+		return x.holdBack(resp)
 	case err == nil && !badGateway(resp.StatusCode), err == nil && x.call.once:
-		return false, nil
+		return false
 	}
 	if x.failed == maxRetries {
-		return false, nil
+		return false
 	}
 	x.pause = jittered(x.process.pause, x.failed)
 	x.failed++
-	return !x.clock.Now().Add(x.pause).After(x.call.deadline), nil
+	return !x.clock.Now().Add(x.pause).After(x.call.deadline)
 }
 
 // holdBack keeps the whole address back for as long as Palette asks, and tells whether

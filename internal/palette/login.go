@@ -43,12 +43,16 @@ func (c *Client) Login(ctx context.Context, login Login) (Token, error) {
 	const op = OpLogin
 	g := c.process.guard(account{c.conn.Address, login.Org, login.Email})
 	until := c.clock.Now().Add(c.conn.patience())
-	return g.login(login, func(p *place) (Token, error) { return c.login(ctx, op, login, p, until) })
+	token, err := g.login(login, func(p *place) (Token, error) { return c.login(ctx, op, login, p, until) })
+	if says := Refusal(err); says != nil && !says.NextTry.IsZero() {
+		c.observer.Withheld()
+	}
+	return token, err
 }
 
 func (c *Client) login(ctx context.Context, op string, login Login, p *place, until time.Time) (Token, error) {
 	a, err := c.do(ctx, call{
-		op: op, method: http.MethodPost, path: "/v1/auth/authenticate", query: withoutCookie, want: http.StatusOK,
+		op: op, endpoint: "login", method: http.MethodPost, path: "/v1/auth/authenticate", query: withoutCookie, want: http.StatusOK,
 		body: struct {
 			EmailID  string `json:"emailId"`
 			Org      string `json:"org"`

@@ -17,7 +17,7 @@ type PasswordChange struct {
 // changed or not. Palette can ask for auth or not (its document does not say).
 func (c *Client) ChangePassword(ctx context.Context, auth Auth, change PasswordChange) error {
 	_, err := c.do(ctx, call{
-		op: "change the password", method: http.MethodPatch, path: "/v1/users/password/change", want: http.StatusNoContent, auth: auth,
+		op: "change the password", endpoint: "change_password", method: http.MethodPatch, path: "/v1/users/password/change", want: http.StatusNoContent, auth: auth,
 		body: struct {
 			EmailID         string `json:"emailId"`
 			CurrentPassword Secret `json:"currentPassword"`

@@ -84,15 +84,18 @@ func (p *Process) UncountLimits(match func(holder any) bool) {
 	}
 }
 
-// NewClient makes a client. It sends nothing. Errors are *[FieldError].
-func (p *Process) NewClient(conn Connection, userAgent string) (*Client, error) {
+// NewClient makes a client. It sends nothing. observer may be nil. Errors are *[FieldError].
+func (p *Process) NewClient(conn Connection, userAgent string, observer Observer) (*Client, error) {
+	if observer == nil {
+		observer = unobserved{}
+	}
 	transport, err := conn.transport()
 	if err != nil {
 		return nil, err
 	}
 	c := &Client{
 		process: p, conn: conn, host: conn.hostPort(), clock: p.clock, userAgent: userAgent,
-		transport: transport, pacer: p.pacer(conn.Address),
+		transport: transport, pacer: p.pacer(conn.Address), observer: observer,
 	}
 	c.pacer.mu.Lock()
 	defer c.pacer.mu.Unlock()

@@ -12,7 +12,7 @@ import (
 func (c *Client) Refresh(ctx context.Context, token Secret) (Token, error) {
 	const op = "refresh the token"
 	a, err := c.do(ctx, call{
-		op: op, method: http.MethodGet, path: "/v1/auth/refresh/" + url.PathEscape(token.Reveal()), query: withoutCookie, want: http.StatusOK,
+		op: op, endpoint: "refresh", method: http.MethodGet, path: "/v1/auth/refresh/" + url.PathEscape(token.Reveal()), query: withoutCookie, want: http.StatusOK,
 		auth: Auth{Token: token},
 	})
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 // of status 401 where auth is dead, which says nothing of the other tokens.
 func (c *Client) Revoke(ctx context.Context, auth Secret, tokens []Secret) error {
 	_, err := c.do(ctx, call{
-		op: "revoke tokens", method: http.MethodPost, path: "/v1/users/auth/tokens/revoke", want: http.StatusNoContent, auth: Auth{Token: auth},
+		op: "revoke tokens", endpoint: "revoke", method: http.MethodPost, path: "/v1/users/auth/tokens/revoke", want: http.StatusNoContent, auth: Auth{Token: auth},
 		body: struct {
 			Tokens []Secret `json:"tokens"`
 		}{tokens},

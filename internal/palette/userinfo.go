@@ -17,7 +17,7 @@ type UserInfo struct {
 // user, since another server's JSON would otherwise pass for a yes.
 func (c *Client) UserInfo(ctx context.Context, auth Auth) (UserInfo, error) {
 	const op = "look up the user"
-	a, err := c.do(ctx, call{op: op, method: http.MethodGet, path: "/v1/users/info", want: http.StatusOK, auth: auth})
+	a, err := c.do(ctx, call{op: op, endpoint: "user_info", method: http.MethodGet, path: "/v1/users/info", want: http.StatusOK, auth: auth})
 	if err != nil {
 		return UserInfo{}, err
 	}

@@ -98,6 +98,8 @@ func (s *Server) routes() http.Handler {
 // serve takes a call through what all calls have in common: count, outage, limit, pause, gates and faults.
 func (s *Server) serve(e Endpoint, work handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		// By the stand-in's clock; net/http's would be the machine's.
+		w.Header().Set("Date", s.now().UTC().Format(http.TimeFormat))
 		// Read first: the server sees its client go away only when it isn't waiting for a body.
 		body, err := io.ReadAll(io.LimitReader(r.Body, bodyLimit+1))
 		if err != nil {

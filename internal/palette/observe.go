@@ -1,0 +1,190 @@
+package palette
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net/http"
+	"net/http/httptrace"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// Observer is told what becomes of the calls of a client. Its methods are called by many
+// goroutines and must return at once. None of what they get is a secret, or has more than
+// a few values.
+type Observer interface {
+	// Called is told of each try of a call that had its turn: how it ended, and after how long.
+	Called(endpoint string, outcome Outcome, took time.Duration)
+	// Waited is told how long a call waited for its turn, and whether it got one. Urgent are
+	// all but logins and the making of keys.
+	Waited(urgent bool, took time.Duration, got bool)
+	// Retried is told of each call that is sent again, and after what.
+	Retried(endpoint string, after Outcome)
+	// Withheld is told of each login that the lockout guard did not let go out.
+	Withheld()
+}
+
+// Endpoints are the calls that there are, as an [Observer] hears of them.
+var Endpoints = []string{
+	"login", "refresh", "revoke", "user_info", "change_password",
+	"create_api_key", "update_api_key", "delete_api_key", "list_api_keys",
+}
+
+// Outcome is how a try of a call ended.
+type Outcome string
+
+// The outcomes.
+const (
+	OK          Outcome = "ok"
+	Refused     Outcome = "rejected"    // a 4xx but for the following
+	NotThere    Outcome = "missing"     // 404
+	OverLimit   Outcome = "limited"     // 429
+	OutOfOrder  Outcome = "unavailable" // 5xx or 408
+	NotPalettes Outcome = "malformed"   // a status that Palette does not answer with
+	TimedOut    Outcome = "timeout"     // no answer within request_timeout
+	NoAnswer    Outcome = "unreachable" // name lookup, connection, TLS, a broken answer
+	BrokenOff   Outcome = "canceled"    // the caller hung up
+)
+
+// Outcomes are all of them.
+var Outcomes = []Outcome{OK, Refused, NotThere, OverLimit, OutOfOrder, NotPalettes, TimedOut, NoAnswer, BrokenOff}
+
+// outcomeOf tells how a try ended.
+func (x *exchange) outcomeOf(resp *http.Response, err error) Outcome {
+	switch {
+	case err != nil && x.timedOut:
+		return TimedOut
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return BrokenOff
+	case err != nil:
+		return NoAnswer
+	case resp.StatusCode == x.call.want:
+		return OK
+	}
+	switch status := resp.StatusCode; {
+	case status == http.StatusTooManyRequests:
+		return OverLimit
+	case status >= 500 || status == http.StatusRequestTimeout:
+		return OutOfOrder
+	case status == http.StatusNotFound:
+		return NotThere
+	case status >= 400:
+		return Refused
+	}
+	return NotPalettes
+}
+
+// Stage is how far a call came that got no answer.
+type Stage int32
+
+// The stages, in their order.
+const (
+	// NotSent: the call waited for its turn, or was not let go out.
+	NotSent Stage = iota
+	// Lookup of the host's name (or the proxy's).
+	Lookup
+	// Connecting to the host (or the proxy).
+	Connecting
+	// Handshake is TLS's.
+	Handshake
+	// Sent: there was a connection.
+	Sent
+)
+
+// progress notes how far a try comes. Dialling goes on in a goroutine of net/http's, which
+// may outlive the try.
+type progress struct {
+	stage atomic.Int32
+	// freshTLS: the connection is TLS's, and was made for this try.
+	freshTLS bool
+}
+
+func (p *progress) reach(s Stage) {
+	for {
+		had := p.stage.Load()
+		if had >= int32(s) || p.stage.CompareAndSwap(had, int32(s)) {
+			return
+		}
+	}
+}
+
+// reached is how far the last try came, which ended for a cause.
+func (x *exchange) reached(cause string) Stage {
+	switch {
+	case x.progress == nil:
+		return NotSent
+	case strings.HasPrefix(cause, tlsCause):
+		return Handshake
+	}
+	return Stage(x.progress.stage.Load())
+}
+
+// hooks let net/http tell the progress.
+func (p *progress) hooks(connected func()) *httptrace.ClientTrace {
+	return &httptrace.ClientTrace{
+		DNSStart:          func(httptrace.DNSStartInfo) { p.reach(Lookup) },
+		ConnectStart:      func(string, string) { p.reach(Connecting) },
+		TLSHandshakeStart: func() { p.reach(Handshake) },
+		GotConn: func(got httptrace.GotConnInfo) {
+			p.reach(Sent)
+			_, isTLS := got.Conn.(*tls.Conn)
+			p.freshTLS = isTLS && !got.Reused
+			connected()
+		},
+	}
+}
+
+// Trace is what the last try of a call came to, for who wants to know more of it than its
+// answer. It may be read when the call has returned.
+type Trace struct {
+	// Took is the time from the sending to the whole answer.
+	Took time.Duration
+	// Offset is how far Palette's clock is before ours (negative: behind), by the answer's
+	// Date header, which has whole seconds. HasOffset: there was one.
+	Offset    time.Duration
+	HasOffset bool
+}
+
+type traceKey struct{}
+
+// WithTrace returns a context whose call fills a trace.
+func WithTrace(ctx context.Context, into *Trace) context.Context {
+	return context.WithValue(ctx, traceKey{}, into)
+}
+
+// note fills the context's trace, if it has one.
+func (x *exchange) note(ctx context.Context, resp *http.Response) {
+	trace, ok := ctx.Value(traceKey{}).(*Trace)
+	if !ok {
+		return
+	}
+	*trace = Trace{Took: x.clock.Since(x.sent)}
+	if resp == nil {
+		return
+	}
+	at, err := http.ParseTime(resp.Header.Get("Date"))
+	if err != nil {
+		return
+	}
+	// The header is cut to the second: on average half a second is missing. The answer was
+	// made between the sending and now.
+	between := x.sent.Add(trace.Took / 2)
+	trace.Offset, trace.HasOffset = at.Add(time.Second/2).Sub(between), true
+}
+
+// unobserved is for clients that nobody watches.
+type unobserved struct{}
+
+// Called does nothing, as do the others.
+func (unobserved) Called(string, Outcome, time.Duration) {}
+
+// Waited does nothing.
+func (unobserved) Waited(bool, time.Duration, bool) {}
+
+// Retried does nothing.
+func (unobserved) Retried(string, Outcome) {}
+
+// Withheld does nothing.
+func (unobserved) Withheld() {}

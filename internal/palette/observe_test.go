@@ -1,0 +1,228 @@
+package palette
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-palette/internal/palettetest"
+)
+
+// notebook is an Observer that keeps what it is told.
+type notebook struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (n *notebook) note(format string, args ...any) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.lines = append(n.lines, fmt.Sprintf(format, args...))
+}
+
+func (n *notebook) Called(endpoint string, outcome Outcome, took time.Duration) {
+	n.note("%s %s %s", endpoint, outcome, took)
+}
+
+func (n *notebook) Waited(urgent bool, took time.Duration, got bool) {
+	if took > 0 || !got {
+		n.note("waited urgent=%t %s got=%t", urgent, took, got)
+	}
+}
+
+func (n *notebook) Retried(endpoint string, after Outcome) {
+	n.note("%s again after %s", endpoint, after)
+}
+func (n *notebook) Withheld() { n.note("withheld") }
+
+// take returns what was told, and forgets it.
+func (n *notebook) take() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	lines := n.lines
+	n.lines = nil
+	return lines
+}
+
+// watched is a rig with a notebook.
+func watched(t *testing.T, conn Connection, opts ...palettetest.Option) (*rig, *notebook) {
+	t.Helper()
+	r, n := newRig(t, opts...), new(notebook)
+	conn.Address, conn.RequestTimeout, conn.QueueTimeout = r.palette.URL(), 10*time.Second, 20*time.Second
+	r.Client = observed(t, NewProcess(r.clock).WithoutPauses(), conn, n)
+	return r, n
+}
+
+func TestObserverIsToldOfEachTry(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		fault palettetest.Fault
+		want  []string
+	}{
+		{"a success", palettetest.Fault{}, []string{"user_info ok 0s"}},
+		{"a refusal", palettetest.Fault{Status: 403}, []string{"user_info rejected 0s"}},
+		{"no such path", palettetest.Fault{Status: 404}, []string{"user_info missing 0s"}},
+		{"a fault", palettetest.Fault{Status: 500}, []string{"user_info unavailable 0s"}},
+		{"a redirect", palettetest.Fault{Redirect: "https://example.com/"}, []string{"user_info malformed 0s"}},
+		{"a passing fault", palettetest.Fault{Status: 503, Times: 1}, []string{"user_info unavailable 0s", "user_info again after unavailable", "user_info ok 0s"}},
+		{"no answer", palettetest.Fault{Drop: true}, []string{"user_info unreachable 0s"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r, n := watched(t, Connection{}, palettetest.AllowLiveTokens())
+			auth := Auth{Token: r.login(t).Raw}
+			n.take()
+			if c.name != "a success" {
+				r.palette.Inject(palettetest.UserInfo, c.fault)
+			}
+			_, _ = r.UserInfo(t.Context(), auth)
+			// Go's client repeats a GET by itself on a connection that has gone; the observer hears of one.
+			assert.Equal(t, c.want, n.take())
+		})
+	}
+}
+
+func TestObserverIsToldOfATimeoutAndOfACallerWhoHasGone(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		end  func(*rig, context.CancelFunc)
+		want string
+	}{
+		{"request_timeout", func(r *rig, _ context.CancelFunc) { r.clock.Advance(10 * time.Second) }, "user_info timeout 10s"},
+		{"the caller hangs up", func(_ *rig, hangUp context.CancelFunc) { hangUp() }, "user_info canceled 0s"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r, n := watched(t, Connection{}, palettetest.AllowLiveTokens())
+			auth := Auth{Token: r.login(t).Raw}
+			n.take()
+			gate := r.palette.Hold(palettetest.UserInfo)
+			ctx, hangUp := context.WithCancel(t.Context())
+			defer hangUp()
+			done := make(chan error, 1)
+			go func() {
+				_, err := r.UserInfo(ctx, auth)
+				done <- err
+			}()
+			<-gate.Arrived()
+			c.end(r, hangUp)
+			require.Error(t, <-done)
+			gate.Release()
+			assert.Equal(t, []string{c.want}, n.take())
+		})
+	}
+}
+
+func TestObserverIsToldOfWaitsAndOfLoginsThatWereWithheld(t *testing.T) {
+	r, n := watched(t, Connection{RateLimit: 1}, palettetest.AllowLiveTokens())
+	auth := Auth{Token: r.login(t).Raw}
+	n.take()
+	require.NoError(t, r.after(t, second, func() error {
+		_, err := r.UserInfo(t.Context(), auth)
+		return err
+	}))
+	assert.Equal(t, []string{"waited urgent=true " + second.String() + " got=true", "user_info ok 0s"}, n.take())
+
+	r.clock.Advance(second)
+	wrong := loginOf(palettetest.DefaultUser)
+	wrong.Password = "not the password"
+	_, err := r.Login(t.Context(), wrong)
+	require.NotNil(t, Refusal(err))
+	_, err = r.Login(t.Context(), wrong)
+	require.NotNil(t, Refusal(err))
+	assert.Equal(t, []string{"login rejected 0s", "withheld"}, n.take())
+}
+
+func TestErrorTellsHowFarACallCame(t *testing.T) {
+	trusting := func(r *rig) Connection { return Connection{Address: r.palette.URL(), CACert: string(r.palette.CA())} }
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, closed.Close())
+	authority, err := palettetest.NewAuthority()
+	require.NoError(t, err)
+	for _, c := range []struct {
+		name string
+		conn func(*rig) Connection
+		opts []palettetest.Option
+		want Stage
+	}{
+		{"no such host", func(*rig) Connection { return Connection{Address: "https://palette.invalid"} }, nil, Lookup},
+		{"no such port", func(*rig) Connection { return Connection{Address: "https://" + closed.Addr().String()} }, nil, Connecting},
+		{"a foreign certificate", func(r *rig) Connection { return Connection{Address: r.palette.URL()} }, []palettetest.Option{palettetest.WithTLS()}, Handshake},
+		{"no TLS there", func(r *rig) Connection {
+			return Connection{Address: "https" + r.palette.URL()[len("http"):]}
+		}, nil, Handshake},
+		{"it wants a client certificate", trusting, []palettetest.Option{palettetest.WithClientCA(authority.PEM())}, Handshake},
+		{"the connection is dropped", trusting, []palettetest.Option{palettetest.WithTLS()}, Sent},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t, c.opts...)
+			r.palette.Down(true)
+			conn := c.conn(r)
+			conn.RequestTimeout = 10 * time.Second
+			_, err := newClient(t, NewProcess(r.clock).WithoutPauses(), conn).Login(t.Context(), loginOf(palettetest.DefaultUser))
+			var e *Error
+			require.ErrorAs(t, err, &e)
+			assert.Equal(t, Unreachable, e.Kind)
+			assert.Equal(t, c.want, e.Stage, e.Error())
+		})
+	}
+}
+
+func TestTraceTellsOfTheLastTry(t *testing.T) {
+	r := newRig(t, palettetest.AllowLiveTokens())
+	for _, c := range []struct {
+		name, date string
+		want       Trace
+	}{
+		{"ahead", epoch.Add(90 * time.Second).Format(http.TimeFormat), Trace{Offset: 90*time.Second + time.Second/2, HasOffset: true}},
+		{"behind", epoch.Add(-time.Hour).Format(http.TimeFormat), Trace{Offset: time.Second/2 - time.Hour, HasOffset: true}},
+		{"no date", "yesterday", Trace{}},
+	} {
+		r.palette.Inject(palettetest.Login, palettetest.Fault{Header: http.Header{"Date": {c.date}}, Times: 1})
+		trace := Trace{Took: time.Hour}
+		_, err := r.Login(WithTrace(t.Context(), &trace), loginOf(palettetest.DefaultUser))
+		require.NoError(t, err)
+		assert.Equal(t, c.want, trace, c.name)
+	}
+	r.palette.Down(true)
+	trace := Trace{HasOffset: true}
+	_, err := r.Login(WithTrace(t.Context(), &trace), loginOf(palettetest.DefaultUser))
+	require.Error(t, err)
+	assert.Equal(t, Trace{}, trace, "of an answer that did not come")
+}
+
+func TestEachEndpointIsNamed(t *testing.T) {
+	r, n := watched(t, Connection{}, palettetest.AllowLiveTokens())
+	token := r.login(t)
+	auth := Auth{Token: token.Raw}
+	_, err := r.Refresh(t.Context(), token.Raw)
+	require.NoError(t, err)
+	_, err = r.UserInfo(t.Context(), auth)
+	require.NoError(t, err)
+	key := NewAPIKey{Name: "a-key", Expiry: r.clock.Now().Add(time.Hour)}
+	uid, _, err := r.CreateAPIKey(t.Context(), auth, key)
+	require.NoError(t, err)
+	_, err = r.ListAPIKeys(t.Context(), auth)
+	require.NoError(t, errors.Join(err, r.UpdateAPIKey(t.Context(), auth, uid, key), r.DeleteAPIKey(t.Context(), auth, uid)))
+	u := palettetest.DefaultUser
+	require.NoError(t, r.ChangePassword(t.Context(), auth, PasswordChange{Email: u.Email, Current: Secret(u.Password), New: "Another-Horse-8-Battery"}))
+	require.NoError(t, r.Revoke(t.Context(), token.Raw, []Secret{token.Raw}))
+	var told []string
+	for _, line := range n.take() {
+		var endpoint, outcome string
+		_, err := fmt.Sscan(line, &endpoint, &outcome)
+		require.NoError(t, err)
+		assert.Equal(t, "ok", outcome, line)
+		told = append(told, endpoint)
+	}
+	slices.Sort(told)
+	assert.Equal(t, slices.Sorted(slices.Values(Endpoints)), told)
+}
