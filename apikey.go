@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hashicorp/go-uuid"
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/helper/template"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -99,24 +98,17 @@ func checkNameTemplate(text string) error {
 }
 
 // issueKey makes an API key under a lease.
-func (b *backend) issueKey(ctx context.Context, req *logical.Request, name string, r *role, cfg *config, asked time.Duration) (*logical.Response, error) {
-	id, err := uuid.GenerateUUID()
+func (b *backend) issueKey(ctx context.Context, req *logical.Request, r *role, cfg *config, l *lease) (*logical.Response, error) {
+	keyName, err := keyName(r.NameTemplate, nameData{l.Role, req.DisplayName, req.EntityID})
 	if err != nil {
-		return nil, fmt.Errorf("naming the lease: %w", err)
-	}
-	keyName, err := keyName(r.NameTemplate, nameData{name, req.DisplayName, req.EntityID})
-	if err != nil {
-		return userError("the name_template of role %q makes no name: %s", name, err), nil
+		return userError("the name_template of role %q makes no name: %s", l.Role, err), nil
 	}
 	granted := b.shortest(r, 0, keyLimit(r))
 	ttl := granted.left
-	if asked > 0 && asked < ttl {
-		ttl = asked
+	if l.TTL > 0 && l.TTL < ttl {
+		ttl = l.TTL
 	}
-	l := &lease{
-		ID: id, Role: name, ConfigName: r.ConfigName, Address: cfg.Address, Org: cfg.Org, Email: cfg.Email, TTL: asked,
-		Key: heldKey{Name: keyName, ExpiresAt: b.clock.Now().Add(ttl + keyGrace).UTC()},
-	}
+	l.Key = heldKey{Name: keyName, ExpiresAt: b.clock.Now().Add(ttl + keyGrace).UTC()}
 	made, err := b.makeKey(ctx, req.Storage, r, cfg, l)
 	if err != nil {
 		return failedKeyCall(r.ConfigName, err, "")
@@ -128,8 +120,8 @@ func (b *backend) issueKey(ctx context.Context, req *logical.Request, name strin
 	}
 	resp := b.Secret(secretTypeKey).Response(l.keyCredential(r, ttl, b.clock.Now()), internal)
 	resp.Secret.TTL, resp.Secret.MaxTTL = ttl, granted.left
-	if asked > granted.left {
-		resp.AddWarning(tooLong(asked, granted))
+	if l.TTL > granted.left {
+		resp.AddWarning(tooLong(l.TTL, granted))
 	}
 	return resp, nil
 }
@@ -224,11 +216,11 @@ func (b *backend) withAuth(ctx context.Context, s logical.Storage, name string, 
 		return call(client, palette.Auth{APIKey: cfg.APIKey})
 	}
 	leave() // the session's login, where there is one, enters by itself
-	current, _, err := b.currentSession(ctx, s, name, cfg)
+	current, err := b.currentSession(ctx, s, name, cfg)
 	if err != nil {
 		return err
 	}
-	return call(client, palette.Auth{Token: current.newest().Token})
+	return call(client, palette.Auth{Token: current.session.newest().Token})
 }
 
 // failedKeyCall answers for a call about a key that did not work.

@@ -30,6 +30,12 @@ func (b *backend) renewKey(ctx context.Context, req *logical.Request, _ *framewo
 	if err != nil {
 		return nil, err
 	}
+	resp, err := b.renewKeyLease(ctx, req, l)
+	b.leaseDone(leaseRenewed, l.holds(), l, err)
+	return resp, err
+}
+
+func (b *backend) renewKeyLease(ctx context.Context, req *logical.Request, l *lease) (*logical.Response, error) {
 	r, cfg, err := b.renewable(ctx, req.Storage, l)
 	if err != nil {
 		return nil, err
@@ -79,16 +85,23 @@ func (b *backend) revokeKey(ctx context.Context, req *logical.Request, _ *framew
 	if err != nil {
 		return nil, err
 	}
+	owed, err := b.endKeyLease(ctx, req.Storage, l)
+	b.leaseRevokedBy(l, owed, err)
+	return nil, err
+}
+
+// endKeyLease ends the API key of a lease, as endLease does.
+func (b *backend) endKeyLease(ctx context.Context, s logical.Storage, l *lease) (owed bool, err error) {
 	if !l.Key.ExpiresAt.After(b.clock.Now()) {
-		return nil, nil
+		return false, nil
 	}
-	d, err := b.keyDebt(ctx, req.Storage, l)
+	d, err := b.keyDebt(ctx, s, l)
 	if err != nil {
-		return nil, err
+		return false, err
 	}
-	return nil, b.endLease(ctx, req.Storage, l, ending{
+	return b.endLease(ctx, s, l, ending{
 		what: "API key (" + l.Key.UID + ")", deadAt: l.Key.ExpiresAt, debt: d,
-		now: func() error { return b.endKey(ctx, req.Storage, l) },
+		now: func() error { return b.endKey(ctx, s, l) },
 	})
 }
 

@@ -61,6 +61,9 @@ type backend struct {
 	rotations  rotationKeeper
 	lostKeys   lostKeys
 	background background
+
+	metrics   *metrics
+	announcer announcer
 }
 
 // cleanPatience is how long Clean waits for calls under way. Vault holds a lock against
@@ -84,9 +87,10 @@ func FactoryFor(version string) logical.Factory {
 	}
 }
 
-// setUp is Setup, and keeps the storage.
+// setUp is Setup, and keeps the storage and where events go.
 func (b *backend) setUp(ctx context.Context, conf *logical.BackendConfig) error {
 	b.storage = conf.StorageView
+	b.announcer.events, b.announcer.observations = conf.EventsSender, conf.ObservationRecorder
 	return b.Setup(ctx, conf)
 }
 
@@ -100,6 +104,7 @@ func newBackend(process *palette.Process, version string) *backend {
 		configLocks: locksutil.CreateLocks(),
 		roleLocks:   locksutil.CreateLocks(),
 		sessions:    newSessionKeeper(),
+		metrics:     newMetrics(version),
 		paying:      semaphore.NewWeighted(1),
 	}
 	b.Backend = &framework.Backend{
@@ -112,6 +117,7 @@ func newBackend(process *palette.Process, version string) *backend {
 			b.pathCreds(),
 			b.pathSessions(),
 			b.pathRotate(),
+			b.pathMetrics(),
 		),
 		Secrets: []*framework.Secret{b.tokenSecret(), b.keySecret()},
 		PathsSpecial: &logical.Paths{
@@ -203,5 +209,6 @@ Palette's login is written once to "config" (or "config/<name>"); a role under
 in to Palette and returns a token under a lease, which is renewed through Palette's
 refresh endpoint and revoked at Palette when the lease ends. Roles can hand out one shared
 session ("sessions/<config>" shows and ends it), or API keys instead of tokens;
-"rotate-root/<config>" gives a config a new password that nobody sees.
+"rotate-root/<config>" gives a config a new password that nobody sees. "check/<config>" tells
+whether a config works and what to do where it does not, "metrics" what the mount does.
 `

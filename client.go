@@ -52,7 +52,7 @@ func (b *backend) clientFor(conn palette.Connection) (paletteAPI, error) {
 	if client, ok := c.byConn[conn]; ok {
 		return client, nil
 	}
-	client, err := b.process.NewClient(conn, b.userAgent, nil)
+	client, err := b.process.NewClient(conn, b.userAgent, b.metrics)
 	if err != nil {
 		return nil, fmt.Errorf("the connection to %s cannot be used: %w", conn.Address, err)
 	}

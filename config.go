@@ -49,12 +49,17 @@ type config struct {
 	// time.Time is not comparable.
 	LastRotated int64 `json:"last_rotated,omitempty"`
 	RotateFrom  int64 `json:"rotate_from,omitempty"`
+	// SecretSince is when the password or key was written or rotated, 0 in older entries.
+	SecretSince int64 `json:"secret_since,omitempty"`
 }
 
 // sameLogin tells whether two configs log in as the same user at the same Palette.
 func (c *config) sameLogin(other *config) bool {
-	return c.Address == other.Address && c.Org == other.Org && c.Email == other.Email
+	return c.origin() == other.origin()
 }
+
+// origin is what the config logs in as, and where.
+func (c *config) origin() origin { return origin{Address: c.Address, Org: c.Org, Email: c.Email} }
 
 func (c *config) account() account {
 	return account{conn: c.Connection, org: c.Org, email: c.Email}
@@ -62,6 +67,11 @@ func (c *config) account() account {
 
 func (c *config) login() palette.Login {
 	return palette.Login{Email: c.Email, Org: c.Org, Password: c.Password}
+}
+
+// rotated notes that the config's secret is new since a time.
+func (c *config) rotated(at time.Time) {
+	c.LastRotated, c.RotateFrom, c.SecretSince = at.Unix(), at.Unix(), at.Unix()
 }
 
 // change returns the config with the fields of a write applied; old is nil for a new
@@ -149,6 +159,9 @@ func (c *config) applyRotation(d *framework.FieldData, now time.Time) *logical.R
 		return userError("field %q is %s, but must be at least %s, or 0 for no rotation", fieldRotationPeriod, period, minRotationPeriod)
 	case given:
 		c.RotationPeriod = period
+	}
+	if newPassword || newKey {
+		c.SecretSince = now.Unix()
 	}
 	if newPassword || newKey || given {
 		c.RotateFrom = now.Unix()

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hashicorp/go-uuid"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-palette/internal/palette"
@@ -24,10 +25,8 @@ type lease struct {
 	ID         string `json:"id"`
 	Role       string `json:"role"`
 	ConfigName string `json:"config_name"`
-	// Address, Org and Email are the config's at the issue. A renewal wants the same ones.
-	Address string `json:"address"`
-	Org     string `json:"org"`
-	Email   string `json:"email"`
+	// origin is the config's at the issue. A renewal wants the same one.
+	origin
 	// TTL is what the read asked for, 0 where it did not.
 	TTL time.Duration `json:"ttl"`
 	// Tokens are the lease's tokens that may be alive, the newest last.
@@ -36,6 +35,23 @@ type lease struct {
 	Shared bool `json:"shared"`
 	// Key is the lease's API key, where it is one of a role with credential_type=api_key.
 	Key heldKey `json:"key"`
+}
+
+// origin is the user at a Palette that a credential comes from.
+type origin struct {
+	Address string `json:"address"`
+	Org     string `json:"org"`
+	Email   string `json:"email"`
+}
+
+// newLease begins the lease of a read that asked for a ttl, 0 for none. What it holds comes
+// later.
+func newLease(name string, r *role, cfg *config, asked time.Duration) (*lease, error) {
+	id, err := uuid.GenerateUUID()
+	if err != nil {
+		return nil, fmt.Errorf("naming the lease: %w", err)
+	}
+	return &lease{ID: id, Role: name, ConfigName: r.ConfigName, origin: cfg.origin(), TTL: asked, Shared: r.Shared}, nil
 }
 
 // heldToken is a token that the engine answers for until it is dead.
@@ -98,11 +114,6 @@ func (l *lease) internalData() (map[string]any, error) {
 		return nil, fmt.Errorf("encoding the lease: %w", err)
 	}
 	return data, nil
-}
-
-// issuedBy tells whether a config still is the login that the lease was issued by.
-func (l *lease) issuedBy(cfg *config) bool {
-	return cfg.Address == l.Address && cfg.Org == l.Org && cfg.Email == l.Email
 }
 
 // bound sets how long a renewed lease may last from now on. The caller's increment

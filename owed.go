@@ -49,6 +49,7 @@ func (b *backend) oweDebt(ctx context.Context, s logical.Storage, id string, d *
 	if err := s.Put(ctx, entry); err != nil {
 		return fmt.Errorf("listing the tokens to be revoked: %w", err)
 	}
+	b.metrics.listed.Inc()
 	return nil
 }
 
@@ -68,10 +69,12 @@ func loadDebt(ctx context.Context, s logical.Storage, id string) (*debt, error) 
 	return d, nil
 }
 
-func deleteDebt(ctx context.Context, s logical.Storage, id string) error {
+// takeOff takes an entry off the list: what it is about has ended.
+func (b *backend) takeOff(ctx context.Context, s logical.Storage, id string) error {
 	if err := s.Delete(ctx, owedPrefix+id); err != nil {
 		return fmt.Errorf("taking revoked tokens off the list: %w", err)
 	}
+	b.metrics.listEnded.Inc()
 	return nil
 }
 
@@ -137,7 +140,7 @@ func (b *backend) loadOwed(ctx context.Context, s logical.Storage) (byAccount ma
 		}
 		tokens := alive(d.Tokens, b.clock.Now())
 		if len(tokens) == 0 {
-			if err := deleteDebt(ctx, s, id); err != nil {
+			if err := b.takeOff(ctx, s, id); err != nil {
 				return nil, nil, err
 			}
 			continue
@@ -157,7 +160,7 @@ type dueKey struct {
 // payKeys tries to delete the API keys on the list, a call each. A fault ends the run.
 func (b *backend) payKeys(ctx context.Context, s logical.Storage, keys []*dueKey) error {
 	for _, k := range keys {
-		l := &lease{ConfigName: k.debt.ConfigName, Address: k.debt.Connection.Address, Org: k.debt.Org, Email: k.debt.Email, Key: *k.debt.Key}
+		l := &lease{ConfigName: k.debt.ConfigName, origin: origin{k.debt.Connection.Address, k.debt.Org, k.debt.Email}, Key: *k.debt.Key}
 		if err := b.endKey(ctx, s, l); err != nil {
 			b.Logger().Warn("an API key could not be deleted yet; trying again in a minute", "address", l.Address, "uid", l.Key.UID, "listed_since", k.debt.FirstFailed, "error", err)
 			if palette.KindOf(err) != palette.Rejected {
@@ -165,8 +168,9 @@ func (b *backend) payKeys(ctx context.Context, s logical.Storage, keys []*dueKey
 			}
 			continue
 		}
+		b.owedDone(1, holdsKey)
 		b.Logger().Info("deleted an API key that was on the list", "address", l.Address, "uid", l.Key.UID, "listed_since", k.debt.FirstFailed)
-		if err := deleteDebt(ctx, s, k.id); err != nil {
+		if err := b.takeOff(ctx, s, k.id); err != nil {
 			return err
 		}
 	}
@@ -192,11 +196,12 @@ func (b *backend) paid(ctx context.Context, s logical.Storage, a account, batch 
 			continue
 		}
 		revoked += len(d.tokens)
-		if err := deleteDebt(ctx, s, d.id); err != nil {
+		if err := b.takeOff(ctx, s, d.id); err != nil {
 			return false, err
 		}
 	}
 	if revoked > 0 {
+		b.owedDone(revoked, holdsToken)
 		b.Logger().Info("revoked tokens that were on the list", "address", a.conn.Address, "tokens", revoked, "listed_since", since)
 	}
 	if left > 0 {

@@ -40,13 +40,13 @@ func (b *backend) configPath(pattern, suffix string) *framework.Path {
 		HelpSynopsis:    "The Palette login, and how to reach Palette.",
 		HelpDescription: helpConfig,
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.CreateOperation: forwarded(b.handleConfigWrite, "Write a config.", noContent("Stored.")),
-			logical.UpdateOperation: forwarded(b.handleConfigWrite, "Change the named fields of a config.", noContent("Stored.")),
+			logical.CreateOperation: forwarded(b.announced(eventConfigWrite, b.handleConfigWrite), "Write a config.", noContent("Stored.")),
+			logical.UpdateOperation: forwarded(b.announced(eventConfigWrite, b.handleConfigWrite), "Change the named fields of a config.", noContent("Stored.")),
 			logical.ReadOperation: &framework.PathOperation{
 				Callback: b.handleConfigRead, Summary: "Read a config, without its secrets.",
 				Responses: answers(http.StatusOK, "The config.", configAnswer()),
 			},
-			logical.DeleteOperation: forwarded(b.handleConfigDelete, "Delete a config. Its leases stay revocable.", noContent("Deleted.")),
+			logical.DeleteOperation: forwarded(b.announced(eventConfigDelete, b.handleConfigDelete), "Delete a config. Its leases stay revocable.", noContent("Deleted.")),
 		},
 	}
 }

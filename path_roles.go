@@ -45,13 +45,13 @@ func (b *backend) pathRoles() []*framework.Path {
 			HelpSynopsis:    "A role: which config issues its credentials, and how long they last.",
 			HelpDescription: helpRole,
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.CreateOperation: forwarded(b.handleRoleWrite, "Write a role.", roleWritten()),
-				logical.UpdateOperation: forwarded(b.handleRoleWrite, "Change the named fields of a role.", roleWritten()),
+				logical.CreateOperation: forwarded(b.announced(eventRoleWrite, b.handleRoleWrite), "Write a role.", roleWritten()),
+				logical.UpdateOperation: forwarded(b.announced(eventRoleWrite, b.handleRoleWrite), "Change the named fields of a role.", roleWritten()),
 				logical.ReadOperation: &framework.PathOperation{
 					Callback: b.handleRoleRead, Summary: "Read a role.",
 					Responses: answers(http.StatusOK, "The role.", roleFields()),
 				},
-				logical.DeleteOperation: forwarded(b.handleRoleDelete, "Delete a role. Its leases stay revocable.", noContent("Deleted.")),
+				logical.DeleteOperation: forwarded(b.announced(eventRoleDelete, b.handleRoleDelete), "Delete a role. Its leases stay revocable.", noContent("Deleted.")),
 			},
 		},
 	}

@@ -25,7 +25,7 @@ func (b *backend) pathSessions() []*framework.Path {
 				},
 				// Not forwarded to the primary: a performance secondary has sessions of its own.
 				logical.DeleteOperation: &framework.PathOperation{
-					Callback: b.handleSessionDelete, Summary: "End a shared session, at Palette and in Vault.",
+					Callback: b.announced(eventSessionEnd, b.handleSessionDelete), Summary: "End a shared session, at Palette and in Vault.",
 					Responses: noContent("Ended."), ForwardPerformanceStandby: true,
 				},
 			},

@@ -1,13 +1,12 @@
 package palette
 
 import (
+	"cmp"
 	"context"
-	"fmt"
 	"maps"
 	"net/http"
 	"time"
 
-	"github.com/hashicorp/go-uuid"
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 )
@@ -101,12 +100,17 @@ func (b *backend) handleCreds(ctx context.Context, req *logical.Request, d *fram
 	if cfg == nil {
 		return userError("role %q names config %q, which does not exist (any more); write config/%s", name, r.ConfigName, r.ConfigName), nil
 	}
+	l, err := newLease(name, r, cfg, asked)
+	if err != nil {
+		return nil, err
+	}
 	var resp *logical.Response
 	if r.CredentialType == credentialAPIKey {
-		resp, err = b.issueKey(ctx, req, name, r, cfg, asked)
+		resp, err = b.issueKey(ctx, req, r, cfg, l)
 	} else {
-		resp, err = b.issueFor(ctx, req.Storage, name, r, cfg, asked)
+		resp, err = b.issueToken(ctx, req.Storage, r, cfg, l)
 	}
+	b.leaseDone(leaseIssued, r.holds(), l, cmp.Or(err, resp.Error()))
 	if err != nil || resp.IsError() {
 		return resp, err
 	}
@@ -114,18 +118,10 @@ func (b *backend) handleCreds(ctx context.Context, req *logical.Request, d *fram
 	return resp, nil
 }
 
-// issueFor issues a credential: the config's session, or a login of its own.
-func (b *backend) issueFor(ctx context.Context, s logical.Storage, name string, r *role, cfg *config, asked time.Duration) (*logical.Response, error) {
+// issueToken issues a token: the config's session's, or one of a login of its own.
+func (b *backend) issueToken(ctx context.Context, s logical.Storage, r *role, cfg *config, l *lease) (*logical.Response, error) {
 	if cfg.APIKey != "" {
-		return userError("config %q of role %q holds an API key, with which nobody can log in; it is for roles with credential_type=api_key", r.ConfigName, name), nil
-	}
-	id, err := uuid.GenerateUUID()
-	if err != nil {
-		return nil, fmt.Errorf("naming the lease: %w", err)
-	}
-	l := &lease{
-		ID: id, Role: name, ConfigName: r.ConfigName, Address: cfg.Address, Org: cfg.Org, Email: cfg.Email,
-		TTL: asked, Shared: r.Shared,
+		return userError("config %q of role %q holds an API key, with which nobody can log in; it is for roles with credential_type=api_key", r.ConfigName, l.Role), nil
 	}
 	if r.Shared {
 		return b.issueShared(ctx, s, r, cfg, l)
@@ -140,14 +136,15 @@ func (b *backend) issueFor(ctx context.Context, s logical.Storage, name string, 
 
 // issueShared hands out the config's session.
 func (b *backend) issueShared(ctx context.Context, s logical.Storage, r *role, cfg *config, l *lease) (*logical.Response, error) {
-	current, warning, err := b.currentSession(ctx, s, r.ConfigName, cfg)
+	current, err := b.currentSession(ctx, s, r.ConfigName, cfg)
 	if err != nil {
 		return failedLogin(r.ConfigName, cfg, err, "")
 	}
-	newest := current.newest()
+	b.metrics.sharedReads.WithLabelValues(current.state).Inc()
+	newest := current.session.newest()
 	resp, err := b.issue(r, l, newest, newest.left(b.clock.Now()))
-	if err == nil && warning != "" {
-		resp.AddWarning(warning)
+	if err == nil && current.warning != "" {
+		resp.AddWarning(current.warning)
 	}
 	return resp, err
 }

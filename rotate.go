@@ -49,6 +49,7 @@ func (b *backend) rotate(ctx context.Context, s logical.Storage, name string) er
 			done <- err
 		}()
 		err = b.rotateAlone(palette.Alone(ctx), s, name)
+		b.rotationDone(palette.Alone(ctx), s, name, err)
 	})
 	if !started {
 		b.rotations.with(name, func(st *rotationState) { st.rotating = false })
@@ -119,7 +120,7 @@ func (b *backend) rotatePassword(ctx context.Context, s logical.Storage, name st
 	if err != nil {
 		return err
 	}
-	w := &passwordWAL{ConfigName: name, Address: cfg.Address, Org: cfg.Org, Email: cfg.Email, Password: fresh, At: b.clock.Now().UTC()}
+	w := &passwordWAL{ConfigName: name, origin: cfg.origin(), Password: fresh, At: b.clock.Now().UTC()}
 	id, err := framework.PutWAL(ctx, s, walPassword, w)
 	if err != nil {
 		return fmt.Errorf("writing the new password ahead: %w", err)

@@ -65,7 +65,7 @@ func (b *backend) rotateKey(ctx context.Context, s logical.Storage, name string,
 	}
 	next := *cfg
 	next.APIKey, next.APIKeyUID, next.APIKeyExpiry = key, uid, w.Expiry.Unix()
-	next.LastRotated, next.RotateFrom = now.Unix(), now.Unix()
+	next.rotated(now)
 	if err := b.configs.put(ctx, s, name, &next); err != nil {
 		return err // the old one goes on; the new one is deleted when this is settled
 	}

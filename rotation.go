@@ -183,12 +183,10 @@ func (b *backend) settleAlone(ctx context.Context, s logical.Storage, name strin
 // passwordWAL is what is written ahead of a password change. The old password is in the
 // config.
 type passwordWAL struct {
-	ConfigName string         `json:"config_name"`
-	Address    string         `json:"address"`
-	Org        string         `json:"org"`
-	Email      string         `json:"email"`
-	Password   palette.Secret `json:"password"`
-	At         time.Time      `json:"at"`
+	ConfigName string `json:"config_name"`
+	origin
+	Password palette.Secret `json:"password"`
+	At       time.Time      `json:"at"`
 }
 
 // keyWAL is what is written ahead of an API key's making: its name, by which it is found.

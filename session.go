@@ -21,9 +21,7 @@ const sessionPause = 10 * time.Second
 // session is the one session of a config that the leases of its shared roles hand out. It
 // is stored, so that a restart or a new active node goes on with it.
 type session struct {
-	Address string `json:"address"`
-	Org     string `json:"org"`
-	Email   string `json:"email"`
+	origin
 	// IssuedAt is the time of the login, Refreshes counts the refreshes since.
 	IssuedAt  time.Time `json:"issued_at"`
 	Refreshes int       `json:"refreshes"`
@@ -40,7 +38,7 @@ func (s *session) newest() heldToken { return s.Tokens[len(s.Tokens)-1] }
 
 // of tells whether the session is the config's: a repointed config begins a new one.
 func (s *session) of(cfg *config) bool {
-	return s.Address == cfg.Address && s.Org == cfg.Org && s.Email == cfg.Email
+	return s.origin == cfg.origin()
 }
 
 // fresh tells whether the newest token may be handed out: at least two thirds of its life
@@ -136,28 +134,30 @@ func (k *sessionKeeper) setPause(name string, p pause) {
 	k.pauses[name] = p
 }
 
-// sessionFlight is what those who wait for a session get.
+// sessionFlight is what those who want a session get. The warning says that its token is
+// older than it should be.
 type sessionFlight struct {
 	session *session
 	warning string
+	// state says how it was come by: sessionStored and so on.
+	state string
 }
 
 // currentSession returns the config's session with a token that may be handed out. It
-// refreshes it or logs in first where it must, in one call for all who wait. The warning
-// says that the token is older than it should be.
-func (b *backend) currentSession(ctx context.Context, s logical.Storage, name string, cfg *config) (*session, string, error) {
+// refreshes it or logs in first where it must, in one call for all who wait.
+func (b *backend) currentSession(ctx context.Context, s logical.Storage, name string, cfg *config) (sessionFlight, error) {
 	k := &b.sessions
 	have, err := k.entries.get(ctx, s, name)
 	if err != nil {
-		return nil, "", err
+		return sessionFlight{}, err
 	}
 	now := b.clock.Now()
 	if have != nil && have.of(cfg) {
 		if have.fresh(now) && !k.isStale(name) {
-			return have, "", nil
+			return sessionFlight{session: have, state: sessionStored}, nil
 		}
 		if why := k.paused(name, now); why != "" && have.newest().left(now) >= time.Second {
-			return have, why, nil
+			return sessionFlight{have, why, sessionStale}, nil
 		}
 	}
 	// Apart from this caller's context: others wait too.
@@ -167,12 +167,11 @@ func (b *backend) currentSession(ctx context.Context, s logical.Storage, name st
 	select {
 	case out := <-flight:
 		if out.Err != nil {
-			return nil, "", out.Err
+			return sessionFlight{}, out.Err
 		}
-		got := out.Val.(sessionFlight)
-		return got.session, got.warning, nil
+		return out.Val.(sessionFlight), nil
 	case <-ctx.Done():
-		return nil, "", ctx.Err()
+		return sessionFlight{}, ctx.Err()
 	}
 }
 
@@ -227,7 +226,7 @@ func (b *backend) makeFresh(ctx context.Context, s logical.Storage, name string)
 	if have != nil {
 		now := b.clock.Now()
 		if have.fresh(now) && !b.sessions.isStale(name) { // by the flight before this one
-			return sessionFlight{session: have}, nil
+			return sessionFlight{session: have, state: sessionStored}, nil
 		}
 		if len(alive(have.Tokens, now)) > 0 {
 			token, err := client.Refresh(ctx, have.newest().Token)
@@ -251,7 +250,7 @@ func (b *backend) refreshed(ctx context.Context, s logical.Storage, name string,
 		why := "the shared session could not be refreshed, so the token is the present one and may not live long: " + failed.Error()
 		b.Logger().Warn("a shared session could not be refreshed", "config", name, "token_expires_at", have.newest().ExpiresAt, "error", failed)
 		b.sessions.setPause(name, pause{now.Add(sessionPause), why})
-		return sessionFlight{have, why}, nil
+		return sessionFlight{have, why, sessionStale}, nil
 	}
 	next := *have
 	next.Tokens = append(alive(have.Tokens, now), held(token))
@@ -263,7 +262,7 @@ func (b *backend) refreshed(ctx context.Context, s logical.Storage, name string,
 		b.Logger().Error("a shared session's new token could not be stored", "config", name, "error", err)
 		b.sessions.entries.hold(name, &next)
 	}
-	return sessionFlight{session: &next}, nil
+	return sessionFlight{session: &next, state: sessionRenewed}, nil
 }
 
 // newSession logs in. Tokens of the session before that may be alive stay with the new
@@ -275,8 +274,7 @@ func (b *backend) newSession(ctx context.Context, s logical.Storage, name string
 	}
 	now := b.clock.Now()
 	next := &session{
-		Address: cfg.Address, Org: cfg.Org, Email: cfg.Email,
-		IssuedAt: now.UTC(), Life: token.Life, Tokens: []heldToken{held(token)},
+		origin: cfg.origin(), IssuedAt: now.UTC(), Life: token.Life, Tokens: []heldToken{held(token)},
 	}
 	if before != nil {
 		next.Tokens = append(alive(before.Tokens, now), next.Tokens...)
@@ -290,7 +288,7 @@ func (b *backend) newSession(ctx context.Context, s logical.Storage, name string
 	if now, err := b.configs.get(ctx, s, name); err == nil && (now == nil || !next.of(now)) {
 		return sessionFlight{}, cmp.Or(b.endStored(ctx, s, name, next), refusal("config %q has changed meanwhile; read again", name))
 	}
-	return sessionFlight{session: next}, nil
+	return sessionFlight{session: next, state: sessionRenewed}, nil
 }
 
 // markStale makes the next use of a config's session refresh it first, also after a crash:
@@ -341,7 +339,7 @@ func (b *backend) endSession(ctx context.Context, s logical.Storage, name string
 // endStored revokes a session's tokens, or leaves them to the list of what the engine owes,
 // and deletes the session. The caller has the session's turn.
 func (b *backend) endStored(ctx context.Context, s logical.Storage, name string, have *session) error {
-	l := &lease{ConfigName: name, Address: have.Address, Org: have.Org, Email: have.Email}
+	l := &lease{ConfigName: name, origin: have.origin}
 	if tokens := alive(have.Tokens, b.clock.Now()); len(tokens) > 0 {
 		a, err := b.accountOf(ctx, s, l)
 		if err != nil {

@@ -68,7 +68,7 @@ func (b *backend) settleEntry(ctx context.Context, s logical.Storage, name, id s
 	if err = decodeWAL(entry.Data, &w); err != nil {
 		return false, err
 	}
-	if cfg == nil || cfg.Address != w.Address || cfg.Org != w.Org || cfg.Email != w.Email {
+	if cfg == nil || cfg.origin() != w.origin {
 		b.Logger().Warn("a rotation's password is dropped: its config has gone or is another login", "config", name, "since", w.At)
 		return true, nil
 	}
@@ -120,7 +120,8 @@ func (b *backend) settlePassword(ctx context.Context, s logical.Storage, name, i
 // write-ahead entry, and the next use stores it.
 func (b *backend) storeRotated(ctx context.Context, s logical.Storage, name string, cfg *config, w *passwordWAL) bool {
 	next := *cfg
-	next.Password, next.LastRotated, next.RotateFrom = w.Password, w.At.Unix(), w.At.Unix()
+	next.Password = w.Password
+	next.rotated(w.At)
 	b.markStale(ctx, s, name)
 	if err := b.configs.put(ctx, s, name, &next); err != nil {
 		b.configs.hold(name, &next)

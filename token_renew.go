@@ -25,6 +25,12 @@ func (b *backend) renewToken(ctx context.Context, req *logical.Request, _ *frame
 	if err != nil {
 		return nil, err
 	}
+	resp, err := b.renewTokenLease(ctx, req, l)
+	b.leaseDone(leaseRenewed, l.holds(), l, err)
+	return resp, err
+}
+
+func (b *backend) renewTokenLease(ctx context.Context, req *logical.Request, l *lease) (*logical.Response, error) {
 	r, cfg, err := b.renewable(ctx, req.Storage, l)
 	if err != nil {
 		return nil, err
@@ -64,17 +70,18 @@ func (b *backend) renewOwn(ctx context.Context, s logical.Storage, cfg *config, 
 
 // renewShared returns the present token of the config's session.
 func (b *backend) renewShared(ctx context.Context, req *logical.Request, r *role, cfg *config, l *lease) (*logical.Response, error) {
-	current, warning, err := b.currentSession(ctx, req.Storage, r.ConfigName, cfg)
+	current, err := b.currentSession(ctx, req.Storage, r.ConfigName, cfg)
 	if err != nil {
 		if resp, failed := failedLogin(r.ConfigName, cfg, err, ""); failed == nil {
 			return nil, refusal("%s", resp.Error().Error())
 		}
 		return nil, upstreamError(err)
 	}
-	newest := current.newest()
+	b.metrics.sharedReads.WithLabelValues(current.state).Inc()
+	newest := current.session.newest()
 	resp, err := b.renewed(req.Secret, r, l, newest, newest.left(b.clock.Now()))
-	if err == nil && warning != "" {
-		resp.AddWarning(warning)
+	if err == nil && current.warning != "" {
+		resp.AddWarning(current.warning)
 	}
 	return resp, err
 }
@@ -96,7 +103,7 @@ func (b *backend) renewable(ctx context.Context, s logical.Storage, l *lease) (*
 	if cfg == nil {
 		return nil, nil, refusal("config %q of role %q does not exist any more", r.ConfigName, l.Role)
 	}
-	if !l.issuedBy(cfg) {
+	if l.origin != cfg.origin() {
 		return nil, nil, refusal("config %q of role %q has another address, org or email than the lease was issued with; read creds/%s again", r.ConfigName, l.Role, l.Role)
 	}
 	return r, cfg, nil

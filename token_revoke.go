@@ -22,15 +22,22 @@ func (b *backend) revokeToken(ctx context.Context, req *logical.Request, _ *fram
 	if err != nil {
 		return nil, err
 	}
+	owed, err := b.endTokens(ctx, req.Storage, l)
+	b.leaseRevokedBy(l, owed, err)
+	return nil, err
+}
+
+// endTokens ends the tokens of a lease, as endLease does.
+func (b *backend) endTokens(ctx context.Context, s logical.Storage, l *lease) (owed bool, err error) {
 	tokens := alive(l.Tokens, b.clock.Now())
 	if len(tokens) == 0 {
-		return nil, nil
+		return false, nil
 	}
-	a, err := b.accountOf(ctx, req.Storage, l)
+	a, err := b.accountOf(ctx, s, l)
 	if err != nil {
-		return nil, err
+		return false, err
 	}
-	return nil, b.endLease(ctx, req.Storage, l, ending{
+	return b.endLease(ctx, s, l, ending{
 		what: fmt.Sprintf("tokens (%d)", len(tokens)), deadAt: lastDeath(tokens),
 		debt: &debt{Connection: a.conn, Org: a.org, Email: a.email, Tokens: tokens},
 		now:  func() error { return b.revoke(ctx, a, tokens) },
@@ -46,39 +53,39 @@ type ending struct {
 }
 
 // endLease ends what a lease holds. Where Palette cannot be asked, or the mount is on its
-// way out and leases come one by one, the list takes it over.
-func (b *backend) endLease(ctx context.Context, s logical.Storage, l *lease, e ending) error {
+// way out and leases come one by one, the list takes it over. owed: it is on the list.
+func (b *backend) endLease(ctx context.Context, s logical.Storage, l *lease, e ending) (owed bool, err error) {
 	if b.System().Tainted() { // unmount or move
 		b.background.leave()
-		if err := b.oweDebt(ctx, s, l.ID, e.debt); err != nil {
-			return err
+		if err = b.oweDebt(ctx, s, l.ID, e.debt); err != nil {
+			return false, err
 		}
 		b.flush(s)
-		return nil
+		return true, nil
 	}
-	owed, err := loadDebt(ctx, s, l.ID)
+	listed, err := loadDebt(ctx, s, l.ID)
 	if err != nil {
-		return err
+		return false, err
 	}
-	if owed != nil && b.clock.Since(owed.FirstFailed) >= owedPatience {
+	if listed != nil && b.clock.Since(listed.FirstFailed) >= owedPatience {
 		b.Logger().Warn("a lease ends, but Palette has not revoked yet what it held; the engine goes on trying each minute",
-			"role", l.Role, "address", l.Address, "held", e.what, "first_failed", owed.FirstFailed, "dead_by_itself_at", e.deadAt)
-		return nil
+			"role", l.Role, "address", l.Address, "held", e.what, "first_failed", listed.FirstFailed, "dead_by_itself_at", e.deadAt)
+		return true, nil
 	}
 	failed := e.now()
 	// From here on the caller may have gone; what is owed is written all the same.
 	ctx = context.WithoutCancel(ctx)
 	if failed == nil {
-		if owed != nil {
-			return deleteDebt(ctx, s, l.ID)
+		if listed != nil {
+			return false, b.takeOff(ctx, s, l.ID)
 		}
-		return nil
+		return false, nil
 	}
-	if owed == nil {
+	if listed == nil {
 		if err := b.oweDebt(ctx, s, l.ID, e.debt); err != nil {
-			return fmt.Errorf("%w; nor could the %s be listed for later: %w", failed, e.what, err)
+			return false, fmt.Errorf("%w; nor could the %s be listed for later: %w", failed, e.what, err)
 		}
 	}
-	return logical.CodedError(http.StatusBadGateway, fmt.Sprintf(
+	return true, logical.CodedError(http.StatusBadGateway, fmt.Sprintf(
 		"%s; the lease's %s: listed in Vault's storage, and the engine tries each minute until revoked or dead", failed, e.what))
 }

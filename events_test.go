@@ -1,0 +1,190 @@
+package palette
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-palette/internal/palettetest"
+)
+
+// listener takes the events and observations of a mount, as an Enterprise server does.
+type listener struct {
+	mu       sync.Mutex
+	events   []happened
+	observed []happened
+	fail     error
+	// held keeps each event back until it can be read from.
+	held chan struct{}
+}
+
+// happened is one event: its type and metadata.
+type happened struct {
+	kind     string
+	metadata fields
+}
+
+func (l *listener) SendEvent(_ context.Context, kind logical.EventType, event *logical.EventData) error {
+	if l.held != nil {
+		<-l.held
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.events = append(l.events, happened{string(kind), event.GetMetadata().AsMap()})
+	return l.fail
+}
+
+func (l *listener) RecordObservationFromPlugin(_ context.Context, kind string, data map[string]any) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.observed = append(l.observed, happened{kind, data})
+	return l.fail
+}
+
+// take returns the events since the last time, which must be the observations too, and
+// without the lease's name, which is made up.
+func (l *listener) take(w *world) []happened {
+	w.t.Helper()
+	w.settle()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	assert.Equal(w.t, l.events, l.observed)
+	out := l.events
+	l.events, l.observed = nil, nil
+	for _, e := range out {
+		for _, value := range e.metadata {
+			w.noSecret("an event", value.(string))
+		}
+		delete(e.metadata, "lease")
+	}
+	return out
+}
+
+// listened is a world whose server has events and observations.
+func listened(t *testing.T) (*world, *listener) {
+	t.Helper()
+	w, l := configured(t), new(listener)
+	w.write("roles/shared", fields{"shared": true, "renewable": true})
+	w.write("roles/key", fields{"credential_type": "api_key"})
+	w.b.announcer.events, w.b.announcer.observations = l, l
+	return w, l
+}
+
+func TestEventsTellWhatChanges(t *testing.T) {
+	changed := func(kind, path, operation string) happened {
+		return happened{kind, fields{"path": path, "operation": operation, "modified": "true"}}
+	}
+	lease := func(kind, role, holds string, more ...string) happened {
+		e := happened{kind, fields{"path": "creds/" + role, "role": role, "config": "default", "type": holds}}
+		for i := 0; i+1 < len(more); i += 2 {
+			e.metadata[more[i]] = more[i+1]
+		}
+		return e
+	}
+	rotated := func(kind, modified string) happened {
+		return happened{kind, fields{"path": "rotate-root/default", "config": "default", "secret": "password", "modified": modified}}
+	}
+	revokeInVain := func(w *world) {
+		l := w.creds("app")
+		w.palette.Inject(palettetest.Revoke, palettetest.Fault{Status: 500})
+		require.Error(t, l.revoke())
+		w.palette.ClearAll()
+		w.minute()
+	}
+	for _, c := range []struct {
+		name string
+		do   func(*world)
+		want []happened
+	}{
+		{"a config", func(w *world) { w.write("config/ci", w.login()); w.remove("config/ci") }, []happened{
+			changed("palette/config-write", "config/ci", "create"), changed("palette/config-delete", "config/ci", "delete"),
+		}},
+		{"a role", func(w *world) { w.write("roles/app", fields{"ttl": 60}); w.remove("roles/app") }, []happened{
+			changed("palette/role-write", "roles/app", "update"), changed("palette/role-delete", "roles/app", "delete"),
+		}},
+		{"a mistake", func(w *world) { w.mistake(logical.UpdateOperation, "roles/app", fields{"ttl": "1y"}) }, nil},
+		{"a token", func(w *world) { l := w.creds("app"); l.mustRenew(); l.mustRevoke() }, []happened{
+			lease("palette/creds-create", "app", "token"), lease("palette/creds-renew", "app", "token"), lease("palette/creds-revoke", "app", "token", "owed", "false"),
+		}},
+		{"a shared session", func(w *world) { w.creds("shared").mustRevoke(); w.remove("sessions/default") }, []happened{
+			lease("palette/creds-create", "shared", "shared_session"), lease("palette/creds-revoke", "shared", "shared_session", "owed", "false"),
+			changed("palette/session-delete", "sessions/default", "delete"),
+		}},
+		{"an API key", func(w *world) { l := w.creds("key"); l.mustRenew(); l.mustRevoke(); w.remove("sessions/default") }, []happened{
+			lease("palette/creds-create", "key", "api_key"), lease("palette/creds-renew", "key", "api_key"), lease("palette/creds-revoke", "key", "api_key", "owed", "false"),
+			changed("palette/session-delete", "sessions/default", "delete"),
+		}},
+		{"a revocation that fails", revokeInVain, []happened{
+			lease("palette/creds-create", "app", "token"), lease("palette/creds-revoke-fail", "app", "token", "owed", "true"),
+			{"palette/owed-revoke", fields{"path": "owed", "type": "token", "count": "1"}},
+		}},
+		{"a rotation", func(w *world) { w.write("rotate-root", nil) }, []happened{rotated("palette/root-rotate", "true")}},
+		{"a rotation that fails", func(w *world) {
+			w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{Status: 403})
+			w.mistake(logical.UpdateOperation, "rotate-root", nil)
+		}, []happened{rotated("palette/root-rotate-fail", "false")}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w, l := listened(t)
+			c.do(w)
+			assert.Equal(t, c.want, l.take(w))
+		})
+	}
+}
+
+func TestEventsThatVaultDoesNotTakeHinderNothing(t *testing.T) {
+	w, l := listened(t)
+	l.fail = errors.New("no")
+	w.creds("app").mustRevoke()
+	assert.Len(t, l.take(w), 2)
+	assert.InDelta(t, 2, w.metrics()["events_lost_total"], 0)
+}
+
+func TestEventsDoNotPileUpBehindASlowServer(t *testing.T) {
+	w, l := listened(t)
+	l.held = make(chan struct{})
+	for range maxWaitingEvents + 3 {
+		w.write("roles/app", fields{"ttl": 60}) // returns at once
+	}
+	close(l.held)
+	sent := len(l.take(w))
+	lost := w.metrics()["events_lost_total"]
+	assert.InDelta(t, maxWaitingEvents+3, float64(sent)+lost, 0)
+	assert.Positive(t, lost)
+	w.write("roles/app", fields{"ttl": 60})
+	assert.Len(t, l.take(w), 1, "and it goes on")
+}
+
+func TestAServerWithoutEventsIsNoError(t *testing.T) {
+	for _, has := range []string{"events", "observations", "neither"} {
+		t.Run(has, func(t *testing.T) {
+			w, l := listened(t)
+			w.b.announcer.events, w.b.announcer.observations = nil, nil
+			if has == "events" {
+				w.b.announcer.events = l
+			}
+			if has == "observations" {
+				w.b.announcer.observations = l
+			}
+			w.creds("app").mustRevoke()
+			w.settle()
+			assert.InDelta(t, 0, w.metrics()["events_lost_total"], 0)
+			assert.Len(t, slices.Concat(l.events, l.observed), map[string]int{"events": 2, "observations": 2}[has])
+		})
+	}
+}
+
+func TestTheServersSenderIsTheMounts(t *testing.T) {
+	l := new(listener)
+	b := newBackend(newWorld(t).process, "v0.0.0-test")
+	require.NoError(t, b.setUp(t.Context(), &logical.BackendConfig{System: &logical.StaticSystemView{}, EventsSender: l, ObservationRecorder: l}))
+	b.announce("palette/a-test", "a/path")
+	require.NoError(t, b.background.wait(t.Context()))
+	assert.Equal(t, []happened{{"palette/a-test", fields{"path": "a/path"}}}, l.events)
+}

@@ -1,0 +1,136 @@
+package palette
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/expfmt"
+)
+
+// maxAges bounds the series of the ages: those of the oldest secrets are shown.
+const maxAges = 100
+
+func (b *backend) pathMetrics() []*framework.Path {
+	return []*framework.Path{{
+		Pattern:         "metrics$",
+		DisplayAttrs:    displayAttrs("metrics"),
+		HelpSynopsis:    "What the mount does, as Prometheus reads it.",
+		HelpDescription: helpMetrics,
+		Operations: map[logical.Operation]framework.OperationHandler{
+			// Not forwarded: each node tells of itself.
+			logical.ReadOperation: &framework.PathOperation{
+				Callback: b.handleMetrics, Summary: "Read the mount's metrics, in Prometheus's text form.",
+				Responses: map[int][]framework.Response{http.StatusOK: {{
+					// Without fields: the SDK reserves the names by which a body that is not JSON is handed over.
+					Description: "The metrics.", MediaType: metricsForm,
+				}}},
+			},
+		},
+	}}
+}
+
+// metricsForm is the media type of Prometheus's text form.
+const metricsForm = "text/plain; version=0.0.4; charset=utf-8"
+
+func (b *backend) handleMetrics(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	stock, err := b.stock(ctx, req.Storage)
+	if err != nil {
+		return nil, err
+	}
+	families, err := prometheus.Gatherers{b.metrics.registry, stock}.Gather()
+	if err != nil {
+		return nil, fmt.Errorf("gathering the metrics: %w", err)
+	}
+	var body bytes.Buffer
+	for _, family := range families {
+		if _, err := expfmt.MetricFamilyToText(&body, family); err != nil {
+			return nil, fmt.Errorf("writing the metrics: %w", err)
+		}
+	}
+	return &logical.Response{Data: map[string]any{
+		logical.HTTPStatusCode:  http.StatusOK,
+		logical.HTTPContentType: metricsForm,
+		logical.HTTPRawBody:     body.Bytes(),
+	}}, nil
+}
+
+// stock counts what the mount has in its storage.
+func (b *backend) stock(ctx context.Context, s logical.Storage) (prometheus.Gatherer, error) {
+	registry := prometheus.NewRegistry()
+	for _, kept := range []struct{ name, help, prefix string }{
+		{"configs", "Configs that are stored.", configPrefix},
+		{"roles", "Roles that are stored.", rolePrefix},
+		{"shared_sessions", "Shared sessions that are stored.", sessionPrefix},
+		{"owed_revocations", "Revocations on the engine's list: what Palette has not ended yet.", owedPrefix},
+	} {
+		names, err := s.List(ctx, kept.prefix)
+		if err != nil {
+			return nil, fmt.Errorf("listing %s in storage: %w", kept.prefix, err)
+		}
+		gauge := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: metricsNamespace, Name: kept.name, Help: kept.help})
+		gauge.Set(float64(len(names)))
+		registry.MustRegister(gauge)
+	}
+	ages, err := b.secretAges(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	gauges := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: metricsNamespace, Name: "root_secret_age_seconds",
+		Help: fmt.Sprintf("How long ago a config's password or API key was written or rotated; of more than %d configs the oldest.", maxAges),
+	}, []string{"config"})
+	for _, a := range ages {
+		gauges.WithLabelValues(a.config).Set(a.age.Seconds())
+	}
+	registry.MustRegister(gauges)
+	return registry, nil
+}
+
+type secretAge struct {
+	config string
+	age    time.Duration
+}
+
+// secretAges are the ages of the configs' passwords and keys, the oldest first. Those that
+// were written before their time was kept are left out, until they are rotated.
+func (b *backend) secretAges(ctx context.Context, s logical.Storage) ([]secretAge, error) {
+	names, err := b.configs.list(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	var ages []secretAge
+	for _, name := range names {
+		cfg, err := b.configs.get(ctx, s, name)
+		if err != nil {
+			return nil, err
+		}
+		if cfg == nil {
+			continue
+		}
+		if since := cmp.Or(cfg.SecretSince, cfg.LastRotated); since != 0 {
+			ages = append(ages, secretAge{name, b.clock.Since(time.Unix(since, 0))})
+		}
+	}
+	slices.SortStableFunc(ages, func(x, y secretAge) int { return cmp.Compare(y.age, x.age) })
+	return ages[:min(len(ages), maxAges)], nil
+}
+
+const helpMetrics = `
+The metrics of this mount, in Prometheus's text form: calls to Palette by endpoint and
+outcome with how long they took, waits for the rate limit, retries, leases issued, renewed
+and revoked, what the engine still has to revoke, shared sessions, rotations, and how old
+the configs' passwords are. Memory and goroutines are those of the plugin's process, which
+may serve other mounts too. Counters begin at zero with that process.
+
+  $ vault read -format=raw palette/metrics
+
+Prometheus reads it at /v1/palette/metrics with a Vault token whose policy allows "read" there.
+`

@@ -1,0 +1,175 @@
+package palette
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-palette/internal/palettetest"
+)
+
+// metrics reads the mount's metrics as Prometheus does: by name, with labels as
+// `name{a="b"}`; of a histogram the count.
+func (w *world) metrics() map[string]float64 {
+	w.t.Helper()
+	data := w.read("metrics").Data
+	assert.Equal(w.t, http.StatusOK, data[logical.HTTPStatusCode])
+	text := string(data[logical.HTTPRawBody].([]byte))
+	w.noSecret("the metrics", text)
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(strings.NewReader(text))
+	require.NoError(w.t, err)
+	out := make(map[string]float64)
+	for name, family := range families {
+		for _, m := range family.GetMetric() {
+			out[strings.TrimPrefix(name, "vault_palette_")+labelsOf(m)] = valueOf(m)
+		}
+	}
+	return out
+}
+
+func labelsOf(m *dto.Metric) string {
+	var labels []string
+	for _, l := range m.GetLabel() {
+		labels = append(labels, fmt.Sprintf("%s=%q", l.GetName(), l.GetValue()))
+	}
+	if len(labels) == 0 {
+		return ""
+	}
+	return "{" + strings.Join(labels, ",") + "}"
+}
+
+func valueOf(m *dto.Metric) float64 {
+	switch {
+	case m.GetHistogram() != nil:
+		return float64(m.GetHistogram().GetSampleCount())
+	case m.GetGauge() != nil:
+		return m.GetGauge().GetValue()
+	}
+	return m.GetCounter().GetValue()
+}
+
+func TestMetricsCountWhatTheMountDoes(t *testing.T) {
+	reject := func(w *world) {
+		w.palette.SetPassword(palettetest.DefaultUser.Email, palettetest.DefaultUser.Org, "Another-Horse-8-Battery")
+		_, _ = w.handle(t.Context(), logical.ReadOperation, "creds/app", nil)
+	}
+	revokeInVain := func(w *world) {
+		l := w.creds("app")
+		w.palette.Inject(palettetest.Revoke, palettetest.Fault{Status: 500})
+		_ = l.revoke()
+		w.palette.ClearAll()
+	}
+	for _, c := range []struct {
+		name string
+		do   func(*world)
+		want map[string]float64 // what is added
+	}{
+		{"a read", func(w *world) { w.creds("app").mustRevoke() }, map[string]float64{
+			`leases_total{operation="issued",type="token"}`: 1, `leases_total{operation="revoked",type="token"}`: 1,
+			`calls_total{endpoint="login",outcome="ok"}`: 1, `call_duration_seconds{endpoint="login"}`: 1, `limiter_wait_seconds{class="patient"}`: 1,
+			`calls_total{endpoint="revoke",outcome="ok"}`: 1, `call_duration_seconds{endpoint="revoke"}`: 1, `limiter_wait_seconds{class="urgent"}`: 1,
+		}},
+		{"a renewal", func(w *world) { w.creds("app").mustRenew() }, map[string]float64{`leases_total{operation="renewed",type="token"}`: 1}},
+		{"a login that is refused", reject, map[string]float64{`lease_failures_total{operation="issued",type="token"}`: 1, `calls_total{endpoint="login",outcome="rejected"}`: 1}},
+		{"a login that is withheld", func(w *world) { reject(w); reject(w) }, map[string]float64{`logins_withheld_total`: 1, `calls_total{endpoint="login",outcome="rejected"}`: 1}},
+		{"a retry", func(w *world) {
+			w.palette.Inject(palettetest.Revoke, palettetest.Fault{Status: 503, Times: 1})
+			w.creds("app").mustRevoke()
+		}, map[string]float64{`call_retries_total{after="unavailable",endpoint="revoke"}`: 1}},
+		{"a revocation that fails", revokeInVain, map[string]float64{`lease_failures_total{operation="revoked",type="token"}`: 1, "owed_listed_total": 1, "owed_revocations": 1}},
+		{"one that is done later", func(w *world) { revokeInVain(w); w.minute() }, map[string]float64{"owed_listed_total": 1, "owed_ended_total": 1}},
+		{"shared reads", func(w *world) { w.creds("shared"); w.creds("shared") }, map[string]float64{
+			`shared_session_reads_total{state="renewed"}`: 1, `shared_session_reads_total{state="stored"}`: 1, "shared_sessions": 1,
+			`leases_total{operation="issued",type="shared_session"}`: 2,
+		}},
+		{"a shared read of a session that cannot be refreshed", func(w *world) {
+			w.creds("shared")
+			w.clock.Advance(palettetest.DefaultLifetime / 2)
+			w.palette.Inject(palettetest.Refresh, palettetest.Fault{Status: 500})
+			w.creds("shared")
+		}, map[string]float64{`shared_session_reads_total{state="stale"}`: 1}},
+		{"an API key", func(w *world) { w.creds("key").mustRevoke() }, map[string]float64{
+			`leases_total{operation="issued",type="api_key"}`: 1, `leases_total{operation="revoked",type="api_key"}`: 1,
+		}},
+		{"a rotation", func(w *world) { w.write("rotate-root", nil) }, map[string]float64{`rotations_total{outcome="ok",secret="password"}`: 1}},
+		{"a rotation that fails", func(w *world) {
+			w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{Status: 403})
+			_, _ = w.handle(t.Context(), logical.UpdateOperation, "rotate-root", nil)
+		}, map[string]float64{`rotations_total{outcome="failed",secret="password"}`: 1}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := configured(t, palettetest.AllowLiveTokens())
+			w.write("roles/shared", fields{"shared": true, "renewable": true})
+			w.write("roles/key", fields{"credential_type": "api_key"})
+			before := w.metrics()
+			c.do(w)
+			w.settle()
+			after := w.metrics()
+			for series, added := range c.want {
+				assert.InDelta(t, added, after[series]-before[series], 0, series)
+			}
+		})
+	}
+}
+
+func TestMetricsTellHowOldThePasswordIs(t *testing.T) {
+	w := configured(t)
+	const series = `root_secret_age_seconds{config="default"}`
+	w.clock.Advance(time.Hour)
+	assert.InDelta(t, 3600, w.metrics()[series], 0)
+	w.write("config", fields{"rotation_period": "24h"}) // is not a new password
+	assert.InDelta(t, 3600, w.metrics()[series], 0)
+	w.write("rotate-root", nil)
+	assert.InDelta(t, 0, w.metrics()[series], 0)
+	w.clock.Advance(time.Hour)
+	w.write("config", fields{"password": w.palette.Passwords()[1]})
+	assert.InDelta(t, 0, w.metrics()[series], 0)
+}
+
+func TestMetricsShowTheOldestOfManyPasswords(t *testing.T) {
+	w := newWorld(t)
+	for i := range maxAges + 1 {
+		w.write(fmt.Sprintf("config/c%d", i), w.login(fields{"verify_connection": false}))
+		w.clock.Advance(time.Second)
+	}
+	ages := 0
+	for series := range w.metrics() {
+		if strings.HasPrefix(series, "root_secret_age_seconds") {
+			ages++
+		}
+	}
+	assert.Equal(t, maxAges, ages)
+	assert.NotContains(t, w.metrics(), fmt.Sprintf(`root_secret_age_seconds{config="c%d"}`, maxAges), "the youngest")
+	assert.InDelta(t, maxAges+1, w.metrics()["configs"], 0)
+}
+
+func TestMetricsOfAMountAreItsOwn(t *testing.T) {
+	w := configured(t)
+	w.creds("app").mustRevoke()
+	const issued = `leases_total{operation="issued",type="token"}`
+	assert.InDelta(t, 1, w.metrics()[issued], 0)
+	assert.InDelta(t, 1, w.metrics()[`build_info{version="v0.0.0-test"}`], 0)
+	w.mount()
+	assert.InDelta(t, 0, w.metrics()[issued], 0)
+}
+
+func TestMetricsSaySoWhereTheStorageFails(t *testing.T) {
+	for _, fail := range []struct{ op, prefix string }{{"list", "owed/"}, {"list", "config/"}, {"get", "config/"}} {
+		w := configured(t)
+		w.uncache()
+		w.storage.failOn(fail.op, fail.prefix)
+		_, err := w.handle(t.Context(), logical.ReadOperation, "metrics", nil)
+		require.ErrorIs(t, err, errDisk, fail)
+		w.storage.heal()
+	}
+}
