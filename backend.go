@@ -117,6 +117,7 @@ func newBackend(process *palette.Process, version string) *backend {
 			b.pathCreds(),
 			b.pathSessions(),
 			b.pathRotate(),
+			b.pathCheck(),
 			b.pathMetrics(),
 		),
 		Secrets: []*framework.Secret{b.tokenSecret(), b.keySecret()},

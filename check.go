@@ -1,0 +1,183 @@
+package palette
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"math"
+	"net/http"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-palette/internal/palette"
+)
+
+// Values of the check's answer.
+const (
+	revocationAvailable = "available"
+	revocationMissing   = "missing"
+	revocationFailed    = "failed"
+	revocationNotAsked  = "not_asked"
+
+	stepLookup  = "name lookup"
+	stepConnect = "connection"
+	stepTLS     = "TLS"
+	stepLogin   = "login"
+	stepToken   = "token"
+)
+
+// check is a look at one config, and what it has found so far.
+type check struct {
+	*backend
+	storage logical.Storage
+	name    string
+	cfg     *config
+	found   map[string]any
+}
+
+// run fills what was found. Errors are the storage's and the caller's; Palette's are among
+// what was found.
+func (c *check) run(ctx context.Context, freshLogin bool) error {
+	if c.cfg.APIKey != "" {
+		c.found["method"] = "api_key"
+		return c.ask(ctx, palette.Auth{APIKey: c.cfg.APIKey}, "write config/"+c.name+" with an api_key that is active")
+	}
+	have, err := c.sessions.entries.get(ctx, c.storage, c.name)
+	if err != nil {
+		return err
+	}
+	if have != nil && have.of(c.cfg) && have.newest().left(c.clock.Now()) > 0 && !freshLogin {
+		c.found["method"] = "session"
+		c.found["token_life"] = int64(have.Life.Seconds())
+		return c.ask(ctx, palette.Auth{Token: have.newest().Token}, "delete sessions/"+c.name+", so that the next read logs in")
+	}
+	c.found["method"] = "login"
+	var trace palette.Trace
+	token, err := c.login(palette.WithTrace(ctx, &trace), c.storage, c.name, c.cfg)
+	if err != nil {
+		return c.failed(ctx, stepLogin, err, "")
+	}
+	c.timed("login_ms", trace)
+	c.found["token_life"] = int64(token.Life.Seconds())
+	err = c.ask(ctx, palette.Auth{Token: token.Raw}, "Palette has just made this token: try again, and ask its support with the ref")
+	return cmp.Or(c.end(ctx, token), err)
+}
+
+// ask asks Palette whose the credentials are.
+func (c *check) ask(ctx context.Context, auth palette.Auth, advice string) error {
+	client, err := c.clientFor(c.cfg.Connection)
+	if err != nil {
+		return err
+	}
+	var trace palette.Trace
+	info, err := client.UserInfo(palette.WithTrace(ctx, &trace), auth)
+	if err != nil {
+		return c.failed(ctx, stepToken, err, advice)
+	}
+	c.timed("user_info_ms", trace)
+	c.found[fieldOrg], c.found["tenant_uid"], c.found[fieldUserUID] = info.OrgName, info.TenantUID, info.UserUID
+	return nil
+}
+
+// timed notes how long a call took, and what it told of Palette's clock.
+func (c *check) timed(field string, trace palette.Trace) {
+	c.found[field] = rounded(float64(trace.Took) / float64(time.Millisecond))
+	if trace.HasOffset {
+		c.found["clock_offset"] = rounded(trace.Offset.Seconds())
+	}
+}
+
+func rounded(x float64) float64 { return math.Round(x*10) / 10 }
+
+// end revokes the check's token, also where the caller has gone, and notes whether Palette
+// can.
+func (c *check) end(ctx context.Context, token palette.Token) error {
+	type outcome struct {
+		err   error
+		trace palette.Trace
+	}
+	done := make(chan outcome, 1)
+	started := c.inBackground(func() {
+		out := outcome{err: errPanic} // until the outcome is known
+		defer func() { done <- out }()
+		var client paletteAPI
+		client, out.err = c.clientFor(c.cfg.Connection)
+		if out.err == nil {
+			out.err = client.Revoke(palette.WithTrace(context.Background(), &out.trace), token.Raw, []palette.Secret{token.Raw})
+		}
+		if out.err != nil && palette.KindOf(out.err) != palette.Missing {
+			c.discardNow(c.storage, c.cfg.account(), held(token), "a config's check") // once more, and then the list
+		}
+	})
+	if !started {
+		c.Logger().Warn("the mount ends before a check's token is revoked; it lives to its own expiry", "expires_at", token.ExpiresAt)
+		return errEnding
+	}
+	select {
+	case out := <-done:
+		c.found["revocation"] = revocationAvailable
+		switch {
+		case palette.KindOf(out.err) == palette.Missing:
+			c.found["revocation"] = revocationMissing
+		case out.err != nil:
+			c.found["revocation"] = revocationFailed
+		default:
+			c.found["revoke_ms"] = rounded(float64(out.trace.Took) / float64(time.Millisecond))
+		}
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// failed notes where the check failed, how, and what to do. An error that is not Palette's
+// is returned.
+func (c *check) failed(ctx context.Context, step string, err error, advice string) error {
+	var (
+		says *palette.Error
+		mfa  *palette.MFAError
+	)
+	isMFA := errors.As(err, &mfa)
+	if ctx.Err() != nil || !errors.As(err, &says) && !isMFA {
+		return err
+	}
+	text := err.Error()
+	if resp, unmendable := failedLogin(c.name, c.cfg, err, ""); unmendable == nil && step == stepLogin {
+		text = resp.Error().Error()
+	}
+	switch {
+	case isMFA:
+		advice = "use a Palette account without a second factor (MFA)"
+	case says.Kind == palette.Unreachable:
+		step, advice = unreached(step, says.Stage)
+	case says.Kind == palette.Limited:
+		advice = "Palette's limit is reached or the engine's own queue is long: wait, see rate_limit and queue_timeout, and whether roles can be shared"
+	case says.Kind == palette.Unavailable:
+		advice = "Palette, or a proxy before it, is out of order: wait, and look at its own state"
+	case says.Kind == palette.Malformed, says.Kind == palette.Missing && says.PaletteSays() == "":
+		advice = "what answers there is not Palette's API: check address and proxy_url"
+	case !says.NextTry.IsZero():
+		c.found["withheld_until"] = says.NextTry.UTC().Format(time.RFC3339)
+		advice = "write config/" + c.name + " with the right email, org and password; one more login is kept for that"
+	case step == stepLogin:
+		advice = "write config/" + c.name + " with the right email, org and password; see whether the account is suspended"
+	case says.Status == http.StatusForbidden:
+		advice = "give Palette's user the permission to read its own account"
+	}
+	c.found["ok"], c.found["step"], c.found["error"], c.found["advice"] = false, step, text, advice
+	return nil
+}
+
+// unreached says at which step a call ended that got no answer, and what to do.
+func unreached(step string, stage palette.Stage) (failed, advice string) {
+	switch stage {
+	case palette.Lookup:
+		return stepLookup, "check the host in address (or in proxy_url), and that Vault's server can resolve it"
+	case palette.Connecting:
+		return stepConnect, "check host and port in address, that a firewall lets Vault's server through to it, and whether it needs proxy_url (or HTTPS_PROXY in Vault's environment)"
+	case palette.Handshake:
+		return stepTLS, "check ca_cert, tls_server_name and, where Palette asks for one, client_cert"
+	}
+	return step, "Palette was reached, but did not answer: wait, see whether request_timeout is too short, and what lies between"
+}

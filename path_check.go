@@ -1,0 +1,93 @@
+package palette
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// fieldLogin is the check's switch.
+const fieldLogin = "login"
+
+func (b *backend) pathCheck() []*framework.Path {
+	return []*framework.Path{{
+		Pattern:      "check/" + framework.GenericNameRegex(fieldName),
+		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: "palette", OperationVerb: "check", OperationSuffix: "config"},
+		Fields: withName(map[string]*framework.FieldSchema{
+			fieldLogin: {Type: framework.TypeBool, Description: "Log in also where the config has a shared session, which is asked otherwise (default false)."},
+		}, "Name of the config."),
+		HelpSynopsis:    "Try whether a config works, and say what to do where it does not.",
+		HelpDescription: helpCheck,
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.ReadOperation: &framework.PathOperation{
+				Callback: b.handleCheck, Summary: "Ask Palette who the config's user is.",
+				Responses:                 answers(http.StatusOK, "What the check found, also where it failed (ok=false).", checkAnswer()),
+				ForwardPerformanceStandby: true, // it logs in, and may have to list a token
+			},
+		},
+	}}
+}
+
+func checkAnswer() map[string]*framework.FieldSchema {
+	text := func(description string) *framework.FieldSchema {
+		return &framework.FieldSchema{Type: framework.TypeString, Description: description}
+	}
+	ms := func(description string) *framework.FieldSchema {
+		return &framework.FieldSchema{Type: framework.TypeFloat, Description: description + ", in milliseconds, without the wait for its turn."}
+	}
+	return map[string]*framework.FieldSchema{
+		"ok":             {Type: framework.TypeBool, Description: "Whether Palette answered who the user is."},
+		"config":         text("The config's name."),
+		fieldAddress:     text("Palette's address."),
+		"method":         text("What Palette was asked with: login (one made for the check), session (the config's shared one) or api_key."),
+		fieldOrg:         text("The organization, as Palette names it."),
+		"tenant_uid":     text("The tenant's UID at Palette."),
+		fieldUserUID:     text("The user's UID at Palette."),
+		"token_life":     {Type: framework.TypeDurationSecond, Description: "How long Palette's tokens live, in seconds. Not with an API key."},
+		"clock_offset":   {Type: framework.TypeFloat, Description: "How far Palette's clock is before Vault's, in seconds (negative: behind), give or take one. The engine needs no agreement."},
+		"login_ms":       ms("How long the login took"),
+		"user_info_ms":   ms("How long the call took that asks who the user is"),
+		"revoke_ms":      ms("How long the revocation of the check's token took"),
+		"revocation":     text("Whether this Palette can revoke tokens: available, missing, failed (see the log), or not_asked where the check made no token."),
+		"step":           text("Where ok is false: what failed, one of name lookup, connection, TLS, login, token."),
+		"error":          text("Where ok is false: how it failed."),
+		"advice":         text("Where ok is false: what to do."),
+		"withheld_until": text("Where the lockout guard did not let the login go out: when the next may, RFC 3339, UTC."),
+	}
+}
+
+func (b *backend) handleCheck(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name := d.Get(fieldName).(string)
+	cfg, err := b.configs.get(ctx, req.Storage, name)
+	if err != nil {
+		return nil, err
+	}
+	if cfg == nil {
+		return userError("there is no config %q; write config/%s first", name, name), nil
+	}
+	freshLogin := d.Get(fieldLogin).(bool)
+	if freshLogin && cfg.APIKey != "" {
+		return userError("field %q is true, but config %q holds an API key, with which nobody can log in", fieldLogin, name), nil
+	}
+	c := &check{
+		backend: b, storage: req.Storage, name: name, cfg: cfg,
+		found: map[string]any{"ok": true, "config": name, fieldAddress: cfg.Address, "revocation": revocationNotAsked},
+	}
+	if err := c.run(ctx, freshLogin); err != nil {
+		return nil, err
+	}
+	return &logical.Response{Data: c.found}, nil
+}
+
+const helpCheck = `
+Asks Palette who the config's user is: with its API key, its shared session where there is
+one, or else a login, which the lockout guard counts as any other and whose token is revoked
+at once. login=true logs in also where there is a session. Nothing is stored.
+
+  $ vault read palette/check/default
+
+The answer comes with status 200 also where the check fails: ok is false then, and step,
+error and advice say where, how, and what to do.
+`

@@ -1,0 +1,187 @@
+package palette
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-palette/internal/palettetest"
+)
+
+// check reads a check, and takes nothing but the config's and the guard's own traces for
+// granted: nothing is stored.
+func (w *world) check(data ...fields) fields {
+	w.t.Helper()
+	before := w.keys("")
+	found := w.read("check/default", data...).Data
+	assert.Equal(w.t, before, w.keys(""), "a check must store nothing")
+	return found
+}
+
+func TestCheckLogsInAndLeavesNothing(t *testing.T) {
+	w := configured(t)
+	user := palettetest.DefaultUser
+	w.palette.Inject(palettetest.UserInfo, palettetest.Fault{Header: http.Header{"Date": {epoch.Add(90 * time.Second).Format(http.TimeFormat)}}})
+	w.palette.Inject(palettetest.Login, palettetest.Fault{Header: http.Header{"Date": {"not a date"}}})
+	before := w.palette.TotalCalls()
+	found := w.check()
+	assert.Equal(t, 3, w.palette.TotalCalls()-before, "a login, a question, a revocation")
+	known, _ := w.palette.User(user.Email, user.Org)
+	assert.NotEmpty(t, found["tenant_uid"])
+	delete(found, "tenant_uid")
+	assert.Equal(t, fields{
+		"ok": true, "config": "default", "address": w.palette.URL(), "method": "login", "org": user.Org, "user_uid": known.UID,
+		"token_life": int64(900), "clock_offset": 90.5, "login_ms": 0.0, "user_info_ms": 0.0, "revoke_ms": 0.0, "revocation": "available",
+	}, found)
+}
+
+func TestCheckUsesWhatIsThere(t *testing.T) {
+	t.Run("the shared session", func(t *testing.T) {
+		w := sharing(t)
+		w.creds("many")
+		logins := w.palette.Calls(palettetest.Login)
+		found := w.check()
+		assert.Equal(t, []any{true, "session", "not_asked"}, []any{found["ok"], found["method"], found["revocation"]})
+		assert.Equal(t, logins, w.palette.Calls(palettetest.Login))
+		assert.Equal(t, "login", w.check(fields{"login": true})["method"])
+		assert.Equal(t, logins+1, w.palette.Calls(palettetest.Login))
+		w.clock.Advance(palettetest.DefaultLifetime)
+		assert.Equal(t, "login", w.check()["method"], "a session that is dead is none")
+	})
+	t.Run("the API key", func(t *testing.T) {
+		w, _ := keyed(t)
+		found := w.read("check/k").Data
+		assert.Equal(t, []any{true, "api_key", "not_asked"}, []any{found["ok"], found["method"], found["revocation"]})
+		assert.NotContains(t, found, "token_life")
+		w.mistake(logical.ReadOperation, "check/k", fields{"login": true}, `"login"`, "API key")
+	})
+}
+
+func TestCheckTellsWhetherRevocationExists(t *testing.T) {
+	for _, c := range []struct {
+		want  string
+		opts  []palettetest.Option
+		fault *palettetest.Fault
+	}{
+		{"available", nil, nil},
+		{"missing", []palettetest.Option{palettetest.WithoutRevoke(), palettetest.AllowLiveTokens()}, nil},
+		{"failed", nil, &palettetest.Fault{Status: 500}},
+	} {
+		t.Run(c.want, func(t *testing.T) {
+			w := configured(t, c.opts...)
+			if c.fault != nil {
+				w.palette.Inject(palettetest.Revoke, *c.fault)
+			}
+			found := w.read("check/default").Data
+			assert.Equal(t, []any{true, c.want}, []any{found["ok"], found["revocation"]})
+			w.palette.ClearAll()
+			w.minute() // what could not be revoked is on the list
+			assert.Zero(t, w.owed())
+		})
+	}
+}
+
+func TestCheckTellsTheStepThatFailsAndWhatToDo(t *testing.T) {
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, closed.Close())
+	inject := func(e palettetest.Endpoint, f palettetest.Fault) func(*world) {
+		return func(w *world) { w.palette.Inject(e, f) }
+	}
+	leads := func(address string) func(*world) {
+		return func(w *world) { w.write("config", w.login(fields{"address": address, "verify_connection": false})) }
+	}
+	for _, c := range []struct {
+		name                string
+		spoil               func(*world)
+		step, error, advice string
+	}{
+		{"no such host", leads("https://palette.invalid"), "name lookup", "name lookup failed", "resolve"},
+		{"nobody listens", leads("http://" + closed.Addr().String()), "connection", "refused", "firewall"},
+		{"it speaks no TLS", func(w *world) { leads(strings.Replace(w.palette.URL(), "http:", "https:", 1))(w) }, "TLS", "does not speak TLS", "ca_cert"},
+		{"it drops connections", func(w *world) { w.palette.Down(true) }, "login", "closed", "request_timeout"},
+		{"the password is wrong", func(w *world) {
+			w.palette.SetPassword(palettetest.DefaultUser.Email, palettetest.DefaultUser.Org, "Another-1")
+		}, "login", "rejects the login", "right email, org and password"},
+		{"a second factor", inject(palettetest.Login, palettetest.Fault{MFA: true}), "login", "second factor", "MFA"},
+		{"Palette is out of order", inject(palettetest.Login, palettetest.Fault{Status: 500}), "login", "500", "wait"},
+		{"the limit is reached", inject(palettetest.Login, palettetest.Fault{Status: 429, RetryAfter: "600"}), "login", "limit", "rate_limit"},
+		{"another server", inject(palettetest.Login, palettetest.Fault{Garbage: true}), "login", "no JSON", "not Palette's"},
+		{"no such path", inject(palettetest.Login, palettetest.Fault{Status: 404, Body: "not found"}), "login", "404", "not Palette's"},
+		{"the token does not work", inject(palettetest.UserInfo, palettetest.Fault{Status: 401}), "token", "401", "try again"},
+		{"the user may not ask", inject(palettetest.UserInfo, palettetest.Fault{Status: 403}), "token", "403", "permission"},
+		{"the answer names nobody", inject(palettetest.UserInfo, palettetest.Fault{Body: "{}"}), "token", "names no user", "not Palette's"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := configured(t)
+			c.spoil(w)
+			found := w.check()
+			assert.Equal(t, []any{false, c.step}, []any{found["ok"], found["step"]}, found)
+			assert.Contains(t, found["error"], c.error)
+			assert.Contains(t, found["advice"], c.advice)
+			w.settle()
+		})
+	}
+}
+
+func TestCheckIsCountedByTheLockoutGuard(t *testing.T) {
+	w := configured(t)
+	w.palette.SetPassword(palettetest.DefaultUser.Email, palettetest.DefaultUser.Org, "Another-Horse-8-Battery")
+	w.check()
+	asked := w.palette.Calls(palettetest.Login)
+	found := w.check()
+	assert.Equal(t, asked, w.palette.Calls(palettetest.Login), "the second one is not let go out")
+	assert.Equal(t, []any{false, "login"}, []any{found["ok"], found["step"]})
+	assert.Equal(t, epoch.Add(5*time.Minute).Format(time.RFC3339), found["withheld_until"])
+	assert.Contains(t, found["advice"], "one more login is kept")
+}
+
+func TestCheckOfADeadSessionSaysHowToEndIt(t *testing.T) {
+	w := sharing(t)
+	w.palette.EndSession(w.creds("many").token())
+	found := w.check()
+	assert.Equal(t, []any{false, "session", "token"}, []any{found["ok"], found["method"], found["step"]})
+	assert.Contains(t, found["advice"], "delete sessions/default")
+}
+
+func TestCheckAnswersForWhatIsNotPalettes(t *testing.T) {
+	w := configured(t)
+	w.mistake(logical.ReadOperation, "check/nobody", nil, `no config "nobody"`, "config/nobody")
+	w.mistake(logical.ReadOperation, "check/default", fields{"login": "perhaps"}, `"login"`, "boolean")
+	w.uncache()
+	w.storage.failOn("get", "config/")
+	_, err := w.handle(t.Context(), logical.ReadOperation, "check/default", nil)
+	require.ErrorIs(t, err, errDisk)
+	w.storage.heal()
+	callBack := w.ended()
+	w.fault(logical.ReadOperation, "check/default", nil, http.StatusServiceUnavailable, "sealed, reloaded or removed")
+	callBack()
+}
+
+func TestCheckWhoseCallerHangsUpLeavesNothing(t *testing.T) {
+	for _, e := range []palettetest.Endpoint{palettetest.Login, palettetest.UserInfo, palettetest.Revoke} {
+		t.Run(string(e), func(t *testing.T) {
+			w := configured(t)
+			gate := w.palette.Hold(e)
+			ctx, hangUp := context.WithCancel(t.Context())
+			defer hangUp()
+			done := make(chan error, 1)
+			go func() {
+				_, err := w.handle(ctx, logical.ReadOperation, "check/default", nil)
+				done <- err
+			}()
+			<-gate.Arrived()
+			hangUp()
+			require.Error(t, <-done)
+			gate.Release()
+			w.settle() // the stand-in looks for live tokens
+		})
+	}
+}
