@@ -11,23 +11,29 @@ import (
 // fieldLogin is the check's switch.
 const fieldLogin = "login"
 
+// pathCheck returns check/<config>, and check for the config "default".
 func (b *backend) pathCheck() []*framework.Path {
-	return []*framework.Path{{
-		Pattern:      "check/" + framework.GenericNameRegex(fieldName),
-		DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: "palette", OperationVerb: "check", OperationSuffix: "config"},
-		Fields: withName(map[string]*framework.FieldSchema{
-			fieldLogin: {Type: framework.TypeBool, Description: "Log in also where the config has a shared session, which is asked otherwise (default false)."},
-		}, "Name of the config."),
-		HelpSynopsis:    "Try whether a config works, and say what to do where it does not.",
-		HelpDescription: helpCheck,
-		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation: &framework.PathOperation{
-				Callback: b.handleCheck, Summary: "Ask Palette who the config's user is.",
-				Responses:                 answers(http.StatusOK, "What the check found, also where it failed (ok=false).", checkAnswer()),
-				ForwardPerformanceStandby: true, // it logs in, and may have to list a token
+	checkPath := func(pattern, suffix string, fields map[string]*framework.FieldSchema) *framework.Path {
+		fields[fieldLogin] = &framework.FieldSchema{Type: framework.TypeBool, Description: "Log in also where the config has a shared session, which is asked otherwise (default false)."}
+		return &framework.Path{
+			Pattern:         pattern,
+			DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: "palette", OperationVerb: "check", OperationSuffix: suffix},
+			Fields:          fields,
+			HelpSynopsis:    "Try whether a config works, and say what to do where it does not.",
+			HelpDescription: helpCheck,
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.ReadOperation: &framework.PathOperation{
+					Callback: b.handleCheck, Summary: "Ask Palette who the config's user is.",
+					Responses:                 answers(http.StatusOK, "What the check found, also where it failed (ok=false).", checkAnswer()),
+					ForwardPerformanceStandby: true, // it logs in, and may have to list a token
+				},
 			},
-		},
-	}}
+		}
+	}
+	return []*framework.Path{
+		checkPath("check$", "default-config", map[string]*framework.FieldSchema{}),
+		checkPath("check/"+framework.GenericNameRegex(fieldName), "config", withName(map[string]*framework.FieldSchema{}, "Name of the config.")),
+	}
 }
 
 func checkAnswer() map[string]*framework.FieldSchema {
@@ -59,7 +65,7 @@ func checkAnswer() map[string]*framework.FieldSchema {
 }
 
 func (b *backend) handleCheck(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name := d.Get(fieldName).(string)
+	name := configName(d)
 	cfg, err := b.configs.get(ctx, req.Storage, name)
 	if err != nil {
 		return nil, err
@@ -86,7 +92,8 @@ Asks Palette who the config's user is: with its API key, its shared session wher
 one, or else a login, which the lockout guard counts as any other and whose token is revoked
 at once. login=true logs in also where there is a session. Nothing is stored.
 
-  $ vault read palette/check/default
+  $ vault read palette/check          # the config "default"
+  $ vault read palette/check/ci
 
 The answer comes with status 200 also where the check fails: ok is false then, and step,
 error and advice say where, how, and what to do.

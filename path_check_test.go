@@ -141,6 +141,7 @@ func TestCheckIsCountedByTheLockoutGuard(t *testing.T) {
 	assert.Equal(t, []any{false, "login"}, []any{found["ok"], found["step"]})
 	assert.Equal(t, epoch.Add(5*time.Minute).Format(time.RFC3339), found["withheld_until"])
 	assert.Contains(t, found["advice"], "one more login is kept")
+	assert.Equal(t, found, w.read("check").Data, "check is check/default")
 }
 
 func TestCheckOfADeadSessionSaysHowToEndIt(t *testing.T) {

@@ -25,6 +25,9 @@ var fieldsOf = []struct {
 	{"creds/app", "creds/{name}", []string{"ttl", "renewable", "name"}, []string{"token", "expires_at", "address", "org", "project_uid", "api_key", "api_key_uid", "api_key_name"}},
 	{"rotate-root", "rotate-root", nil, nil},
 	{"rotate-root/ci", "rotate-root/{name}", []string{"name"}, nil},
+	{"check", "check", []string{"login"}, checkOut},
+	{"check/ci", "check/{name}", []string{"login", "name"}, checkOut},
+	{"metrics", "metrics", nil, nil}, // its answer is no JSON
 	{"sessions/default", "sessions/{name}", []string{"name"}, []string{"issued_at", "expires_at", "refreshes", "address", "org", "email"}},
 }
 
@@ -38,6 +41,10 @@ var (
 		"address", "email", "org", "password_set", "ca_cert", "client_cert", "client_key_set", "tls_server_name",
 		"tls_skip_verify", "proxy_url", "request_timeout", "rate_limit", "queue_timeout",
 		"api_key_set", "api_key_uid", "api_key_expires_at", "password_policy", "rotation_period", "last_rotated", "next_rotation", "rotation_error",
+	}
+	checkOut = []string{
+		"ok", "config", "address", "method", "org", "tenant_uid", "user_uid", "token_life", "clock_offset",
+		"login_ms", "user_info_ms", "revoke_ms", "revocation", "step", "error", "advice", "withheld_until",
 	}
 	roleFields = slices.Clip([]string{
 		"config_name", "ttl", "max_ttl", "renewable", "project_uid", "shared",
@@ -57,7 +64,7 @@ func TestPathHelpNamesEachField(t *testing.T) {
 		assert.Equal(t, len(row.in) > 0, strings.Contains(help, "## PARAMETERS"), row.path)
 	}
 	top := f.cli("path-help", f.mount)
-	for _, path := range []string{"config", "roles", "creds", "sessions", "rotate-root"} {
+	for _, path := range []string{"config", "roles", "creds", "sessions", "rotate-root", "check", "metrics"} {
 		assert.Contains(t, top, path)
 	}
 }

@@ -36,6 +36,19 @@ path "palette/sessions/*" {
   capabilities = ["read", "delete", "list"]
 }
 
+# See whether a config works, and what the mount does.
+path "palette/check" {
+  capabilities = ["read"]
+}
+
+path "palette/check/*" {
+  capabilities = ["read"]
+}
+
+path "palette/metrics" {
+  capabilities = ["read"]
+}
+
 # See which leases there are.
 path "sys/leases/lookup/palette/creds/*" {
   capabilities = ["list", "sudo"]
