@@ -99,7 +99,7 @@ func newBackend(process *palette.Process, version string) *backend {
 		clock:       process.Clock(),
 		process:     process,
 		userAgent:   "vault-plugin-secrets-palette/" + strings.TrimPrefix(version, "v"),
-		configs:     entries[config]{prefix: configPrefix},
+		configs:     entries[config]{prefix: configPrefix, blank: blankConfig},
 		roles:       entries[role]{prefix: rolePrefix},
 		configLocks: locksutil.CreateLocks(),
 		roleLocks:   locksutil.CreateLocks(),

@@ -21,7 +21,8 @@ const (
 	maxRateLimit      = 10000
 )
 
-// defaultConnection is a connection of which only the address is known.
+// defaultConnection is a connection of which only the address is known. Stored ones are
+// decoded over it: older versions had no rate_limit, and 0 would lift Palette's.
 func defaultConnection(address string) palette.Connection {
 	return palette.Connection{
 		Address: address, RequestTimeout: palette.DefaultRequestTimeout,
@@ -52,6 +53,9 @@ type config struct {
 	// SecretSince is when the password or key was written or rotated, 0 in older entries.
 	SecretSince int64 `json:"secret_since,omitempty"`
 }
+
+// blankConfig is a config of which nothing is known.
+func blankConfig() *config { return &config{Connection: defaultConnection("")} }
 
 // sameLogin tells whether two configs log in as the same user at the same Palette.
 func (c *config) sameLogin(other *config) bool {

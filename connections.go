@@ -52,7 +52,7 @@ func loadConnection(ctx context.Context, s logical.Storage, key string) (*keptCo
 	if entry == nil {
 		return nil, nil
 	}
-	kept := new(keptConnection)
+	kept := &keptConnection{Connection: defaultConnection("")}
 	if err := entry.DecodeJSON(kept); err != nil {
 		return nil, fmt.Errorf("the kept connection %s cannot be decoded", key)
 	}

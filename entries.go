@@ -14,6 +14,9 @@ import (
 // What get returns is shared; to change one, copy it and put the copy.
 type entries[T any] struct {
 	prefix string
+	// blank is what an entry is decoded over, nil for nothing: it has the defaults of fields
+	// that older versions did not store.
+	blank func() *T
 
 	mu     sync.RWMutex
 	cached map[string]*T
@@ -37,7 +40,9 @@ func (e *entries[T]) get(ctx context.Context, s logical.Storage, name string) (*
 	if raw == nil {
 		return nil, nil
 	}
-	item = new(T)
+	if item = new(T); e.blank != nil {
+		item = e.blank()
+	}
 	if err := raw.DecodeJSON(item); err != nil {
 		return nil, fmt.Errorf("the storage entry %s%s cannot be decoded", e.prefix, name)
 	}

@@ -62,7 +62,7 @@ func loadDebt(ctx context.Context, s logical.Storage, id string) (*debt, error) 
 	if entry == nil {
 		return nil, nil
 	}
-	d := new(debt)
+	d := &debt{Connection: defaultConnection("")}
 	if err := entry.DecodeJSON(d); err != nil {
 		return nil, fmt.Errorf("the entry %s%s cannot be decoded", owedPrefix, id)
 	}

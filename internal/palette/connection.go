@@ -51,7 +51,7 @@ type Connection struct {
 	QueueTimeout time.Duration `json:"queue_timeout"`
 }
 
-// patience is QueueTimeout, or its default in what was stored before there was one.
+// patience is QueueTimeout, or its default where there is none.
 func (c Connection) patience() time.Duration { return cmp.Or(c.QueueTimeout, DefaultQueueTimeout) }
 
 // FieldError is a mistake in one field of a [Connection]. Its text never holds a
