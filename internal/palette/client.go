@@ -205,13 +205,14 @@ func redirectHost(resp *http.Response) string {
 	return " to " + clean(to.Host, nil)
 }
 
-// retryAfter reads the header's two forms, seconds or a date; 0 for neither.
+// retryAfter reads the header's two forms, seconds or a date; 0 for neither, and at most
+// longestRetryAfter.
 func retryAfter(header string, now time.Time) time.Duration {
-	if seconds, err := strconv.Atoi(header); err == nil && seconds > 0 {
-		return time.Duration(seconds) * time.Second
+	if seconds, err := strconv.ParseInt(header, 10, 64); err == nil && seconds > 0 {
+		return time.Duration(min(seconds, int64(longestRetryAfter/time.Second))) * time.Second
 	}
 	if at, err := http.ParseTime(header); err == nil && at.After(now) {
-		return at.Sub(now)
+		return min(at.Sub(now), longestRetryAfter)
 	}
 	return 0
 }

@@ -24,6 +24,10 @@ const (
 	// longestHold bounds how long an address is held back, whatever Palette's Retry-After
 	// says: an answer that was wrong would otherwise stop the engine for good.
 	longestHold = 5 * time.Minute
+	// longestRetryAfter bounds what is taken for a Retry-After: a number of seconds that does
+	// not fit into a Duration would be a negative pause, after which the call goes out at once,
+	// over and over.
+	longestRetryAfter = 365 * 24 * time.Hour
 )
 
 // exchange is a call on its way, with all its attempts. It is the transport of its own

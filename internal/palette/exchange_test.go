@@ -83,13 +83,16 @@ func TestA429HoldsTheAddressBack(t *testing.T) {
 // Palette's wish is honoured up to a bound: an answer that was wrong would otherwise stop
 // the engine for good.
 func TestA429HoldsNotForEver(t *testing.T) {
-	r := pausing(t)
-	r.palette.Inject(palettetest.Login, palettetest.Fault{Status: 429, RetryAfter: "31536000", Times: 1})
-	_, err := r.Login(t.Context(), loginOf(palettetest.DefaultUser))
-	assert.Equal(t, Limited, KindOf(err))
-	r.clock.Advance(longestHold)
-	token := r.login(t)
-	require.NoError(t, r.Revoke(t.Context(), token.Raw, []Secret{token.Raw}))
+	// The last two are of more seconds than a Duration holds.
+	for _, retryAfter := range []string{"31536000", "9223372037", "9223372036854775807"} {
+		r := pausing(t)
+		r.palette.Inject(palettetest.Login, palettetest.Fault{Status: 429, RetryAfter: retryAfter, Times: 1})
+		_, err := r.Login(t.Context(), loginOf(palettetest.DefaultUser))
+		require.Equal(t, Limited, KindOf(err), retryAfter)
+		r.clock.Advance(longestHold)
+		token := r.login(t)
+		require.NoError(t, r.Revoke(t.Context(), token.Raw, []Secret{token.Raw}))
+	}
 }
 
 func TestPassingFaultsAreTriedThreeTimesMore(t *testing.T) {
