@@ -173,8 +173,8 @@ func (c *Client) refused(k call, resp *http.Response, body []byte) *Error {
 		APIKey Secret
 	}
 	isJSON := json.Unmarshal(body, &says) == nil && (says.Code != "" || says.Message != "")
+	secrets := append([]Secret{k.auth.Token, k.auth.APIKey, says.APIKey}, k.secrets...)
 	if isJSON {
-		secrets := append([]Secret{k.auth.Token, k.auth.APIKey, says.APIKey}, k.secrets...)
 		e.Code, e.Message, e.Ref = clean(says.Code, secrets), clean(says.Message, secrets), clean(says.Ref, secrets)
 	}
 	switch status := resp.StatusCode; {
@@ -187,7 +187,7 @@ func (c *Client) refused(k call, resp *http.Response, body []byte) *Error {
 	case status == http.StatusUnauthorized, status >= 400 && isJSON:
 		e.Kind = Rejected
 	case status >= 300 && status < 400:
-		e.Cause = "a redirect" + redirectHost(resp) + ", which is not followed (is the address right?)"
+		e.Cause = "a redirect" + redirectHost(resp, secrets) + ", which is not followed (is the address right?)"
 	case status < 300:
 		e.Cause = "the answer is not Palette's, which is " + strconv.Itoa(k.want)
 	default:
@@ -197,12 +197,12 @@ func (c *Client) refused(k call, resp *http.Response, body []byte) *Error {
 }
 
 // redirectHost names where a redirect leads. Only the host: its path may hold a token.
-func redirectHost(resp *http.Response) string {
+func redirectHost(resp *http.Response, secrets []Secret) string {
 	to, err := resp.Location()
 	if err != nil || to.Host == "" {
 		return ""
 	}
-	return " to " + clean(to.Host, nil)
+	return " to " + clean(to.Host, secrets)
 }
 
 // retryAfter reads the header's two forms, seconds or a date; 0 for neither, and at most

@@ -43,7 +43,7 @@ func newRig(t *testing.T, opts ...palettetest.Option) *rig {
 	return &rig{c, p, clock}
 }
 
-func newClient(t *testing.T, process *Process, conn Connection) *Client {
+func newClient(t testing.TB, process *Process, conn Connection) *Client {
 	t.Helper()
 	return observed(t, process, conn, nil)
 }
@@ -238,22 +238,34 @@ func TestSecretsPrintAsNothing(t *testing.T) {
 }
 
 func TestTextsOfPaletteAreCleaned(t *testing.T) {
-	secrets := []Secret{"", "pass word/1", "tok", `a"b&c`, `a"b&c-longer`}
+	secrets := []Secret{"", "pass word/1", "tok", `a"b&c`, `a"b&c-longer`, "line\tbreak"}
 	for given, want := range map[string]string{
-		"bad pass word/1!":       "bad [redacted]!",
-		"/auth/pass%20word%2F1":  "/auth/[redacted]",
-		"?p=pass+word%2F1":       "?p=[redacted]",
-		`{"p":"a\"b\u0026c"}`:    `{"p":"[redacted]"}`,
-		`p="a\"b&c"`:             `p="[redacted]"`,
-		`a"b&c-longer`:           "[redacted]",
-		"eyJhbGciOiJI.eyJz.c2ln": "[redacted]",
-		"half eyJhbGci":          "half [redacted]",
-		"a\nb\x7fc\x00":          "a b c",
-		strings.Repeat("é", 200): strings.Repeat("é", 150) + "…",
-		"":                       "",
+		"bad pass word/1!":         "bad [redacted]!",
+		"/auth/pass%20word%2F1":    "/auth/[redacted]",
+		"?p=pass+word%2F1":         "?p=[redacted]",
+		`{"p":"a\"b\u0026c"}`:      `{"p":"[redacted]"}`,
+		`p="a\"b&c"`:               `p="[redacted]"`,
+		`a"b&c-longer`:             "[redacted]",
+		"eyJhbGciOiJI.eyJz.c2ln":   "[redacted]",
+		"half eyJhbGci":            "half [redacted]",
+		"a\nb\x7fc\x00":            "a b c",
+		"a\u0085\u202eb\u2028c":    "a  b c",
+		"pass\nword/1":             "[redacted]",
+		"line\x1bbreak line break": "[redacted] [redacted]",
+		strings.Repeat("é", 200):   strings.Repeat("é", 150) + "…",
+		"":                         "",
 	} {
 		assert.Equal(t, want, clean(given, secrets))
 	}
+}
+
+// Where a redirect leads is the other side's text too.
+func TestRedirectShowsNoSecret(t *testing.T) {
+	r := newRig(t)
+	r.palette.Inject(palettetest.Refresh, palettetest.Fault{Redirect: "https://Leaky-token.example.com\u202e/Leaky-token"})
+	_, err := r.Refresh(t.Context(), "Leaky-token")
+	assert.ErrorContains(t, err, "a redirect to [redacted].example.com,")
+	assert.NotContains(t, err.Error(), "Leaky")
 }
 
 func TestErrorSaysWhatIsKnown(t *testing.T) {

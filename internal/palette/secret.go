@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // redacted stands where a secret would have been printed.
@@ -48,9 +49,11 @@ func formsOf(s string) []string {
 }
 
 // clean makes a text that Palette sent fit for an error: the call's secrets and
-// whatever looks like a token are replaced, control characters go, and the length is
-// bounded. Secrets go first, since a cut through one would leave a part of it; the longest
-// of them before the others, since a password can begin with the one that it replaces.
+// whatever looks like a token are replaced, what does not print is a space, and the length
+// is bounded. A cut through a secret would leave a part of it, so that comes last; and what
+// does not print goes first, also in the secrets, since a text could otherwise become one by
+// it. The longest secrets are replaced before the others: a password can begin with the one
+// that it replaces.
 func clean(text string, secrets []Secret) string {
 	var forms []string
 	for _, s := range secrets {
@@ -59,18 +62,24 @@ func clean(text string, secrets []Secret) string {
 		}
 	}
 	slices.SortFunc(forms, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
+	text = printed(text)
 	for _, form := range forms {
-		text = strings.ReplaceAll(text, form, redacted)
+		text = strings.ReplaceAll(text, printed(form), redacted)
 	}
 	text = jwtShaped.ReplaceAllString(text, redacted)
-	text = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, text)
 	if len(text) > maxTextLength {
 		text = strings.ToValidUTF8(text[:maxTextLength], "") + "…"
 	}
 	return strings.TrimSpace(text)
+}
+
+// printed has a space in the place of what does not print: control characters, and those
+// that turn or hide what is beside them.
+func printed(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, text)
 }
