@@ -1,0 +1,181 @@
+package palette
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+
+	"github.com/jonboulle/clockwork"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// fuzzed is a client that calls nobody.
+func fuzzed(f *testing.F) *Client {
+	f.Helper()
+	return newClient(f, NewProcess(clockwork.NewFakeClockAt(epoch)), Connection{
+		Address: "https://palette.example.com", RequestTimeout: time.Second, QueueTimeout: time.Minute,
+	})
+}
+
+// jwtOf is a token of Palette's form.
+func jwtOf(header, claims string) string {
+	part := base64.RawURLEncoding.EncodeToString
+	return part([]byte(header)) + "." + part([]byte(claims)) + "." + part([]byte("sig"))
+}
+
+// loginAnswer is what Palette answers to a login.
+func loginAnswer(token string) string {
+	text, _ := json.Marshal(map[string]any{"Authorization": token, "isMfa": false}) // a string always can be
+	return string(text)
+}
+
+// FuzzToken reads tokens out of the answers to a login: a JWT of a header and claims, or
+// whatever the answer holds.
+func FuzzToken(f *testing.F) {
+	const hs = `{"alg":"HS256"}`
+	for _, claims := range []string{
+		`{"iat":1772366400,"exp":1772367300}`, `{"exp":1772366460}`, `{"iat":1000,"exp":900}`, `{"iat":1000,"exp":1000.9}`,
+		`{"exp":4611686018427387903}`, `{"iat":-4611686018427387000,"exp":4611686018427387000}`, `{"exp":1e300}`,
+		`{"exp":"later"}`, `{"exp":null,"iat":null}`, `{"exp":[1]}`, `later`, ``,
+	} {
+		f.Add(hs, claims, "")
+	}
+	for _, answer := range []string{
+		loginAnswer(jwtOf(`{"alg":"none"}`, `{}`)), loginAnswer(jwtOf(`{"alg":"HS256","crit":["exp"],"b64":false}`, `{}`)), loginAnswer("opaque"), loginAnswer("two words"), loginAnswer("a\r\nHeader: b"), loginAnswer(""), loginAnswer(strings.Repeat("a", maxTokenLength+1)),
+		`{"Authorization":"opaque","isMfa":true}`, `{"Authorization":["a-token-in-a-list"]}`, `"a-token-alone"`, `null`, `[]`, `<html>`,
+	} {
+		f.Add("", "", answer)
+	}
+	c := fuzzed(f)
+	f.Fuzz(func(t *testing.T, header, claims, body string) {
+		if body == "" {
+			body = loginAnswer(jwtOf(header, claims))
+		}
+		token, err := c.token(OpLogin, answer{body: []byte(body), sent: epoch})
+		if err != nil {
+			assert.Empty(t, token, "beside an error")
+			assertOwnWords(t, err.Error(), body)
+			return
+		}
+		assert.Positive(t, token.Life)
+		assert.Equal(t, epoch.Add(token.Life), token.ExpiresAt)
+		_, err = json.Marshal(token.ExpiresAt)
+		require.NoError(t, err, "a lease must be able to keep it")
+		_, err = http.NewRequestWithContext(t.Context(), http.MethodGet, "https://palette.example.com/"+url.PathEscape(token.Raw.Reveal()), nil)
+		require.NoError(t, err)
+		assert.Empty(t, unusable("token", token.Raw))
+	})
+}
+
+// assertOwnWords checks that a text has nothing of an answer's, beside short words that
+// anything may have.
+func assertOwnWords(t *testing.T, text, body string) {
+	t.Helper()
+	const telling = 24
+	for at := 0; at+telling <= len(body); at++ {
+		if strings.Contains(text, body[at:at+telling]) {
+			t.Fatalf("the error quotes the answer: %q", body[at:at+telling])
+		}
+	}
+}
+
+// refusal is a body of Palette's own.
+func refusal(code, message, ref string) string {
+	text, _ := json.Marshal(map[string]any{"code": code, "message": message, "ref": ref, "details": nil})
+	return string(text)
+}
+
+// FuzzErrorBody makes errors of answers that are no success, some of which give back what
+// was sent.
+func FuzzErrorBody(f *testing.F) {
+	const password = `Pass <word> "7"/é`
+	token := jwtOf(`{"alg":"HS256"}`, `{"exp":1772367300}`)
+	for _, text := range []string{
+		"plain", password, "a " + password + " b", token, "Bearer " + token + ".", url.QueryEscape(password), url.PathEscape(token),
+		"line\r\nbreak\x00\x1b[31m", "\u0085\u009b31m", "\u202egnp.exe\u2066", "Pass\n<word>\t\"7\"/é", strings.Repeat("long ", 1000),
+		strings.Repeat("x", maxTextLength-5) + password, strings.Repeat("é", maxTextLength),
+	} {
+		f.Add(400, refusal(text, text, text), "", "https://"+text+".example.com/", password, token)
+	}
+	for _, status := range []int{201, 204, 301, 302, 401, 403, 404, 408, 429, 500, 503, 999} {
+		f.Add(status, refusal("Code", "Message", "Ref"), "120", "https://other.example.com/"+token, password, token)
+		f.Add(status, "<html>"+password+"</html>", "", "", password, token)
+	}
+	for _, body := range []string{``, `null`, `[]`, `{}`, `{"code":7}`, `{"message":{"a":1}}`, `{"apiKey":"a-key-that-was-made","message":"a-key-that-was-made"}`} {
+		f.Add(500, body, "", "", password, token)
+	}
+	c := fuzzed(f)
+	f.Fuzz(func(t *testing.T, status int, body, retryAfter, location, password, token string) {
+		if status < 100 || status > 999 || status == http.StatusOK || len(password) < 8 || len(token) < 8 {
+			return // no answer, or no secrets, of which others' words may be full
+		}
+		resp := &http.Response{StatusCode: status, Header: http.Header{"Retry-After": {retryAfter}, "Location": {location}}}
+		k := call{op: OpLogin, want: http.StatusOK, auth: Auth{Token: Secret(token)}, secrets: []Secret{Secret(password)}}
+		e := c.refused(k, resp, []byte(body))
+		assert.Equal(t, kindFor(status, e.PaletteSays() != ""), e.Kind, "status %d", status)
+		for name, text := range map[string]string{"code": e.Code, "message": e.Message, "ref": e.Ref, "cause": e.Cause} {
+			assert.LessOrEqual(t, len(text), 2*maxTextLength, name)
+			assert.Equal(t, -1, strings.IndexFunc(text, unprintable), "the %s has control characters: %q", name, text)
+			theirs := text
+			if name == "cause" { // of which most is ours
+				_, theirs, _ = strings.Cut(text, "a redirect to ")
+				theirs, _, _ = strings.Cut(theirs, ", which is not followed")
+			}
+			theirs = strings.ReplaceAll(theirs, redacted, "\x00")
+			for _, secret := range []string{password, token} {
+				assert.NotContains(t, theirs, secret, name)
+			}
+			assert.NotRegexp(t, `eyJ[A-Za-z0-9_-]`, theirs, name)
+		}
+		assert.LessOrEqual(t, len(e.Error()), 16*maxTextLength)
+	})
+}
+
+func unprintable(r rune) bool { return r != ' ' && !unicode.IsPrint(r) }
+
+// kindFor is the kind of an answer, by the table of kinds.
+func kindFor(status int, palettes bool) Kind {
+	switch {
+	case status == http.StatusTooManyRequests:
+		return Limited
+	case status >= 500, status == http.StatusRequestTimeout:
+		return Unavailable
+	case status == http.StatusNotFound:
+		return Missing
+	case status == http.StatusUnauthorized, status >= 400 && palettes:
+		return Rejected
+	}
+	return Malformed
+}
+
+// FuzzRetryAfter holds an address back for as long as a header says.
+func FuzzRetryAfter(f *testing.F) {
+	for _, header := range []string{
+		"", "0", "-1", "7", "+7", "07", "1.5", "1e9", "31536000", "9223372036", "9223372037", "9223372036854775807", "99999999999999999999", "soon",
+		epoch.Add(time.Minute).Format(http.TimeFormat), epoch.Add(-time.Minute).Format(http.TimeFormat), "Fri, 31 Dec 9999 23:59:59 GMT", "Sun Nov  6 08:49:37 1994",
+	} {
+		f.Add(header)
+	}
+	c := fuzzed(f)
+	f.Fuzz(func(t *testing.T, header string) {
+		pause := retryAfter(header, epoch)
+		assert.GreaterOrEqual(t, pause, time.Duration(0))
+		assert.LessOrEqual(t, pause, longestRetryAfter)
+
+		alone := *c
+		alone.pacer = &pacer{clock: c.clock, limits: make(map[any]int)}
+		x := &exchange{Client: &alone, call: call{deadline: epoch.Add(time.Minute)}}
+		again := x.holdBack(&http.Response{Header: http.Header{"Retry-After": {header}}})
+		held := alone.pacer.heldUntil.Sub(epoch)
+		assert.Positive(t, held, "a 429 always holds back")
+		assert.LessOrEqual(t, held, longestHold)
+		assert.Equal(t, held <= time.Minute, again, "sent again within the call's time, and not else")
+		assert.Equal(t, again, x.gaveUp == "")
+	})
+}
