@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
-	"github.com/hashicorp/vault/sdk/helper/template"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-palette/internal/palette"
@@ -70,7 +69,7 @@ func keyName(text string, data nameData) (string, error) {
 	if text == "" {
 		text = defaultNameTemplate
 	}
-	made, err := template.NewTemplate(template.Template(text))
+	made, err := newNameTemplate(text)
 	if err != nil {
 		return "", err
 	}
