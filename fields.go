@@ -54,6 +54,10 @@ func userError(format string, args ...any) *logical.Response {
 	return logical.ErrorResponse(format, args...)
 }
 
+// longestDuration bounds the fields that are durations: more is a mistake, and what is
+// reckoned with one, such as twice a rotation_period, must not overflow.
+const longestDuration = 10 * 365 * 24 * time.Hour
+
 // seconds reads a field that is a duration and tells whether it was given. It reads the
 // raw value once more, since the framework makes 0, which means "no limit", of "500ms".
 func seconds(d *framework.FieldData, field string) (time.Duration, bool, *logical.Response) {
@@ -64,6 +68,9 @@ func seconds(d *framework.FieldData, field string) (time.Duration, bool, *logica
 	value, err := parseutil.ParseDurationSecond(raw)
 	if err != nil || value < 0 || value%time.Second != 0 {
 		return 0, true, userError("field %q is %q, but must be a duration of whole seconds, zero or more", field, fmt.Sprint(raw))
+	}
+	if value > longestDuration {
+		return 0, true, userError("field %q is %s, but must be at most %s (10 years)", field, value, longestDuration)
 	}
 	return value, true, nil
 }

@@ -1,10 +1,12 @@
 package palette
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"regexp"
 	"runtime/debug"
 	"slices"
@@ -53,6 +55,9 @@ func (b *backend) checkInput(req *logical.Request) string {
 	if path == nil {
 		return ""
 	}
+	if _, name, _ := strings.Cut(req.Path, "/"); len(name) > maxNameLength {
+		return fmt.Sprintf("field %q is longer than %d bytes", fieldName, maxNameLength)
+	}
 	for _, field := range slices.Sorted(maps.Keys(req.Data)) {
 		if field == "list" && req.Operation == logical.ListOperation {
 			continue // Vault adds it where a client lists by query
@@ -64,8 +69,20 @@ func (b *backend) checkInput(req *logical.Request) string {
 	return ""
 }
 
+// These bound names and the text of fields, in bytes, so that an entry fits into Vault's
+// storage, which else answers 500: a key has 512 bytes and a value 512 KiB where that is
+// Consul, more with Raft.
+const (
+	maxNameLength  = 256
+	maxFieldLength = 4 << 10
+)
+
+var maxLengths = map[string]int{fieldCACert: 256 << 10, fieldClientCert: 64 << 10, fieldClientKey: 64 << 10}
+
 func checkField(path *framework.Path, field string, value any) string {
 	schema, known := path.Fields[field]
+	text, _ := value.(string)
+	most := cmp.Or(maxLengths[field], maxFieldLength)
 	switch {
 	case !known:
 		return fmt.Sprintf("unknown field %q; the fields here are %s", field, strings.Join(inputFields(path), ", "))
@@ -73,6 +90,8 @@ func checkField(path *framework.Path, field string, value any) string {
 		return fmt.Sprintf("field %q is part of the path and must not be given beside it", field)
 	case value == nil:
 		return fmt.Sprintf("field %q must not be null; leave it out to keep what is stored", field)
+	case len(text) > most:
+		return fmt.Sprintf("field %q is longer than %d bytes", field, most)
 	}
 	if schema.DisplayAttrs != nil && schema.DisplayAttrs.Sensitive {
 		if _, ok := value.(string); !ok {
@@ -85,6 +104,10 @@ func checkField(path *framework.Path, field string, value any) string {
 		return fmt.Sprintf("field %q must be given once, as one value", field)
 	case map[string]any:
 		return fmt.Sprintf("field %q must be one value, not an object", field)
+	case float64: // the framework drops what comes after the point: of 0.5 seconds it makes 0, "no limit"
+		if _, isNumber := typeNames[schema.Type]; isNumber && schema.Type != framework.TypeBool && v != math.Trunc(v) {
+			return fmt.Sprintf("field %q is %v, but must be a %s", field, v, typeNames[schema.Type])
+		}
 	case string:
 		if schema.Type == framework.TypeString {
 			return ""

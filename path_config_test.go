@@ -3,6 +3,7 @@ package palette
 import (
 	"encoding/json"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -129,6 +130,12 @@ func TestConfigRefusesBadInput(t *testing.T) {
 		{"queue too long", fields{"queue_timeout": "1h"}, []string{`"queue_timeout" is 1h0m0s`}},
 		{"timeout negative", fields{"request_timeout": "-3s"}, []string{`"request_timeout" is "-3s"`}},
 		{"timeout no duration", fields{"request_timeout": "soon"}, []string{`"request_timeout" is "soon"`, "duration"}},
+		{"timeout with a fraction", fields{"request_timeout": 1.5}, []string{`"request_timeout" is 1.5`, "whole seconds"}},
+		{"limit with a fraction", fields{"rate_limit": 0.5}, []string{`"rate_limit" is 0.5`, "whole number"}},
+		{"period without an end", fields{"rotation_period": "87601h"}, []string{`"rotation_period" is 87601h0m0s`, "at most 87600h0m0s"}},
+		{"too long", fields{"org": strings.Repeat("a", 4097)}, []string{`"org" is longer than 4096 bytes`}},
+		{"password too long", fields{"password": strings.Repeat(secret, 1000)}, []string{`"password" is longer than 4096 bytes`}},
+		{"CA too long", fields{"ca_cert": strings.Repeat(string(authority.PEM()), 1000)}, []string{`"ca_cert" is longer than 262144 bytes`}},
 		{"no boolean", fields{"tls_skip_verify": "maybe"}, []string{`"tls_skip_verify" is "maybe"`, "boolean"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

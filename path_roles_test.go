@@ -1,6 +1,7 @@
 package palette
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -59,6 +60,8 @@ func TestRoleRefusesBadInput(t *testing.T) {
 		texts []string
 	}{
 		{fields{"ttl": "2h", "max_ttl": "1h"}, []string{`"ttl" is 2h0m0s`, `"max_ttl", which is 1h0m0s`}},
+		{fields{"ttl": 0.5}, []string{`"ttl" is 0.5`, "whole seconds"}},
+		{fields{"max_ttl": "87601h"}, []string{`"max_ttl" is 87601h0m0s`, "10 years"}},
 		{fields{"ttl": "500ms"}, []string{`"ttl" is "500ms"`, "whole seconds"}},
 		{fields{"max_ttl": "-1h"}, []string{`"max_ttl" is "-1h"`}},
 		{fields{"max_ttl": []int{1}}, []string{`"max_ttl" must be given once`}},
@@ -73,6 +76,7 @@ func TestRoleRefusesBadInput(t *testing.T) {
 		w.mistake(update, "roles/bad", c.data, c.texts...)
 		assert.Nil(t, w.read("roles/bad"))
 	}
+	w.mistake(update, "roles/"+strings.Repeat("a", 257), nil, `"name" is longer than 256 bytes`)
 	w.write("roles/short", fields{"max_ttl": "1h"})
 	w.mistake(update, "roles/short", fields{"ttl": "2h"}, "which is 1h0m0s") // against what is stored
 }
