@@ -52,11 +52,11 @@ demo: build vault ## Show the engine at work on a real Vault, start to end
 	@set -e; $(find-vault); (cd e2e && go build -buildvcs=false -o $(BIN)/demo ./cmd/demo); exec $(BIN)/demo
 
 .PHONY: test
-test: ## Run every check: format, lint, unit tests, end-to-end tests
+test: ## Run every check: format, lint, unit tests, fuzzing, end-to-end tests
 	@# In this order, one after the other: what fails soonest comes first, and each of
 	@# them takes all the processors that there are.
 	@set -e; started=$$SECONDS; \
-	for check in fmt-check tidy-check lint unit e2e; do $(MAKE) --no-print-directory $$check; done; \
+	for check in fmt-check tidy-check lint unit fuzz e2e; do $(MAKE) --no-print-directory $$check; done; \
 	printf '\n==> all checks passed in %d s\n' $$((SECONDS - started))
 
 .PHONY: unit
@@ -64,6 +64,11 @@ unit: ## Run the unit tests with the race detector, and check their coverage
 	$(call say,unit tests)
 	go test -race -timeout 5m -covermode=atomic -coverprofile=coverage.out $(RUN_FLAGS) ./...
 	$(if $(RUN),,scripts/check-coverage.sh coverage.out $(COVERAGE_FLOOR) $(COVERED))
+
+.PHONY: fuzz
+fuzz: ## Fuzz what takes foreign input, each target for FUZZTIME=10s; FUZZ=FuzzToken for one
+	$(call say,fuzz)
+	@scripts/fuzz.sh
 
 .PHONY: cover
 cover: unit ## Write the coverage as a page, coverage.html
