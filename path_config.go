@@ -71,9 +71,9 @@ func configFields() map[string]*framework.FieldSchema {
 		fieldTLSServerName:    text("Name to ask for and to verify in TLS instead of the address's host."),
 		fieldTLSSkipVerify:    {Type: framework.TypeBool, Description: "Do not verify Palette's certificate (default false). Whoever is on the way can then read the password."},
 		fieldProxyURL:         secret("Proxy to reach Palette through, http://[user:password@]host:port (default: the plugin's environment, HTTPS_PROXY and NO_PROXY). Its password is not given back."),
-		fieldRequestTimeout:   {Type: framework.TypeDurationSecond, Default: 30, Description: "How long one try of a call to Palette may take, 1 to 80 seconds (default 30s)."},
+		fieldRequestTimeout:   {Type: framework.TypeDurationSecond, Default: "30s", Description: "How long one try of a call to Palette may take, 1 to 80 seconds (default 30s)."},
 		fieldRateLimit:        {Type: framework.TypeInt, Default: palette.DefaultRateLimit, Description: "Calls to this address in any one second, of all mounts and configs of the plugin process together; the lowest among the configs of an address counts (default 10, Palette's own limit for one IP address; 0: none)."},
-		fieldQueueTimeout:     {Type: framework.TypeDurationSecond, Default: 55, Description: "How long a call waits for its turn under rate_limit, and before it is sent again, 1 second to 5 minutes (default 55s, less than the 60 that Vault's clients wait). One whose turn would come later is answered 503 at once."},
+		fieldQueueTimeout:     {Type: framework.TypeDurationSecond, Default: "55s", Description: "How long a call waits for its turn under rate_limit, and before it is sent again, 1 second to 5 minutes (default 55s, less than the 60 that Vault's clients wait). One whose turn would come later is answered 503 at once."},
 		fieldAPIKey:           secret("API key of the Palette user, instead of email and password: enough for roles with credential_type=api_key. Never given back."),
 		fieldAPIKeyUID:        text("UID of api_key at Palette, so that rotate-root can delete it when it has made a new one. Not needed where the user has one key only, and set by each rotation."),
 		fieldPasswordPolicy:   text("Vault password policy that makes the passwords of rotations. Without one: 32 characters of all four classes."),
@@ -83,7 +83,7 @@ func configFields() map[string]*framework.FieldSchema {
 }
 
 func configAnswer() map[string]*framework.FieldSchema {
-	fields := configFields()
+	fields := shown(configFields())
 	for _, hidden := range []string{fieldPassword, fieldAPIKey, fieldClientKey, fieldVerifyConnection} {
 		delete(fields, hidden)
 	}

@@ -30,8 +30,8 @@ func (b *backend) pathCreds() []*framework.Path {
 		Pattern:      "creds/" + framework.GenericNameRegex(fieldName),
 		DisplayAttrs: displayAttrs("credentials"),
 		Fields: withName(map[string]*framework.FieldSchema{
-			fieldTTL:       {Type: framework.TypeDurationSecond, Description: "Shortens the lease. A longer one than the role, the mount and the token allow is cut, with a warning."},
-			fieldRenewable: {Type: framework.TypeBool, Default: true, Description: "false makes this lease one that cannot be renewed; true does not lift a role's false."},
+			fieldTTL:       {Type: framework.TypeDurationSecond, Query: true, Description: "Shortens the lease. A longer one than the role, the mount and the token allow is cut, with a warning."},
+			fieldRenewable: {Type: framework.TypeBool, Query: true, Default: true, Description: "false makes this lease one that cannot be renewed; true does not lift a role's false."},
 		}, "Name of the role."),
 		HelpSynopsis:    "Issue a Palette authorization token, or an API key, under a lease.",
 		HelpDescription: helpCreds,

@@ -47,6 +47,16 @@ func noContent(description string) map[int][]framework.Response {
 	return answers(http.StatusNoContent, description, nil)
 }
 
+// shown makes fields of a request those of an answer, which has durations as numbers.
+func shown(fields map[string]*framework.FieldSchema) map[string]*framework.FieldSchema {
+	for _, f := range fields {
+		if f.Type == framework.TypeDurationSecond {
+			f.Type, f.Default, f.Description = framework.TypeInt64, nil, "In seconds. "+f.Description
+		}
+	}
+	return fields
+}
+
 // withName adds the field that a path with a name captures.
 func withName(fields map[string]*framework.FieldSchema, description string) map[string]*framework.FieldSchema {
 	fields[fieldName] = &framework.FieldSchema{

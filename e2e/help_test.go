@@ -96,11 +96,16 @@ func (d document) fields(operationID, kind string) []string {
 	if operationID == "" {
 		return nil
 	}
+	return slices.Collect(maps.Keys(d.Components.Schemas[schemaName(operationID, kind)].Properties))
+}
+
+// schemaName is how Vault names the schema of an operation's request or answer.
+func schemaName(operationID, kind string) string {
 	var name string
 	for _, word := range strings.Split(operationID, "-") {
 		name += strings.ToUpper(word[:1]) + word[1:]
 	}
-	return slices.Collect(maps.Keys(d.Components.Schemas[name+kind].Properties))
+	return name + kind
 }
 
 func TestOpenAPINamesEachField(t *testing.T) {
