@@ -158,7 +158,10 @@ func (b *backend) periodic(ctx context.Context, req *logical.Request) error {
 	if err := b.rotateDue(ctx, req.Storage); err != nil {
 		return err
 	}
-	return b.forgetConnections(ctx, req.Storage)
+	if err := b.forgetConnections(ctx, req.Storage); err != nil {
+		return err
+	}
+	return b.dropUnusedClients(ctx, req.Storage)
 }
 
 // clean runs at seal, reload and unmount. At an unmount what is left at Palette is ended,

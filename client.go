@@ -88,19 +88,43 @@ func (b *backend) initialize(ctx context.Context, req *logical.InitializationReq
 
 // drop forgets the client of a connection. Calls under way on it go on.
 func (c *clientCache) drop(conn palette.Connection) {
+	c.dropIf(func(other palette.Connection) bool { return other == conn })
+}
+
+// dropUnusedClients forgets the clients of connections that no config has: a lease, a debt
+// or a call in line had its own from before the config changed. Whoever needs one again
+// makes it anew.
+func (b *backend) dropUnusedClients(ctx context.Context, s logical.Storage) error {
+	names, err := b.configs.list(ctx, s)
+	if err != nil {
+		return err
+	}
+	used := make(map[palette.Connection]bool)
+	for _, name := range names {
+		cfg, err := b.configs.get(ctx, s, name)
+		if err != nil {
+			return err
+		}
+		if cfg != nil {
+			used[cfg.Connection] = true
+		}
+	}
+	b.clients.dropIf(func(conn palette.Connection) bool { return !used[conn] })
+	return nil
+}
+
+// dropIf forgets the clients of the connections that match.
+func (c *clientCache) dropIf(matches func(palette.Connection) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if client, ok := c.byConn[conn]; ok {
-		client.Close()
-		delete(c.byConn, conn)
+	for conn, client := range c.byConn {
+		if matches(conn) {
+			client.Close()
+			delete(c.byConn, conn)
+		}
 	}
 }
 
 func (c *clientCache) dropAll() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, client := range c.byConn {
-		client.Close()
-	}
-	c.byConn = nil
+	c.dropIf(func(palette.Connection) bool { return true })
 }

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/jonboulle/clockwork"
@@ -31,10 +32,15 @@ type Client struct {
 	transport *http.Transport
 	pacer     *pacer
 	observer  Observer
+	closed    atomic.Bool
 }
 
-// Close closes the idle connections. Calls under way go on.
-func (c *Client) Close() { c.transport.CloseIdleConnections() }
+// Close closes the idle connections. Calls under way or in line go on, and their
+// connections are closed after them.
+func (c *Client) Close() {
+	c.closed.Store(true)
+	c.transport.CloseIdleConnections()
+}
 
 // call is one request to Palette.
 type call struct {
@@ -85,6 +91,9 @@ func (c *Client) do(ctx context.Context, k call) (answer, error) {
 	}
 	x := &exchange{Client: c, call: k}
 	resp, err := x.run(req)
+	if c.closed.Load() {
+		c.transport.CloseIdleConnections() // net/http keeps them again once a call comes after Close
+	}
 	if err != nil {
 		return answer{}, c.noAnswer(ctx, x, err)
 	}

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"strings"
 	"syscall"
 	"testing"
@@ -89,6 +90,23 @@ func TestLoginRefreshRevoke(t *testing.T) {
 	assert.NotEmpty(t, e.Message)
 	assert.NotEmpty(t, e.Code)
 	assert.NotEmpty(t, e.Ref)
+}
+
+// A client whose config has changed may have calls in line. What they open is not kept.
+func TestAClosedClientKeepsNoConnections(t *testing.T) {
+	r := newRig(t)
+	reused := func() (was bool) {
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { was = info.Reused }})
+		_, err := r.Login(ctx, loginOf(palettetest.DefaultUser))
+		require.NoError(t, err)
+		return was
+	}
+	r.login(t)
+	assert.True(t, reused())
+	r.Close()
+	assert.False(t, reused())
+	assert.False(t, reused())
+	r.clock.Advance(palettetest.DefaultLifetime)
 }
 
 func TestConnectionsAreReusedOverHTTP2(t *testing.T) {

@@ -1,0 +1,24 @@
+package palette
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// What is owed is paid through a connection that the config has left. Its client goes when
+// that is done: otherwise each change of a config would leave one behind.
+func TestClientsGoThatNoConfigNeeds(t *testing.T) {
+	w := configured(t)
+	l := w.creds("app")
+	w.palette.Down(true)
+	require.Error(t, l.revoke())
+	w.palette.Down(false)
+	w.write("config", fields{"request_timeout": 10})
+	w.minute()
+	assert.Zero(t, w.owed())
+	w.creds("app").mustRevoke()
+	assert.Len(t, w.b.clients.byConn, 1, "the config's own")
+	assert.Contains(t, w.b.clients.byConn, w.config().Connection)
+}
