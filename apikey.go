@@ -219,6 +219,15 @@ func (b *backend) withAuth(ctx context.Context, s logical.Storage, name string, 
 	if err != nil {
 		return err
 	}
+	used := current.session.newest().Token
+	if err = call(client, palette.Auth{Token: used}); !unauthorized(err) {
+		return err
+	}
+	// The session has ended, here or at Palette. A call that is answered 401 was not carried
+	// out, and may be sent again.
+	if current, err = b.sessionAfter(ctx, s, name, cfg, used); err != nil {
+		return err
+	}
 	return call(client, palette.Auth{Token: current.session.newest().Token})
 }
 

@@ -175,6 +175,19 @@ func (b *backend) currentSession(ctx context.Context, s logical.Storage, name st
 	}
 }
 
+// sessionAfter is currentSession for whoever has found the session's token dead, though it
+// is fresh by the clock.
+func (b *backend) sessionAfter(ctx context.Context, s logical.Storage, name string, cfg *config, dead palette.Secret) (sessionFlight, error) {
+	have, err := b.sessions.entries.get(ctx, s, name)
+	if err != nil {
+		return sessionFlight{}, err
+	}
+	if have != nil && have.newest().Token == dead { // else others have found it too
+		b.sessions.setStale(name)
+	}
+	return b.currentSession(ctx, s, name, cfg)
+}
+
 // sessionFlight runs in a goroutine of its own, counted in the background.
 func (b *backend) sessionFlight(ctx context.Context, s logical.Storage, name string) (out sessionFlight, err error) {
 	if !b.background.begin(false) {

@@ -49,7 +49,7 @@ func newClient(t testing.TB, process *Process, conn Connection) *Client {
 	return observed(t, process, conn, nil)
 }
 
-func observed(t *testing.T, process *Process, conn Connection, observer Observer) *Client {
+func observed(t testing.TB, process *Process, conn Connection, observer Observer) *Client {
 	t.Helper()
 	c, err := process.NewClient(conn, "a-test/1", observer)
 	require.NoError(t, err)

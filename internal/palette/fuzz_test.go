@@ -168,9 +168,8 @@ func FuzzRetryAfter(f *testing.F) {
 		assert.GreaterOrEqual(t, pause, time.Duration(0))
 		assert.LessOrEqual(t, pause, longestRetryAfter)
 
-		alone := *c
-		alone.pacer = &pacer{clock: c.clock, limits: make(map[any]int)}
-		x := &exchange{Client: &alone, call: call{deadline: epoch.Add(time.Minute)}}
+		alone := &Client{process: c.process, conn: c.conn, clock: c.clock, pacer: &pacer{clock: c.clock, limits: make(map[any]int)}}
+		x := &exchange{Client: alone, call: call{deadline: epoch.Add(time.Minute)}}
 		again := x.holdBack(&http.Response{Header: http.Header{"Retry-After": {header}}})
 		held := alone.pacer.heldUntil.Sub(epoch)
 		assert.Positive(t, held, "a 429 always holds back")

@@ -1,0 +1,59 @@
+package palette
+
+import (
+	"testing"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-palette/internal/palettetest"
+)
+
+// The session that manages keys can end at Palette before its time, by an administrator
+// say. What it was needed for goes on with another one.
+func TestKeysOutliveTheSessionThatManagesThem(t *testing.T) {
+	for name, do := range map[string]func(w *world, l *heldLease){
+		"a read":       func(w *world, _ *heldLease) { w.creds("key").mustRevoke() },
+		"a renewal":    func(_ *world, l *heldLease) { l.mustRenew() },
+		"a revocation": func(_ *world, l *heldLease) { l.mustRevoke() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := issuing(t)
+			l := w.creds("key")
+			require.Len(t, w.palette.LiveTokens(), 1)
+			w.palette.EndSession(w.palette.LiveTokens()[0])
+			logins := w.palette.Calls(palettetest.Login)
+			do(w, l)
+			assert.Equal(t, logins+1, w.palette.Calls(palettetest.Login))
+			l.mustRevoke()
+			w.end()
+		})
+	}
+}
+
+// Nor does a key fail that is being made while an operator ends the session.
+func TestAKeyIsMadeWhileTheSessionIsEnded(t *testing.T) {
+	w := issuing(t)
+	w.creds("key").mustRevoke() // begins it
+	gate := w.palette.Hold(palettetest.APIKeyCreate)
+	ended := make(chan error, 1)
+	go func() {
+		<-gate.Arrived()
+		_, err := w.b.HandleRequest(t.Context(), &logical.Request{Operation: logical.DeleteOperation, Path: "sessions/default", Storage: w.storage})
+		gate.Release()
+		ended <- err
+	}()
+	w.creds("key").mustRevoke()
+	require.NoError(t, <-ended)
+	w.end()
+}
+
+// A 401 that comes again is not the session's.
+func TestAnAccountThatMayMakeNoKeysIsToldSo(t *testing.T) {
+	w := issuing(t)
+	w.palette.Inject(palettetest.APIKeyCreate, palettetest.Fault{Status: 401})
+	w.mistake(logical.ReadOperation, "creds/key", nil, "refuses to create an API key")
+	assert.Equal(t, 2, w.palette.Calls(palettetest.APIKeyCreate))
+	w.end()
+}
