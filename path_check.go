@@ -14,7 +14,7 @@ const fieldLogin = "login"
 // pathCheck returns check/<config>, and check for the config "default".
 func (b *backend) pathCheck() []*framework.Path {
 	checkPath := func(pattern, suffix string, fields map[string]*framework.FieldSchema) *framework.Path {
-		fields[fieldLogin] = &framework.FieldSchema{Type: framework.TypeBool, Description: "Log in also where the config has a shared session, which is asked otherwise (default false)."}
+		fields[fieldLogin] = &framework.FieldSchema{Type: framework.TypeBool, Query: true, Description: "Log in also where the config has a shared session, which is asked otherwise (default false)."}
 		return &framework.Path{
 			Pattern:         pattern,
 			DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: "palette", OperationVerb: "check", OperationSuffix: suffix},
@@ -51,7 +51,7 @@ func checkAnswer() map[string]*framework.FieldSchema {
 		fieldOrg:         text("The organization, as Palette names it."),
 		"tenant_uid":     text("The tenant's UID at Palette."),
 		fieldUserUID:     text("The user's UID at Palette."),
-		"token_life":     {Type: framework.TypeDurationSecond, Description: "How long Palette's tokens live, in seconds. Not with an API key."},
+		"token_life":     {Type: framework.TypeInt64, Description: "How long Palette's tokens live, in seconds. Not with an API key."},
 		"clock_offset":   {Type: framework.TypeFloat, Description: "How far Palette's clock is before Vault's, in seconds (negative: behind), give or take one. The engine needs no agreement."},
 		"login_ms":       ms("How long the login took"),
 		"user_info_ms":   ms("How long the call took that asks who the user is"),

@@ -93,7 +93,7 @@ func TestMountsOpenAPIDocumentIsWhole(t *testing.T) {
 		for method, o := range item.Operations() {
 			where := method + " " + path
 			assert.NotEmpty(t, o.Summary, where)
-			assert.Regexp(t, `^palette-(read|write|list|delete|rotate)(-[a-z]+)+$`, o.OperationID, where)
+			assert.Regexp(t, `^palette-(read|write|list|delete|rotate|check)(-[a-z]+)+$`, o.OperationID, where)
 			assert.Empty(t, ids[o.OperationID], "%s has the ID of another: %s", where, o.OperationID)
 			ids[o.OperationID] = where
 			assert.Equal(t, []string{"secrets"}, o.Tags, where)
@@ -101,7 +101,9 @@ func TestMountsOpenAPIDocumentIsWhole(t *testing.T) {
 				assert.NotEmpty(t, p.Value.Description, "%s: %s", where, p.Value.Name)
 			}
 			ok, none := o.Responses.Value("200"), o.Responses.Value("204")
-			assert.True(t, none != nil || ok != nil && ok.Value.Content["application/json"] != nil, "%s declares no answer", where)
+			// Vault's generator has a schema for JSON alone.
+			isText := o.OperationID == "palette-read-metrics"
+			assert.True(t, none != nil || ok != nil && (isText || ok.Value.Content["application/json"] != nil), "%s declares no answer", where)
 			for code, response := range o.Responses.Map() {
 				assert.NotEmpty(t, *response.Value.Description, "%s %s", where, code)
 			}
