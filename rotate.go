@@ -120,7 +120,7 @@ func (b *backend) rotatePassword(ctx context.Context, s logical.Storage, name st
 	if err != nil {
 		return err
 	}
-	w := &passwordWAL{ConfigName: name, origin: cfg.origin(), Password: fresh, At: b.clock.Now().UTC()}
+	w := &passwordWAL{ConfigName: name, origin: cfg.origin(), Password: fresh, Way: wayOf(cfg), At: b.clock.Now().UTC()}
 	id, err := framework.PutWAL(ctx, s, walPassword, w)
 	if err != nil {
 		return fmt.Errorf("writing the new password ahead: %w", err)

@@ -2,6 +2,8 @@ package palette
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -186,7 +188,17 @@ type passwordWAL struct {
 	ConfigName string `json:"config_name"`
 	origin
 	Password palette.Secret `json:"password"`
-	At       time.Time      `json:"at"`
+	// Way is how Palette was to be reached: the password must go no other one.
+	Way string    `json:"way"`
+	At  time.Time `json:"at"`
+}
+
+// wayOf is a digest of what a write of the config has to bring the password along for,
+// beside address, organization and email: who is on the way to Palette and who is believed
+// to be Palette.
+func wayOf(c *config) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %t", c.ProxyURL.Reveal(), c.CACert, c.TLSServerName, c.TLSSkipVerify))
+	return hex.EncodeToString(sum[:])
 }
 
 // keyWAL is what is written ahead of an API key's making: its name, by which it is found.

@@ -94,16 +94,20 @@ func (b *backend) isOver(name, id string, cfg *config, at time.Time) bool {
 }
 
 // settlePassword asks Palette which password works: first the new one, which it may have
-// taken, then the config's.
+// taken, then the config's. Where the config has got another way to Palette, the new one is
+// kept and not sent: whoever wrote that way has brought a password of their own along.
 func (b *backend) settlePassword(ctx context.Context, s logical.Storage, name, id string, cfg *config, w *passwordWAL) (over bool, err error) {
 	if cfg.Password != w.Password {
-		err = b.tryPassword(ctx, s, cfg, w.Password)
-		if rejected(err) {
+		elsewhere := w.Way != wayOf(cfg)
+		if !elsewhere {
+			err = b.tryPassword(ctx, s, cfg, w.Password)
+		}
+		if elsewhere || rejected(err) {
 			err = b.tryPassword(ctx, s, cfg, cfg.Password)
 			if err == nil {
 				b.Logger().Info("a rotation that was broken off had not changed the password at Palette", "config", name)
 			} else if rejected(err) {
-				b.Logger().Error("neither the config's password nor the one of a broken-off rotation works; both are kept: write the config with the right one", "config", name, "error", err)
+				b.Logger().Error("neither the config's password nor the one of a broken-off rotation works; both are kept: write the config with the right one", "config", name, "another way to Palette", elsewhere, "error", err)
 			}
 			return err == nil && b.isOver(name, id, cfg, w.At), err
 		}

@@ -1,7 +1,9 @@
 package palette
 
 import (
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -85,6 +87,35 @@ func TestRotationLeftoversOfAConfigThatHasGone(t *testing.T) {
 		w.settle()
 		assert.Zero(t, w.wals(), c.name)
 	}
+}
+
+// Whoever leads a config through a proxy of their own, with a password of their own, must
+// not get the one that a broken-off rotation has written ahead.
+func TestRotationLeftoverGoesNoOtherWay(t *testing.T) {
+	w := configured(t)
+	w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{DropAfter: true, Times: 1})
+	w.palette.Inject(palettetest.Login, palettetest.Fault{Times: 1})
+	w.palette.Inject(palettetest.Login, palettetest.Fault{Status: 500, Times: 1})
+	w.fault(update, "rotate-root", nil, http.StatusBadGateway, "500")
+	w.settle()
+	fresh := w.writtenAhead()
+	var seen strings.Builder
+	proxy := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(&seen, r.Body)
+		rw.WriteHeader(http.StatusUnauthorized)
+	}))
+	defer proxy.Close()
+	w.write("config", fields{"proxy_url": proxy.URL, "password": "Password-Of-A-Thief-1", "verify_connection": false})
+	w.mistake(read, "creds/app", nil, "rejects the login")
+	w.minute()
+	w.settle()
+	assert.Contains(t, seen.String(), "Password-Of-A-Thief-1")
+	assert.False(t, strings.Contains(seen.String(), fresh), "the rotated password went through the proxy")
+
+	assert.Equal(t, 1, w.wals(), "it is kept")
+	w.clock.Advance(15 * time.Minute) // the guard
+	w.write("config", fields{"proxy_url": "", "password": palettetest.DefaultUser.Password, "verify_connection": false})
+	w.works()
 }
 
 // A change of the password that reaches Palette late, when its rotation has been settled: by
