@@ -219,6 +219,7 @@ func TestCredsReadTheLifeOffTheToken(t *testing.T) {
 		{jwtWith(`{"iat":1000,"exp":1600}`), 10 * time.Minute}, // whatever the clocks say
 		{jwtWith(`{"exp":` + unix(epoch.Add(7*time.Minute)) + `}`), 7 * time.Minute},
 		{jwtWith(`{"iat":"x","exp":"y"}`), 15 * time.Minute},
+		{jwtWith(`{"iat":1000,"exp":4e18}`), month}, // a life without an end: the mount's limit
 	} {
 		w := newWorld(t, palettetest.AllowLiveTokens())
 		w.write("config", w.login())
