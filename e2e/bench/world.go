@@ -2,11 +2,8 @@ package bench
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -126,19 +123,14 @@ func (w *world) client(pool *http.Transport) (*api.Client, error) {
 
 // mountPlain mounts the plain engine twice, in a process each.
 func (w *world) mountPlain(ctx context.Context, program string) error {
-	content, err := os.ReadFile(program) // #nosec G304 -- built a moment ago
-	if err != nil {
-		return fmt.Errorf("reading the plain engine: %w", err)
-	}
 	name := filepath.Base(program)
-	// #nosec G306 -- it is to be run
-	if err = os.WriteFile(filepath.Join(filepath.Dir(w.vault.Plugin()), name), content, 0o700); err != nil {
-		return fmt.Errorf("copying the plain engine: %w", err)
+	sum, err := w.vault.AddPlugin(program, name)
+	if err != nil {
+		return err
 	}
-	sum := sha256.Sum256(content)
 	for mount, wait := range map[string]time.Duration{floorMount: 0, waitMount: paletteLatency} {
 		err = w.api.Sys().RegisterPluginWithContext(ctx, &api.RegisterPluginInput{
-			Name: mount, Type: api.PluginTypeSecrets, Command: name, Args: []string{"-wait=" + wait.String()}, SHA256: hex.EncodeToString(sum[:]),
+			Name: mount, Type: api.PluginTypeSecrets, Command: name, Args: []string{"-wait=" + wait.String()}, SHA256: sum,
 		})
 		if err != nil {
 			return fmt.Errorf("registering %s: %w", mount, err)

@@ -3,6 +3,7 @@ package vaulttest
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -91,8 +92,8 @@ func (s *Server) signal(signal syscall.Signal) bool {
 	}
 }
 
-// PluginPIDs are the processes of the server's plugin, those of a killed server too. The
-// plugin's path is in the server's directory, so that no other server's are among them.
+// PluginPIDs are the processes of the server's plugins, those of a killed server too. They
+// run from the server's own plugin directory, so that no other server's are among them.
 func (s *Server) PluginPIDs() []int {
 	processes, err := process.Processes()
 	if err != nil || s.plugin == "" {
@@ -102,7 +103,7 @@ func (s *Server) PluginPIDs() []int {
 	for _, p := range processes {
 		exe, err := p.Exe()
 		// Linux marks a program whose file has been removed.
-		if err == nil && strings.TrimSuffix(exe, " (deleted)") == s.plugin {
+		if err == nil && filepath.Dir(strings.TrimSuffix(exe, " (deleted)")) == filepath.Dir(s.plugin) {
 			pids = append(pids, int(p.Pid))
 		}
 	}

@@ -73,12 +73,23 @@ func Run(cmd *exec.Cmd, stdin string) (Output, error) {
 }
 
 // PluginSHA256 is the checksum that the plugin is registered by, in hexadecimal.
-func (s *Server) PluginSHA256() (string, error) {
-	program, err := os.ReadFile(s.plugin)
+func (s *Server) PluginSHA256() (string, error) { return checksum(s.plugin) }
+
+// AddPlugin copies another plugin into the plugin directory, under the name by which it is
+// registered as a command, and returns its checksum.
+func (s *Server) AddPlugin(program, command string) (sum string, err error) {
+	if err = place(program, filepath.Join(filepath.Dir(s.plugin), command)); err != nil {
+		return "", err
+	}
+	return checksum(program)
+}
+
+func checksum(program string) (string, error) {
+	content, err := os.ReadFile(program) // #nosec G304 -- a plugin that is to be run
 	if err != nil {
 		return "", fmt.Errorf("reading the plugin: %w", err)
 	}
-	sum := sha256.Sum256(program)
+	sum := sha256.Sum256(content)
 	return hex.EncodeToString(sum[:]), nil
 }
 
