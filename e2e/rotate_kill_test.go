@@ -309,3 +309,52 @@ func TestAKeysRotationSurvivesAKill(t *testing.T) {
 		f.readBack()
 	})
 }
+
+// A seal and a reload wait for a rotation that is under way, which ends as it always does,
+// with Palette's answer or without.
+func TestARotationSurvivesASeal(t *testing.T) {
+	t.Parallel()
+	v := ownServer(t, vaulttest.Raft)
+	seal := func(f *fixture) { f.cli("operator", "seal") }
+	reload := func(f *fixture) { f.cli("plugin", "reload", "-plugin="+vaulttest.PluginName) }
+	unseal := func(f *fixture) { require.NoError(f.t, v.Unseal(f.t.Context())) }
+	const timeout = 5 // seconds
+	for _, row := range []struct {
+		name       string
+		end, begin func(*fixture)
+		answered   bool
+	}{
+		{"a seal, with the answer", seal, unseal, true},
+		{"a seal, without", seal, unseal, false},
+		{"a reload, with the answer", reload, func(*fixture) {}, true},
+		{"a reload, without", reload, func(*fixture) {}, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			f := newFixture(t, v, palettetest.WithLockout(), palettetest.WithLifetime(palettetest.DefaultLifetime))
+			f.write("config", map[string]any{"request_timeout": timeout})
+			lease := f.read()
+			held := f.palette.HoldAfter(palettetest.PasswordChange)
+			defer held.Release()
+			answer := make(chan error, 1)
+			go func() {
+				_, err := f.api.Logical().WriteWithContext(t.Context(), f.mount+"/rotate-root", nil)
+				answer <- err
+			}()
+			<-held.Arrived()
+			if row.answered {
+				time.AfterFunc(10*often, held.Release)
+			}
+			began := time.Now()
+			row.end(f)
+			t.Logf("it took %.1f s", time.Since(began).Seconds())
+			require.NoError(t, <-answer)
+			held.Release()
+			row.begin(f)
+			f.readBack()
+			assert.NotEqual(t, palettetest.DefaultUser.Password, f.password())
+			assert.Contains(t, f.config("config"), "last_rotated")
+			assert.Zero(t, f.palette.FailedLogins())
+			renewAndRevoke(f, lease)
+		})
+	}
+}
