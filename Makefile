@@ -77,7 +77,7 @@ cover: unit ## Write the coverage as a page, coverage.html
 .PHONY: e2e
 e2e: build vault ## Run the tests of e2e/, on a real Vault; RUN=TestName for one, with its log
 	$(call say,end-to-end tests)
-	@set -e; $(find-vault); \
+	@set -e; $(find-vault); "$$VAULT_BIN" version | sed 's/^/on /'; \
 		cd e2e && go test -race -count=1 -timeout 40m $(RUN_FLAGS) ./...
 
 .PHONY: bench

@@ -25,6 +25,10 @@ func TestMain(m *testing.M) {
 		vaulttest.StopAll()
 		os.Exit(130)
 	}()
+	if err := saysItsVault(); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
 	code := m.Run()
 	if leaks := stopShared(); len(leaks) > 0 {
 		fmt.Printf("the shared server's logs hold secrets:\n%s\n", strings.Join(leaks, "\n"))
@@ -32,6 +36,20 @@ func TestMain(m *testing.M) {
 	}
 	vaulttest.StopAll()
 	os.Exit(code)
+}
+
+// saysItsVault prints which Vault the tests run on. One that VAULT_VERSION does not name is
+// an error: its results would pass for those of another.
+func saysItsVault() error {
+	version, err := vaulttest.VaultVersion(context.Background())
+	if err != nil {
+		return err
+	}
+	fmt.Printf("on Vault %s\n", version)
+	if wanted := strings.TrimPrefix(os.Getenv("VAULT_VERSION"), "v"); wanted != "" && "v"+wanted != version {
+		return fmt.Errorf("VAULT_VERSION is %s, but the tests found Vault %s: run them by make e2e, or set VAULT_BIN", wanted, version)
+	}
+	return nil
 }
 
 // server is a Vault, and the secrets that its logs must not hold.

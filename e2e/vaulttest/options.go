@@ -9,12 +9,14 @@
 package vaulttest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"unicode"
 )
 
 // PluginName is the name that the plugin is registered under.
@@ -50,6 +52,23 @@ func VaultBinary() (string, error) {
 		return "", errors.New("no vault: set VAULT_BIN, or run make vault")
 	}
 	return path, nil
+}
+
+// VaultVersion asks the vault program for its version, as in v1.21.2.
+func VaultVersion(ctx context.Context) (string, error) {
+	path, err := VaultBinary()
+	if err != nil {
+		return "", err
+	}
+	out, err := exec.CommandContext(ctx, path, "version").Output() // #nosec G204 -- whoever runs this names the file
+	if err != nil {
+		return "", fmt.Errorf("asking %s for its version: %w", path, err)
+	}
+	version, found := strings.CutPrefix(string(out), "Vault ")
+	if !found {
+		return "", fmt.Errorf("%s is no Vault", path)
+	}
+	return strings.FieldsFunc(version, func(r rune) bool { return unicode.IsSpace(r) || r == ',' })[0], nil
 }
 
 // PluginBinary finds the engine's plugin.

@@ -1,0 +1,54 @@
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-palette/e2e/vaulttest"
+)
+
+// VAULT_VERSION alone says on which Vault all of this runs, whatever is on the PATH.
+func TestVaultVersionChoosesTheServer(t *testing.T) {
+	t.Parallel()
+	script, err := os.ReadFile("../scripts/vault.sh")
+	require.NoError(t, err)
+	for _, row := range []struct{ onPath, wanted, finds string }{
+		{"1.21.2", "", "path/vault"},
+		{"1.18.0", "", "path/vault"},
+		{"1.15.9", "", "bin/vault"},
+		{"none", "", "bin/vault"},
+		{"1.21.2", "1.19.0", "bin/vault-1.19.0"},
+		{"1.21.2", "v1.19.0", "bin/vault-1.19.0"},
+		{"1.19.0", "1.19.0", "path/vault"},
+		{"1.19.0", "1.21.2", "bin/vault"},
+		{"none", "1.19.0", "bin/vault-1.19.0"},
+	} {
+		dir, err := filepath.EvalSymlinks(t.TempDir())
+		require.NoError(t, err)
+		put := func(path, content string) {
+			path = filepath.Join(dir, path)
+			require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+			require.NoError(t, os.WriteFile(path, []byte(content), 0o700)) // #nosec G306 -- programs
+		}
+		says := func(version string) string {
+			return "#!/bin/sh\necho 'Vault v" + version + " (0123abc), built today'\n"
+		}
+		put("scripts/vault.sh", string(script))
+		put("tools/vault/go.mod", "module tools/vault\nrequire github.com/hashicorp/vault v1.21.2\n")
+		put("bin/vault", says("1.21.2"))
+		put("bin/vault-1.19.0", says("1.19.0"))
+		put("path/vault", says(row.onPath))
+		cmd := exec.CommandContext(t.Context(), filepath.Join(dir, "scripts/vault.sh"), "--path") // #nosec G204 -- as above
+		cmd.Env = append(os.Environ(), "PATH="+filepath.Join(dir, "path")+string(os.PathListSeparator)+os.Getenv("PATH"), "VAULT_VERSION="+row.wanted)
+		out, err := vaulttest.Run(cmd, "")
+		require.NoError(t, err)
+		assert.Zero(t, out.Code, out.Stderr)
+		assert.Equal(t, filepath.Join(dir, row.finds), strings.TrimSpace(out.Stdout), "%+v", row)
+	}
+}
