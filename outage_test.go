@@ -82,9 +82,9 @@ func newLongOutage(t *testing.T, spread float64) *longOutage {
 	w.write("roles/key", fields{"credential_type": "api_key"})
 	w.write("roles/many", fields{"shared": true, "renewable": true})
 	o := &longOutage{world: w, spread: spread, kept: w.creds("app"), key: w.creds("key")}
-	for minute := range outage / time.Minute {
-		role := []string{"app", "key"}[minute%2]
-		o.ends(w.creds(role), minute*time.Minute)
+	for after := time.Duration(0); after < outage; after += time.Minute {
+		role := []string{"app", "key"}[len(o.ending)%2]
+		o.ends(w.creds(role), after)
 	}
 	for range 10 { // by their prefix
 		l := w.creds("app")
