@@ -67,7 +67,13 @@ const atTrace = "trace"
 // logs are searched for secrets.
 func ownServer(t *testing.T, storage vaulttest.Storage) *server {
 	t.Helper()
-	v := bareServer(t, storage)
+	return serverOf(t, vaulttest.Options{Storage: storage, LogLevel: atTrace})
+}
+
+// serverOf is ownServer of other options.
+func serverOf(t *testing.T, opts vaulttest.Options) *server {
+	t.Helper()
+	v := bareServerOf(t, opts)
 	require.NoError(t, v.Register(t.Context()))
 	return v
 }
@@ -75,14 +81,17 @@ func ownServer(t *testing.T, storage vaulttest.Storage) *server {
 // bareServer is ownServer without the registration.
 func bareServer(t *testing.T, storage vaulttest.Storage) *server {
 	t.Helper()
+	return bareServerOf(t, vaulttest.Options{Storage: storage, LogLevel: atTrace})
+}
+
+func bareServerOf(t *testing.T, opts vaulttest.Options) *server {
+	t.Helper()
 	v := new(server)
-	v.Server = vaulttest.New(t, vaulttest.Options{
-		Storage: storage, LogLevel: atTrace,
-		AtEnd: func(s *vaulttest.Server) {
-			v.Server = s // the end of a server that failed to start comes before New returns
-			assert.Empty(t, v.leaks(), "secrets in the server's logs")
-		},
-	})
+	opts.AtEnd = func(s *vaulttest.Server) {
+		v.Server = s // the end of a server that failed to start comes before New returns
+		assert.Empty(t, v.leaks(), "secrets in the server's logs")
+	}
+	v.Server = vaulttest.New(t, opts)
 	return v
 }
 

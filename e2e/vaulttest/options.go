@@ -37,6 +37,8 @@ type Options struct {
 	Storage Storage
 	// LogLevel is Vault's; info where it is empty.
 	LogLevel string
+	// Plugin is the plugin's program; the one that [PluginBinary] finds where it is empty.
+	Plugin string
 	// AtEnd is called by [Server.Stop] after all processes have ended and before the files
 	// go: the logs are whole then.
 	AtEnd func(*Server)

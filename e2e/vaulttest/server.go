@@ -99,9 +99,11 @@ func (s *Server) prepare() error {
 	if s.vault, err = VaultBinary(); err != nil {
 		return err
 	}
-	plugin, err := PluginBinary()
-	if err != nil {
-		return err
+	plugin := s.opts.Plugin
+	if plugin == "" {
+		if plugin, err = PluginBinary(); err != nil {
+			return err
+		}
 	}
 	dir, err := os.MkdirTemp("", "vault-")
 	if err != nil {
