@@ -90,12 +90,12 @@ func Measure(ctx context.Context, o Options) (Growth, error) {
 	if _, err = drive(ctx, s, o.Clients, o.WarmUp); err != nil {
 		return Growth{}, fmt.Errorf("warming up: %w", err)
 	}
-	before := inUse()
+	before := InUse()
 	revoked, err := drive(ctx, s, o.Clients, o.Reads)
 	if err != nil {
 		return Growth{}, err
 	}
-	after := inUse()
+	after := InUse()
 	// What is alive only for this moment would have been collected by then.
 	runtime.KeepAlive(s)
 	return Growth{Before: before, After: after, Reads: o.Reads, Revoked: revoked}, nil
@@ -130,8 +130,8 @@ func drive(ctx context.Context, s subject, clients, reads int) (revoked int, fai
 	return int(ended.Load()), failed
 }
 
-// inUse is the heap in use after a collection, in bytes.
-func inUse() int64 {
+// InUse is the heap in use after a collection, in bytes.
+func InUse() int64 {
 	runtime.GC()
 	runtime.GC() // what the first one has finalized goes with the second
 	var stats runtime.MemStats
