@@ -22,6 +22,10 @@ MODULES := . e2e examples/app
 # RUN=TestName narrows the tests of `make unit` and `make e2e` and shows their logs.
 RUN_FLAGS = $(if $(RUN),-v -run '$(RUN)')
 
+# How long Palette is away in `make outage`, and how long `make soak` lasts.
+OUTAGE ?= 20m
+SOAK   ?= 10m
+
 # What the programs in e2e/ ask for, as absolute paths.
 find-vault = VAULT_BIN=$$(scripts/vault.sh --path); export VAULT_BIN PLUGIN_BIN=$(PLUGIN)
 
@@ -79,6 +83,18 @@ e2e: build vault ## Run the tests of e2e/, on a real Vault; RUN=TestName for one
 	$(call say,end-to-end tests)
 	@set -e; $(find-vault); "$$VAULT_BIN" version | sed 's/^/on /'; \
 		cd e2e && go test -race -count=1 -timeout 40m $(RUN_FLAGS) ./...
+
+.PHONY: outage
+outage: build vault ## Take Palette away from a real Vault for 20 minutes (OUTAGE=20m), and see that nothing is lost
+	$(call say,Palette away for $(OUTAGE))
+	@set -e; $(find-vault); \
+		cd e2e && OUTAGE=$(OUTAGE) go test -count=1 -timeout 0 -v -run '^TestALongOutage$$' .
+
+.PHONY: soak
+soak: vault ## Keep the engine at Palette's limit for 10 minutes (SOAK=10m), and see that its process does not grow
+	$(call say,soak for $(SOAK))
+	@set -e; $(find-vault); \
+		cd e2e && SOAK=$(SOAK) go test -count=1 -timeout 0 -v -run '^TestSoak$$' .
 
 .PHONY: bench
 bench: build vault ## Measure the engine on a real Vault against its limits, and write docs/performance.md (7 minutes)
