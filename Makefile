@@ -17,7 +17,7 @@ COVERED        := vault-plugin-secrets-palette vault-plugin-secrets-palette/inte
 COVERAGE_FLOOR := 90
 
 # The modules that are linted and kept tidy.
-MODULES := . e2e examples/app
+MODULES := . e2e examples/app tools/binary
 
 # RUN=TestName narrows the tests of `make unit` and `make e2e` and shows their logs.
 RUN_FLAGS = $(if $(RUN),-v -run '$(RUN)')
@@ -33,7 +33,7 @@ say = @printf '\n==> %s\n' '$(1)'
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build the plugin into bin/
@@ -56,11 +56,11 @@ demo: build vault ## Show the engine at work on a real Vault, start to end
 	@set -e; $(find-vault); (cd e2e && go build -buildvcs=false -o $(BIN)/demo ./cmd/demo); exec $(BIN)/demo
 
 .PHONY: test
-test: ## Run every check: format, lint, unit tests, fuzzing, end-to-end tests
+test: ## Run every check: format, dependencies, lint, unit tests, fuzzing, end-to-end tests
 	@# In this order, one after the other: what fails soonest comes first, and each of
 	@# them takes all the processors that there are.
 	@set -e; started=$$SECONDS; \
-	for check in fmt-check tidy-check lint unit fuzz e2e; do $(MAKE) --no-print-directory $$check; done; \
+	for check in fmt-check tidy-check dependencies-check lint unit fuzz e2e; do $(MAKE) --no-print-directory $$check; done; \
 	printf '\n==> all checks passed in %d s\n' $$((SECONDS - started))
 
 .PHONY: unit
@@ -128,6 +128,19 @@ tidy-check: ## Check that go.mod and go.sum hold what the code needs and no more
 	@failed=0; for module in $(MODULES); do \
 		(cd $$module && go mod tidy -diff >/dev/null) || { echo "$$module: run go mod tidy there"; failed=1; }; \
 	done; exit $$failed
+
+# What tells of the binary is a program of its own module.
+tell-dependencies = cd tools/binary && GOWORK=off go run ./cmd/dependencies -root $(CURDIR) -reasons reasons.txt
+
+.PHONY: dependencies
+dependencies: ## Write docs/dependencies.md: what is in the plugin binary, how big, and why
+	$(call say,dependencies)
+	$(tell-dependencies)
+
+.PHONY: dependencies-check
+dependencies-check: ## Check docs/dependencies.md, and that nothing is in the plugin that only tests need
+	$(call say,dependencies)
+	@$(tell-dependencies) -check
 
 .PHONY: clean
 clean: ## Remove what was built and measured (Vault takes minutes to build again)

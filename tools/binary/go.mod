@@ -1,0 +1,3 @@
+module vault-plugin-secrets-palette/tools/binary
+
+go 1.26.0
