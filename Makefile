@@ -19,6 +19,11 @@ COVERAGE_FLOOR := 90
 # The modules that are linted and kept tidy.
 MODULES := . e2e examples/app tools/binary
 
+# The systems that `make reproducible` builds for; TARGETS=all takes all that a release is for.
+ALL_TARGETS := $(foreach os,linux darwin windows freebsd,$(os)/amd64 $(os)/arm64)
+TARGETS     := linux/amd64 darwin/arm64
+targets      = $(if $(filter all,$(TARGETS)),$(ALL_TARGETS),$(TARGETS))
+
 # RUN=TestName narrows the tests of `make unit` and `make e2e` and shows their logs.
 RUN_FLAGS = $(if $(RUN),-v -run '$(RUN)')
 
@@ -40,8 +45,7 @@ build: ## Build the plugin into bin/
 	$(call say,plugin $(VERSION))
 	@# Static, so that it runs in Vault's container image, which has another libc. The
 	@# version is given here, so Go need not ask git, which may refuse in a foreign clone.
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' \
-		-o $(PLUGIN) ./cmd/vault-plugin-secrets-palette
+	scripts/build.sh $(VERSION) $(PLUGIN)
 
 .PHONY: vault
 vault: ## Find a Vault server (1.16 or newer), or build one into bin/; VAULT_VERSION=1.19.0 for another
@@ -56,11 +60,11 @@ demo: build vault ## Show the engine at work on a real Vault, start to end
 	@set -e; $(find-vault); (cd e2e && go build -buildvcs=false -o $(BIN)/demo ./cmd/demo); exec $(BIN)/demo
 
 .PHONY: test
-test: ## Run every check: format, dependencies, lint, unit tests, fuzzing, end-to-end tests
+test: ## Run every check: format, dependencies, lint, unit tests, fuzzing, reproducible builds, end-to-end tests
 	@# In this order, one after the other: what fails soonest comes first, and each of
 	@# them takes all the processors that there are.
 	@set -e; started=$$SECONDS; \
-	for check in fmt-check tidy-check dependencies-check lint unit fuzz e2e; do $(MAKE) --no-print-directory $$check; done; \
+	for check in fmt-check tidy-check dependencies-check lint unit fuzz reproducible e2e; do $(MAKE) --no-print-directory $$check; done; \
 	printf '\n==> all checks passed in %d s\n' $$((SECONDS - started))
 
 .PHONY: unit
@@ -142,6 +146,32 @@ dependencies-check: ## Check docs/dependencies.md, and that nothing is in the pl
 	$(call say,dependencies)
 	@$(tell-dependencies) -check
 
+.PHONY: reproducible
+reproducible: ## Build the plugin twice, in different folders, and compare; TARGETS=all, or "linux/amd64 …"
+	$(call say,reproducible builds)
+	@scripts/reproducible.sh $(VERSION) $(targets)
+
+# GoReleaser finds cyclonedx-gomod on the PATH, and the modules in Go's cache.
+goreleaser = PATH="$(BIN)/release:$$PATH" GOMODCACHE="$$(go env GOMODCACHE)" GOPROXY="$$(go env GOPROXY)" goreleaser
+
+.PHONY: release-dry-run
+release-dry-run: $(BIN)/release/.built ## Make a release in dist/ and check it, without signing, container image and publishing
+	$(call say,release)
+	$(goreleaser) check
+	$(goreleaser) release --snapshot --clean --skip=publish,docker,sign
+	@$(MAKE) --no-print-directory release-check
+
+.PHONY: release
+release: $(BIN)/release/.built ## Make a release of the tag at HEAD as .github/workflows/release.yml does; NOTES=file for its page
+	$(goreleaser) release --clean $(if $(NOTES),--release-header $(NOTES))
+
+.PHONY: release-check
+release-check: ## Check the release in dist/, and build TARGETS again to compare
+	$(call say,release: what is in dist/)
+	cd tools/binary && GOWORK=off go run ./cmd/release-check -root $(CURDIR)
+	@version=$$(sed -n 's/.*"version":"\([^"]*\)".*/\1/p' dist/metadata.json); \
+	SUMS=dist/vault-plugin-secrets-palette_$${version}_SHA256SUMS scripts/reproducible.sh v$$version $(targets)
+
 .PHONY: clean
 clean: ## Remove what was built and measured (Vault takes minutes to build again)
 	rm -rf $(BIN) dist coverage.out coverage.html
@@ -151,4 +181,9 @@ clean: ## Remove what was built and measured (Vault takes minutes to build again
 $(BIN)/tools/.built: tools/go.mod tools/go.sum
 	$(call say,tools: gofumpt and golangci-lint (minutes the first time))
 	cd tools && GOWORK=off GOBIN=$(BIN)/tools go install tool
+	@touch $@
+
+$(BIN)/release/.built: tools/release/go.mod tools/release/go.sum
+	$(call say,tools: goreleaser and what else makes a release (minutes the first time))
+	cd tools/release && GOWORK=off GOBIN=$(BIN)/release go install tool
 	@touch $@
