@@ -60,11 +60,11 @@ demo: build vault ## Show the engine at work on a real Vault, start to end
 	@set -e; $(find-vault); (cd e2e && go build -buildvcs=false -o $(BIN)/demo ./cmd/demo); exec $(BIN)/demo
 
 .PHONY: test
-test: ## Run every check: format, dependencies, lint, unit tests, fuzzing, reproducible builds, end-to-end tests
+test: ## Run every check: commits, format, dependencies, lint, unit tests, fuzzing, reproducible builds, end-to-end tests
 	@# In this order, one after the other: what fails soonest comes first, and each of
 	@# them takes all the processors that there are.
 	@set -e; started=$$SECONDS; \
-	for check in fmt-check tidy-check dependencies-check lint unit fuzz reproducible e2e; do $(MAKE) --no-print-directory $$check; done; \
+	for check in commits fmt-check tidy-check dependencies-check lint unit fuzz reproducible e2e; do $(MAKE) --no-print-directory $$check; done; \
 	printf '\n==> all checks passed in %d s\n' $$((SECONDS - started))
 
 .PHONY: unit
@@ -133,6 +133,11 @@ tidy-check: ## Check that go.mod and go.sum hold what the code needs and no more
 		(cd $$module && go mod tidy -diff >/dev/null) || { echo "$$module: run go mod tidy there"; failed=1; }; \
 	done; exit $$failed
 
+.PHONY: commits
+commits: ## Check that the commits' messages are of the form that the changelog is made from
+	$(call say,commits)
+	@scripts/check-commits.sh
+
 # What tells of the binary is a program of its own module.
 tell-dependencies = cd tools/binary && GOWORK=off go run ./cmd/dependencies -root $(CURDIR) -reasons reasons.txt
 
@@ -150,6 +155,14 @@ dependencies-check: ## Check docs/dependencies.md, and that nothing is in the pl
 reproducible: ## Build the plugin twice, in different folders, and compare; TARGETS=all, or "linux/amd64 …"
 	$(call say,reproducible builds)
 	@scripts/reproducible.sh $(VERSION) $(targets)
+
+.PHONY: changelog
+changelog: $(BIN)/release/.built ## Write the commits into CHANGELOG.md; RELEASE=v0.1.0 makes its section of [Unreleased]
+	@CHGLOG=$(BIN)/release/chglog scripts/changelog.sh $(RELEASE)
+
+.PHONY: changelog-check
+changelog-check: $(BIN)/release/.built ## Check that CHANGELOG.md has a section RELEASE=v0.1.0 with its commits
+	@CHGLOG=$(BIN)/release/chglog scripts/changelog.sh --check $(RELEASE)
 
 # GoReleaser finds cyclonedx-gomod on the PATH, and the modules in Go's cache.
 goreleaser = PATH="$(BIN)/release:$$PATH" GOMODCACHE="$$(go env GOMODCACHE)" GOPROXY="$$(go env GOPROXY)" goreleaser
