@@ -60,11 +60,11 @@ demo: build vault ## Show the engine at work on a real Vault, start to end
 	@set -e; $(find-vault); (cd e2e && go build -buildvcs=false -o $(BIN)/demo ./cmd/demo); exec $(BIN)/demo
 
 .PHONY: test
-test: ## Run every check: commits, format, dependencies, lint, unit tests, fuzzing, reproducible builds, end-to-end tests
+test: ## Run every check: commits, workflows, format, dependencies, lint, unit tests, fuzzing, reproducible builds, end-to-end tests
 	@# In this order, one after the other: what fails soonest comes first, and each of
 	@# them takes all the processors that there are.
 	@set -e; started=$$SECONDS; \
-	for check in commits fmt-check tidy-check dependencies-check lint unit fuzz reproducible e2e; do $(MAKE) --no-print-directory $$check; done; \
+	for check in commits workflows fmt-check tidy-check dependencies-check lint unit fuzz reproducible e2e; do $(MAKE) --no-print-directory $$check; done; \
 	printf '\n==> all checks passed in %d s\n' $$((SECONDS - started))
 
 .PHONY: unit
@@ -138,6 +138,18 @@ commits: ## Check that the commits' messages are of the form that the changelog 
 	$(call say,commits)
 	@scripts/check-commits.sh
 
+.PHONY: workflows
+workflows: $(BIN)/ci/.built ## Check the workflows and what dependabot is to look at
+	$(call say,workflows)
+	@# Run scripts are checked too where there is a shellcheck.
+	$(BIN)/ci/actionlint
+	scripts/check-dependabot.sh
+
+.PHONY: vulnerabilities
+vulnerabilities: $(BIN)/ci/.built ## Look for known vulnerabilities in what the plugin calls (asks vuln.go.dev)
+	$(call say,vulnerabilities)
+	$(BIN)/ci/govulncheck ./...
+
 # What tells of the binary is a program of its own module.
 tell-dependencies = cd tools/binary && GOWORK=off go run ./cmd/dependencies -root $(CURDIR) -reasons reasons.txt
 
@@ -168,7 +180,7 @@ changelog-check: $(BIN)/release/.built ## Check that CHANGELOG.md has a section 
 goreleaser = PATH="$(BIN)/release:$$PATH" GOMODCACHE="$$(go env GOMODCACHE)" GOPROXY="$$(go env GOPROXY)" goreleaser
 
 .PHONY: release-dry-run
-release-dry-run: $(BIN)/release/.built ## Make a release in dist/ and check it, without signing, container image and publishing
+release-dry-run: workflows $(BIN)/release/.built ## Make a release in dist/ and check it, without signing, container image and publishing
 	$(call say,release)
 	$(goreleaser) check
 	$(goreleaser) release --snapshot --clean --skip=publish,docker,sign
@@ -194,6 +206,12 @@ clean: ## Remove what was built and measured (Vault takes minutes to build again
 $(BIN)/tools/.built: tools/go.mod tools/go.sum
 	$(call say,tools: gofumpt and golangci-lint (minutes the first time))
 	cd tools && GOWORK=off GOBIN=$(BIN)/tools go install tool
+	@touch $@
+
+# Apart, so that the checks need not build GoReleaser.
+$(BIN)/ci/.built: tools/ci/go.mod tools/ci/go.sum
+	$(call say,tools: actionlint and govulncheck)
+	cd tools/ci && GOWORK=off GOBIN=$(BIN)/ci go install tool
 	@touch $@
 
 $(BIN)/release/.built: tools/release/go.mod tools/release/go.sum
