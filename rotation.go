@@ -188,7 +188,8 @@ type passwordWAL struct {
 	ConfigName string `json:"config_name"`
 	origin
 	Password palette.Secret `json:"password"`
-	// Way is how Palette was to be reached: the password must go no other one.
+	// Way is how Palette was to be reached: the password must go no other one. Entries of older
+	// versions have none.
 	Way string    `json:"way"`
 	At  time.Time `json:"at"`
 }

@@ -98,7 +98,7 @@ func (b *backend) isOver(name, id string, cfg *config, at time.Time) bool {
 // kept and not sent: whoever wrote that way has brought a password of their own along.
 func (b *backend) settlePassword(ctx context.Context, s logical.Storage, name, id string, cfg *config, w *passwordWAL) (over bool, err error) {
 	if cfg.Password != w.Password {
-		elsewhere := w.Way != wayOf(cfg)
+		elsewhere := w.Way != "" && w.Way != wayOf(cfg)
 		if !elsewhere {
 			err = b.tryPassword(ctx, s, cfg, w.Password)
 		}

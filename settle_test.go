@@ -4,11 +4,13 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -115,6 +117,25 @@ func TestRotationLeftoverGoesNoOtherWay(t *testing.T) {
 	assert.Equal(t, 1, w.wals(), "it is kept")
 	w.clock.Advance(15 * time.Minute) // the guard
 	w.write("config", fields{"proxy_url": "", "password": palettetest.DefaultUser.Password, "verify_connection": false})
+	w.works()
+}
+
+// Entries of a version that did not note the way are tried all the same: the new password
+// may be the one that is valid.
+func TestRotationLeftoverOfAnOlderVersionIsTried(t *testing.T) {
+	w := configured(t)
+	w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{DropAfter: true, Times: 1})
+	w.palette.Inject(palettetest.Login, palettetest.Fault{Times: 1})
+	w.palette.Inject(palettetest.Login, palettetest.Fault{Status: 500, Times: 1})
+	w.fault(update, "rotate-root", nil, http.StatusBadGateway, "500")
+	w.settle()
+	key := w.keys(framework.WALPrefix)[0]
+	entry, err := w.storage.Get(t.Context(), key)
+	require.NoError(t, err)
+	older := regexp.MustCompile(`"way":"[0-9a-f]+",?`).ReplaceAll(entry.Value, nil)
+	require.NotEqual(t, entry.Value, older)
+	require.NoError(t, w.storage.Put(t.Context(), &logical.StorageEntry{Key: key, Value: older}))
+	w.mount()
 	w.works()
 }
 
