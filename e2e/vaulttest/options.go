@@ -35,6 +35,11 @@ const (
 // Options says what server to start. The zero value is a dev server.
 type Options struct {
 	Storage Storage
+	// NodeID is the server's name in its raft cluster; "one" where it is empty.
+	NodeID string
+	// Join is a server with [Raft] whose cluster the new one becomes part of; nil: it begins
+	// a cluster. [StartCluster] starts a whole one.
+	Join *Server
 	// LogLevel is Vault's; info where it is empty.
 	LogLevel string
 	// Plugin is the plugin's program; the one that [PluginBinary] finds where it is empty.

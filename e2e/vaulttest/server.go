@@ -1,6 +1,7 @@
 package vaulttest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,6 +41,7 @@ type Server struct {
 	plugin string // the plugin, in the server's own plugin directory
 	port   int
 	unseal string // the key, with Raft
+	member bool   // one of several nodes, so that it may serve as a standby
 
 	mu      sync.Mutex // guards what follows
 	process *exec.Cmd
@@ -58,6 +60,9 @@ var running = struct {
 // start alone.
 func Start(ctx context.Context, opts Options) (*Server, error) {
 	s := &Server{opts: opts, Token: "root"}
+	if opts.Join != nil {
+		s.Token, s.unseal, s.member = opts.Join.Token, opts.Join.unseal, true
+	}
 	if err := s.prepare(); err != nil {
 		s.Stop()
 		return nil, err
@@ -135,7 +140,13 @@ func (s *Server) configure() error {
 	}
 	config := fmt.Sprintf("plugin_directory = %q\nlog_level = %q\n", filepath.Join(s.Dir, "plugins"), level)
 	if s.opts.Storage == Raft {
-		// With its default multiplier of 5 a single node takes up to 10 s to elect itself.
+		// With its default multiplier of 5 a single node takes up to 10 s to elect itself. With 1
+		// the pauses of a busy machine would depose the leader of several: half a second does.
+		// By its own intervals the autopilot gives a node its vote 10 s late.
+		multiplier := 1
+		if s.opts.NodeID != "" {
+			multiplier = 2
+		}
 		config += fmt.Sprintf(`
 disable_mlock = true
 api_addr      = %q
@@ -149,10 +160,13 @@ listener "tcp" {
 
 storage "raft" {
   path                   = %q
-  node_id                = "one"
-  performance_multiplier = 1
+  node_id                = %q
+  performance_multiplier = %d
+
+  autopilot_update_interval    = "500ms"
+  autopilot_reconcile_interval = "500ms"
 }
-`, s.Address, s.port+1, s.port, s.port+1, filepath.Join(s.Dir, "data"))
+`, s.Address, s.port+1, s.port, s.port+1, filepath.Join(s.Dir, "data"), cmp.Or(s.opts.NodeID, "one"), multiplier)
 	}
 	if err := os.WriteFile(s.configFile(), []byte(config), 0o600); err != nil {
 		return fmt.Errorf("writing Vault's configuration: %w", err)
@@ -181,6 +195,8 @@ func (s *Server) launch(ctx context.Context) error {
 	}
 	// #nosec G204 -- the program is the one that the environment names
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), s.vault, args...)
+	// What a cluster has in its storage is the same for all nodes, and names files of each.
+	cmd.Dir = s.Dir
 	// A plugin that is killed leaves its socket behind; in here it goes with the rest.
 	cmd.Env = append(cleanEnv(), "HOME="+s.Dir, "TMPDIR="+filepath.Join(s.Dir, "tmp"))
 	cmd.Stdout, cmd.Stderr = log, log
@@ -228,12 +244,25 @@ func (s *Server) Restart(ctx context.Context) error {
 	return s.serves(ctx, client)
 }
 
-// serves waits until the server is unsealed and active.
+// serves waits until the server is unsealed and active or, of several nodes, knows which
+// one is.
 func (s *Server) serves(ctx context.Context, client *api.Client) error {
 	return s.await(ctx, func() (bool, error) {
 		health, err := client.Sys().HealthWithContext(ctx)
-		return err == nil && !health.Sealed && !health.Standby, nil
+		if err != nil || health.Sealed {
+			return false, nil
+		}
+		return !health.Standby || s.member && leaderOf(ctx, client) != "", nil
 	})
+}
+
+// leaderOf is the address of the active node, as far as a node knows it.
+func leaderOf(ctx context.Context, client *api.Client) string {
+	leader, err := client.Sys().LeaderWithContext(ctx)
+	if err != nil {
+		return ""
+	}
+	return leader.LeaderAddress
 }
 
 // Unseal unseals a server with [Raft] that has been sealed, and waits until it serves.
@@ -250,9 +279,16 @@ func (s *Server) Unseal(ctx context.Context) error {
 	return s.serves(ctx, client)
 }
 
-// open initializes and unseals.
+// open initializes, or joins, and unseals.
 func (s *Server) open(ctx context.Context, client *api.Client, initialized bool) error {
-	if !initialized {
+	switch {
+	case initialized:
+	case s.opts.Join != nil:
+		_, err := client.Sys().RaftJoinWithContext(ctx, &api.RaftJoinRequest{LeaderAPIAddr: s.opts.Join.Address})
+		if err != nil {
+			return fmt.Errorf("joining %s: %w", s.opts.Join.Address, err)
+		}
+	default:
 		keys, err := client.Sys().InitWithContext(ctx, &api.InitRequest{SecretShares: 1, SecretThreshold: 1})
 		if err != nil {
 			return fmt.Errorf("initializing: %w", err)

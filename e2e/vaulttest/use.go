@@ -124,15 +124,15 @@ func (s *Server) Mount(ctx context.Context, path string) error {
 	return nil
 }
 
-// EnableAudit makes the server write an audit log, in Vault's own form with its secrets
-// hashed.
+// EnableAudit makes the server, and each other node of its cluster, write an audit log of
+// its own, in Vault's own form with its secrets hashed.
 func (s *Server) EnableAudit(ctx context.Context) error {
 	client, err := s.Client()
 	if err != nil {
 		return err
 	}
 	err = client.Sys().EnableAuditWithOptionsWithContext(ctx, "file", &api.EnableAuditOptions{
-		Type: "file", Options: map[string]string{"file_path": s.auditFile()},
+		Type: "file", Options: map[string]string{"file_path": auditFile},
 	})
 	if err != nil {
 		return fmt.Errorf("enabling the audit log: %w", err)
@@ -140,14 +140,17 @@ func (s *Server) EnableAudit(ctx context.Context) error {
 	return nil
 }
 
-func (s *Server) logFile() string   { return filepath.Join(s.Dir, "vault.log") }
-func (s *Server) auditFile() string { return filepath.Join(s.Dir, "audit.log") }
+// auditFile is relative to each server's own directory, where it runs: a cluster's nodes
+// have one setting.
+const auditFile = "audit.log"
+
+func (s *Server) logFile() string { return filepath.Join(s.Dir, "vault.log") }
 
 // Log is what the server, its plugin's part included, has logged since its first start.
 func (s *Server) Log() string { return text(s.logFile()) }
 
 // Audit is the audit log.
-func (s *Server) Audit() string { return text(s.auditFile()) }
+func (s *Server) Audit() string { return text(filepath.Join(s.Dir, auditFile)) }
 
 // LogTail is the end of the log.
 func (s *Server) LogTail(lines int) string {
@@ -201,15 +204,23 @@ func New(tb TB, opts Options) *Server {
 	if err != nil {
 		tb.Fatalf("%v", err)
 	}
+	until(tb, s)
+	return s
+}
+
+// until stops servers of one cluster at the end of a test, and enables their audit logs.
+func until(tb TB, servers ...*Server) {
+	tb.Helper()
 	tb.Cleanup(func() {
 		tb.Helper()
-		if tb.Failed() {
-			tb.Logf("the end of Vault's log:\n%s", s.LogTail(40))
+		for _, s := range servers {
+			if tb.Failed() {
+				tb.Logf("the end of the log of Vault at %s:\n%s", s.Address, s.LogTail(40))
+			}
+			s.Stop()
 		}
-		s.Stop()
 	})
-	if err := s.EnableAudit(tb.Context()); err != nil {
+	if err := servers[0].EnableAudit(tb.Context()); err != nil {
 		tb.Fatalf("%v", err)
 	}
-	return s
 }
