@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/api"
 	"github.com/hashicorp/vault/sdk/plugin"
+	"github.com/jonboulle/clockwork"
 
 	palette "vault-plugin-secrets-palette"
 )
@@ -27,6 +28,11 @@ func main() {
 		fmt.Fprintln(os.Stdout, "vault-plugin-secrets-palette "+version)
 		return
 	}
+	outliveVault()
+	go func() {
+		awaitFarewell(clockwork.NewRealClock(), os.Getppid)
+		os.Exit(1)
+	}()
 	err := plugin.ServeMultiplex(&plugin.ServeOpts{
 		BackendFactoryFunc: palette.FactoryFor(version),
 		TLSProviderFunc:    api.VaultPluginTLSProvider(meta.GetTLSConfig()),
