@@ -19,13 +19,8 @@ import (
 // agent runs a Vault Agent on examples/agent for four lifetimes, and tries what is in its
 // file at Palette all along.
 func (x *examples) agent(t *testing.T) {
-	dir := x.agentDir(t)
 	logins := x.palette.Calls(palettetest.Login)
-	env := append(x.vault.Env(), "VAULT_TOKEN=") // it logs in by itself
-	p := start(t, dir, env, x.vault.Vault(), "agent", "-config=agent.hcl")
-	file := filepath.Join(dir, "palette.env")
-	require.Eventually(t, func() bool { return tokenIn(file) != "" }, soon, often, "the Agent must fill its file")
-
+	p, file := x.startAgent(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 4*tokenLife)
 	defer cancel()
 	var held []string
@@ -54,6 +49,17 @@ func (x *examples) agent(t *testing.T) {
 	}
 	require.Zero(t, p.end(t))
 	assert.Empty(t, leaksIn("what the Agent said", p.said(), held))
+}
+
+// startAgent starts an Agent on examples/agent, and returns the file that it has filled.
+func (x *examples) startAgent(t *testing.T, more ...string) (*program, string) {
+	t.Helper()
+	dir := x.agentDir(t)
+	env := append(append(x.vault.Env(), "VAULT_TOKEN="), more...) // it logs in by itself
+	p := start(t, dir, env, x.vault.Vault(), "agent", "-config=agent.hcl")
+	file := filepath.Join(dir, "palette.env")
+	require.Eventually(t, func() bool { return tokenIn(file) != "" }, soon, often, "the Agent must fill its file")
+	return p, file
 }
 
 // agentDir is a directory as examples/agent/agent.hcl wants it.

@@ -36,9 +36,7 @@ func TestExamples(t *testing.T) {
 	x := &examples{t: t, palette: palettetest.New(t, palettetest.WithLifetime(tokenLife))}
 	x.calls = newRecorder(t, x.palette)
 	x.vault = bareServer(t, vaulttest.InMemory)
-	x.vault.watch(x.palette.Issued)
-	x.vault.watch(x.palette.Passwords)
-	x.vault.watch(x.palette.KeySecrets)
+	watchPalette(x.vault, x.palette)
 	client, err := x.vault.Client()
 	require.NoError(t, err)
 	x.api = client
@@ -135,18 +133,25 @@ func (p *program) end(t *testing.T) int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// app runs examples/app for three lifetimes.
-func (x *examples) app(t *testing.T) {
+// startApp builds and starts examples/app, which calls Palette ten times a second.
+func (x *examples) startApp(t *testing.T, more ...string) *program {
+	t.Helper()
 	binary := filepath.Join(t.TempDir(), "palette-app")
 	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", binary, ".")
 	build.Dir, build.Env = filepath.Join(examplesDir, "app"), append(os.Environ(), "GOWORK=off")
 	built, err := build.CombinedOutput()
 	require.NoError(t, err, string(built))
+	return start(t, "", x.env(t, "palette-app", append(more, "POLL_INTERVAL=100ms")...), binary)
+}
 
-	p := start(t, "", x.env(t, "palette-app", "POLL_INTERVAL=100ms"), binary)
-	ofApp := func(c recorded) bool {
-		return c.path == "/v1/projects/alerts" && strings.HasPrefix(c.agent, "Go-http-client")
-	}
+// ofApp tells whether a call is examples/app's.
+func ofApp(c recorded) bool {
+	return c.path == "/v1/projects/alerts" && strings.HasPrefix(c.agent, "Go-http-client")
+}
+
+// app runs examples/app for three lifetimes.
+func (x *examples) app(t *testing.T) {
+	p := x.startApp(t)
 	require.Eventually(t, func() bool {
 		calls := x.calls.that(ofApp)
 		return len(calls) > 0 && calls[len(calls)-1].at.Sub(calls[0].at) >= 3*tokenLife

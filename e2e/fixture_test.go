@@ -48,9 +48,7 @@ func newFixture(t *testing.T, v *server, opts ...palettetest.Option) *fixture {
 func newMount(t *testing.T, v *server, opts ...palettetest.Option) *fixture {
 	t.Helper()
 	palette := palettetest.New(t, append([]palettetest.Option{palettetest.WithLifetime(tokenLife)}, opts...)...)
-	v.watch(palette.Issued)
-	v.watch(palette.Passwords)
-	v.watch(palette.KeySecrets)
+	watchPalette(v, palette)
 	t.Cleanup(func() { require.Empty(t, v.leaks(), "secrets in the server's logs") })
 	return mountFor(t, v, palette, mountName(t))
 }

@@ -147,11 +147,19 @@ func (f *fixture) killedRotation(path string, s step, d death) (changed bool) {
 	return s.changed || repeated || s.late && d.goesOn
 }
 
-// freeze stops Vault's process, thaw lets it go on.
-func (f *fixture) freeze() { f.signal(syscall.SIGSTOP) }
-func (f *fixture) thaw()   { f.signal(syscall.SIGCONT) }
+// freeze stops Vault's process and waits until it stands, thaw lets it go on.
+func (f *fixture) freeze() {
+	f.t.Helper()
+	p := f.signal(syscall.SIGSTOP)
+	require.Eventually(f.t, func() bool {
+		status, err := p.Status()
+		return err == nil && slices.Contains(status, process.Stop)
+	}, soon, time.Millisecond, "the process must stop")
+}
 
-func (f *fixture) signal(signal syscall.Signal) {
+func (f *fixture) thaw() { f.signal(syscall.SIGCONT) }
+
+func (f *fixture) signal(signal syscall.Signal) *process.Process {
 	f.t.Helper()
 	processes, err := process.Processes()
 	require.NoError(f.t, err)
@@ -159,10 +167,11 @@ func (f *fixture) signal(signal syscall.Signal) {
 		args, err := p.CmdlineSlice()
 		if err == nil && slices.Contains(args, "-config="+filepath.Join(f.vault.Dir, "vault.hcl")) {
 			require.NoError(f.t, p.SendSignal(signal))
-			return
+			return p
 		}
 	}
 	require.Fail(f.t, "no process of Vault")
+	return nil
 }
 
 // firstRead is the first read after a process was killed that reaches the engine, and which

@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-palette/internal/palettetest"
 )
 
 // watch names secrets that the server's logs must never hold. They are asked for when
@@ -15,6 +17,13 @@ func (v *server) watch(secrets func() []string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.secrets = append(v.secrets, secrets)
+}
+
+// watchPalette watches all that a stand-in gives out.
+func watchPalette(v interface{ watch(secrets func() []string) }, palette *palettetest.Server) {
+	v.watch(palette.Issued)
+	v.watch(palette.Passwords)
+	v.watch(palette.KeySecrets)
 }
 
 // watchText is watch for secrets that are known already.
