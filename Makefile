@@ -59,6 +59,15 @@ demo: build vault ## Show the engine at work on a real Vault, start to end
 	@# without the cleaning up.
 	@set -e; $(find-vault); (cd e2e && go build -buildvcs=false -o $(BIN)/demo ./cmd/demo); exec $(BIN)/demo
 
+.PHONY: dev
+dev: build vault ## Keep a Vault running with the plugin mounted; Enter builds and reloads it
+	$(call say,dev)
+	@set -e; $(find-vault); (cd e2e && go build -buildvcs=false -o $(BIN)/dev ./cmd/dev); exec $(BIN)/dev -pid $(BIN)/dev.pid
+
+.PHONY: dev-reload
+dev-reload: ## Have a running `make dev` build and reload the plugin
+	@kill -HUP "$$(cat $(BIN)/dev.pid)"
+
 .PHONY: test
 test: ## Run every check: commits, workflows, format, dependencies, lint, unit tests, fuzzing, reproducible builds, end-to-end tests
 	@# In this order, one after the other: what fails soonest comes first, and each of

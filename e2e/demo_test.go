@@ -15,7 +15,8 @@ import (
 	"vault-plugin-secrets-palette/internal/palettetest"
 )
 
-// demo is the program behind `make demo`, with a directory that all of its files are in.
+// demo is a program of cmd/ that runs a Vault, such as that behind `make demo`, with a
+// directory that all of its files are in.
 type demo struct {
 	t            *testing.T
 	program, tmp string
@@ -23,12 +24,17 @@ type demo struct {
 
 func buildDemo(t *testing.T) *demo {
 	t.Helper()
+	return buildProgram(t, "demo")
+}
+
+func buildProgram(t *testing.T, name string) *demo {
+	t.Helper()
 	//nolint:usetesting // a short path: the plugin's socket is in it, and sockets' paths are limited
-	tmp, err := os.MkdirTemp("", "demo-")
+	tmp, err := os.MkdirTemp("", name+"-")
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(tmp)) })
-	d := &demo{t: t, program: filepath.Join(t.TempDir(), "demo"), tmp: tmp}
-	built, err := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", d.program, "./cmd/demo").CombinedOutput()
+	d := &demo{t: t, program: filepath.Join(t.TempDir(), name), tmp: tmp}
+	built, err := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", d.program, "./cmd/"+name).CombinedOutput()
 	require.NoError(t, err, string(built))
 	return d
 }
@@ -46,7 +52,7 @@ func (d *demo) env(palette *palettetest.Server) []string {
 	return append(env, "PALETTE_ADDRESS="+palette.URL(), "PALETTE_EMAIL="+user.Email, "PALETTE_ORG="+user.Org, "PALETTE_PASSWORD="+user.Password)
 }
 
-// leavesNothing checks that the demo has ended what it started: its files are gone, and
+// leavesNothing checks that the program has ended what it started: its files are gone, and
 // no process has one of them open as its program or on its command line.
 func (d *demo) leavesNothing() {
 	d.t.Helper()

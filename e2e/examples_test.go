@@ -121,7 +121,13 @@ func start(t *testing.T, dir string, env []string, name string, args ...string) 
 // end asks a program to end and returns its exit status.
 func (p *program) end(t *testing.T) int {
 	t.Helper()
-	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	return p.endBy(t, syscall.SIGTERM)
+}
+
+// endBy is end by another signal.
+func (p *program) endBy(t *testing.T, signal os.Signal) int {
+	t.Helper()
+	require.NoError(t, p.cmd.Process.Signal(signal))
 	require.Eventually(t, func() bool {
 		select {
 		case <-p.ended:

@@ -16,12 +16,9 @@ import (
 	"syscall"
 	"time"
 
+	"vault-plugin-secrets-palette/e2e/playground"
 	"vault-plugin-secrets-palette/e2e/vaulttest"
-	"vault-plugin-secrets-palette/internal/palettetest"
 )
-
-// goodbyePatience bounds the revocation of what an interrupted demo has issued.
-const goodbyePatience = 15 * time.Second
 
 func main() {
 	// SIGPIPE too: without it `make demo | head` would end here, and leave Vault running.
@@ -39,11 +36,11 @@ func main() {
 // run shows all steps and cleans up, however they end.
 func run(ctx context.Context, out io.Writer) (err error) {
 	began := time.Now()
-	login, given, err := fromEnvironment()
+	palette, err := playground.FromEnvironment()
 	if err != nil {
 		return err
 	}
-	d := &demo{screen: screen{out: out, password: login.Password}, login: login, real: given}
+	d := &demo{screen: screen{out: out, password: palette.Login.Password}, palette: palette}
 	defer func() {
 		ended := d.cleanUp(context.WithoutCancel(ctx))
 		if err = errors.Join(err, ended); err == nil {
@@ -73,64 +70,9 @@ func run(ctx context.Context, out io.Writer) (err error) {
 	return nil
 }
 
-// fromEnvironment reads which Palette to use; given is false where none is named.
-func fromEnvironment() (login palettetest.User, given bool, err error) {
-	var set, missing []string
-	text := func(name string) string {
-		value := os.Getenv(name)
-		if value == "" {
-			missing = append(missing, name)
-		} else {
-			set = append(set, name)
-		}
-		return value
-	}
-	login = palettetest.User{Email: text("PALETTE_EMAIL"), Org: text("PALETTE_ORG"), Password: text("PALETTE_PASSWORD")}
-	text("PALETTE_ADDRESS")
-	switch {
-	case len(set) == 0:
-		return palettetest.DefaultUser, false, nil
-	case len(missing) == 0:
-		return login, true, nil
-	}
-	return palettetest.User{}, false, fmt.Errorf("%s set, but not %s: set all four to name a real Palette, or none of them",
-		strings.Join(set, ", "), strings.Join(missing, ", "))
-}
-
 // cleanUp ends all that the demo has started, the tokens at Palette first.
 func (d *demo) cleanUp(ctx context.Context) error {
-	var err error
-	if d.vault != nil {
-		err = d.revokeAll(ctx)
-		d.vault.Stop()
-		if d.vault.Running() || len(d.vault.PluginPIDs()) > 0 {
-			err = errors.Join(err, errors.New("a process of Vault or of its plugin is still running"))
-		}
-	}
-	if d.standIn != nil {
-		if live := len(d.standIn.LiveTokens()); live > 0 {
-			err = errors.Join(err, fmt.Errorf("%d tokens are still alive at the stand-in", live))
-		}
-		d.standIn.Close()
-	}
-	return err
-}
-
-// revokeAll revokes what is left of an interrupted demo.
-func (d *demo) revokeAll(ctx context.Context) error {
-	if !d.mounted {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, goodbyePatience)
-	defer cancel()
-	client, err := d.vault.Client()
-	if err != nil {
-		return err
-	}
-	if err := client.Sys().RevokePrefixWithContext(ctx, mountPath+"/creds"); err != nil {
-		return fmt.Errorf("revoking what is left: %w", err)
-	}
-	return nil
+	return errors.Join(playground.End(ctx, d.vault, d.mounted), d.palette.Close())
 }
 
 // startVault starts the server. Its plugin directory has the plugin in it.

@@ -6,17 +6,15 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"regexp"
-	"strings"
 	"time"
 
+	"vault-plugin-secrets-palette/e2e/playground"
 	"vault-plugin-secrets-palette/e2e/vaulttest"
-	"vault-plugin-secrets-palette/internal/palettetest"
 )
 
 const (
-	mountPath = "palette"
+	mountPath = playground.MountPath
 	// callTimeout bounds one call to Palette.
 	callTimeout = 30 * time.Second
 	// deathPatience is how long a revoked token may still be taken: a real Palette may have
@@ -29,11 +27,7 @@ type demo struct {
 	screen
 	vault   *vaulttest.Server
 	mounted bool
-	// standIn is nil where Palette is a real one.
-	standIn *palettetest.Server
-	real    bool
-	address string
-	login   palettetest.User
+	palette *playground.Palette
 
 	lease         string
 	first, second string
@@ -41,18 +35,11 @@ type demo struct {
 
 // findPalette starts the stand-in, unless a real Palette is named.
 func (d *demo) findPalette(context.Context) error {
-	if d.real {
-		d.address = strings.TrimSuffix(os.Getenv("PALETTE_ADDRESS"), "/")
-		d.say("a real Palette at %s, as PALETTE_ADDRESS says", d.address)
-		return nil
+	which, err := d.palette.Start()
+	if err == nil {
+		d.say("%s", which)
 	}
-	standIn, err := palettetest.Start()
-	if err != nil {
-		return err
-	}
-	d.standIn, d.address = standIn, standIn.URL()
-	d.say("the stand-in for Palette at %s (for a real one set PALETTE_ADDRESS, PALETTE_EMAIL, PALETTE_ORG, PALETTE_PASSWORD)", d.address)
-	return nil
+	return err
 }
 
 // mount registers and mounts the plugin.
@@ -71,9 +58,9 @@ func (d *demo) mount(ctx context.Context) error {
 
 // configure writes config and role. The password goes through standard input.
 func (d *demo) configure(ctx context.Context) error {
-	args := []string{"write", mountPath + "/config", "address=" + d.address, "email=" + d.login.Email, "org=" + d.login.Org, "password=-"}
+	args := []string{"write", mountPath + "/config", "address=" + d.palette.Address, "email=" + d.palette.Login.Email, "org=" + d.palette.Login.Org, "password=-"}
 	d.command(`printf %s "$PALETTE_PASSWORD" | vault ` + quoted(args))
-	if _, err := d.result(d.vault.CLI(ctx, d.login.Password, args...)); err != nil {
+	if _, err := d.result(d.vault.CLI(ctx, d.palette.Login.Password, args...)); err != nil {
 		return err
 	}
 	if _, err := d.cli(ctx, "read", mountPath+"/config"); err != nil {
@@ -170,10 +157,10 @@ func row(output, key string) string {
 
 // curl calls Palette with a token, and shows it as the curl command that does the same.
 func (d *demo) curl(ctx context.Context, name, token, path string, want int) error {
-	d.command(fmt.Sprintf(`curl -sS -w '%%{http_code}\n' -H "Authorization: $%s" %s%s`, name, d.address, path))
+	d.command(fmt.Sprintf(`curl -sS -w '%%{http_code}\n' -H "Authorization: $%s" %s%s`, name, d.palette.Address, path))
 	deadline := time.Now().Add(deathPatience)
 	for {
-		status, body, err := call(ctx, d.address+path, token)
+		status, body, err := call(ctx, d.palette.Address+path, token)
 		if err != nil {
 			return err
 		}
