@@ -28,10 +28,10 @@ type olderVersion struct {
 	has          features
 }
 
-// olderVersions are commits at which less was stored than today, from the first one that is
-// a whole engine.
+// olderVersions are commits at which less was stored than today, from the first one that has
+// leases.
 var olderVersions = []olderVersion{
-	{"tokens alone", "1575c055b0f12f490db45f28755cf0d0a045251d", tokenLeases},
+	{"tokens alone", "ca6b7f689b7c6cb9ba158ac164166c0772441c27", tokenLeases},
 	{"shared sessions", "a9be9e29012eed7331448bcc2ccbdcf3c1441c1a", sharedSessions},
 	{"API keys and rotation", "0b2fa250c43214c9ad954deee17683434fcebcc9", apiKeys},
 }
