@@ -31,15 +31,19 @@ const (
 	soakLife = 5 * time.Minute
 	// busy is the share of the limit that makes it a soak at the limit.
 	busy = 0.7
+	// mostConnections is three times what a second's calls need, should all go out at once.
+	// Connections that calls leave behind die after 90 seconds, and so do not grow for ever.
+	mostConnections = 3 * perSecond
 )
 
 // vital is a figure of the plugin's process that must not grow: the median of the last
-// third of the time is no more than that of the third before, and a slack for what comes
-// and goes with the calls under way.
+// third of the time is no more than that of the third before, and a slack: ten calls that
+// go out together open ten connections, with two goroutines each, and a write of the config
+// closes them. Nor is it more than most, where there is one.
 type vital struct {
-	name  string
-	slack float64
-	seen  []float64
+	name        string
+	slack, most float64
+	seen        []float64
 }
 
 // soak is a mount under load, and the process that serves it.
@@ -98,9 +102,9 @@ func newSoak(t *testing.T) *soak {
 		vitals: []*vital{
 			{name: "heap in use after a collection, MiB", slack: 1},
 			{name: "resident memory, MiB", slack: 4},
-			{name: "goroutines", slack: 15},
-			{name: "open files", slack: 8},
-			{name: "connections to Palette", slack: 6},
+			{name: "goroutines", slack: 40},
+			{name: "open files", slack: 20},
+			{name: "connections to Palette", slack: 15, most: mostConnections},
 		},
 	}
 	pids := s.vault.PluginPIDs()
@@ -149,8 +153,12 @@ func (s *soak) flat() {
 		n := len(v.seen) / 3
 		require.Positive(s.t, n)
 		first, middle, last := medianOf(v.seen[:n]), medianOf(v.seen[n:2*n]), medianOf(v.seen[2*n:])
-		lines = append(lines, fmt.Sprintf("%-36s %8.1f %8.1f %8.1f %8.1f   %.1f", v.name, first, middle, last, slices.Max(v.seen), middle+v.slack))
-		assert.LessOrEqual(s.t, last, middle+v.slack, v.name)
+		limit := middle + v.slack
+		if v.most > 0 {
+			limit = min(limit, v.most)
+		}
+		lines = append(lines, fmt.Sprintf("%-36s %8.1f %8.1f %8.1f %8.1f   %.1f", v.name, first, middle, last, slices.Max(v.seen), limit))
+		assert.LessOrEqual(s.t, last, limit, v.name)
 	}
 	s.t.Logf("%d samples\n%s", len(s.vitals[0].seen), strings.Join(lines, "\n"))
 }
