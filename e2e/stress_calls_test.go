@@ -115,3 +115,11 @@ func (c *stressClient) list() error {
 	_, err := c.api.Logical().ListWithContext(c.t.Context(), c.mount+"/"+[]string{"config", "roles", "sessions"}[c.rand.IntN(3)])
 	return err
 }
+
+func (c *stressClient) metrics() error {
+	resp, err := c.api.Logical().ReadRawWithContext(c.t.Context(), c.mount+"/metrics")
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}

@@ -90,6 +90,8 @@ var stressMix = []stressOp{
 	{"end of the session", 1, (*stressClient).endSession, 0, ""},
 	{"rotation", 1, func(c *stressClient) error { return c.put("rotate-root", nil) }, http.StatusConflict, "is being rotated already"},
 	{"list", 4, (*stressClient).list, 0, ""},
+	{"check of the config", 1, func(c *stressClient) error { return c.look("check/default") }, 0, ""},
+	{"metrics", 2, (*stressClient).metrics, 0, ""},
 }
 
 // Eight clients do all that can be done, at once, on a plugin that looks for data races.
