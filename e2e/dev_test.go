@@ -54,8 +54,8 @@ func TestDev(t *testing.T) {
 	client.SetToken(found[2])
 	read := func(role, field string) {
 		t.Helper()
-		secret, err := client.Logical().ReadWithContext(t.Context(), "palette/creds/"+role)
-		require.NoError(t, err)
+		secret, failed := client.Logical().ReadWithContext(t.Context(), "palette/creds/"+role)
+		require.NoError(t, failed)
 		require.NotEmpty(t, secret.Data[field])
 	}
 	read("app", "token")

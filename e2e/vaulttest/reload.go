@@ -53,7 +53,7 @@ func (s *Server) Reload(ctx context.Context) error {
 		if mount.Type != PluginName {
 			continue
 		}
-		if err = client.Sys().TuneMountWithContext(ctx, path, api.MountConfigInput{PluginVersion: version}); err != nil {
+		if err = client.Sys().TuneMountAllowNilWithContext(ctx, path, api.TuneMountConfigInput{PluginVersion: &version}); err != nil {
 			return fmt.Errorf("giving %s the plugin's version: %w", path, err)
 		}
 	}
