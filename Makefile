@@ -21,7 +21,7 @@ MODULES := . e2e examples/app tools/binary
 
 # The systems that `make reproducible` builds for; TARGETS=all takes all that a release is for.
 ALL_TARGETS := $(foreach os,linux darwin windows freebsd,$(os)/amd64 $(os)/arm64)
-TARGETS     := linux/amd64 darwin/arm64
+TARGETS     := linux/amd64
 targets      = $(if $(filter all,$(TARGETS)),$(ALL_TARGETS),$(TARGETS))
 
 # RUN=TestName narrows the tests of `make unit` and `make e2e` and shows their logs.
