@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
-	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	"github.com/stretchr/testify/assert"
@@ -31,31 +30,19 @@ func (w *world) metrics() map[string]float64 {
 	out := make(map[string]float64)
 	for name, family := range families {
 		for _, m := range family.GetMetric() {
-			out[strings.TrimPrefix(name, "vault_palette_")+labelsOf(m)] = valueOf(m)
+			var labels []string
+			for _, l := range m.GetLabel() {
+				labels = append(labels, fmt.Sprintf("%s=%q", l.GetName(), l.GetValue()))
+			}
+			series := strings.TrimPrefix(name, "vault_palette_")
+			if len(labels) > 0 {
+				series += "{" + strings.Join(labels, ",") + "}"
+			}
+			// Of the three a metric has one; the others are zero.
+			out[series] = m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
 		}
 	}
 	return out
-}
-
-func labelsOf(m *dto.Metric) string {
-	var labels []string
-	for _, l := range m.GetLabel() {
-		labels = append(labels, fmt.Sprintf("%s=%q", l.GetName(), l.GetValue()))
-	}
-	if len(labels) == 0 {
-		return ""
-	}
-	return "{" + strings.Join(labels, ",") + "}"
-}
-
-func valueOf(m *dto.Metric) float64 {
-	switch {
-	case m.GetHistogram() != nil:
-		return float64(m.GetHistogram().GetSampleCount())
-	case m.GetGauge() != nil:
-		return m.GetGauge().GetValue()
-	}
-	return m.GetCounter().GetValue()
 }
 
 func TestMetricsCountWhatTheMountDoes(t *testing.T) {
