@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -167,23 +168,37 @@ func text(file string) string {
 	return string(content)
 }
 
-// freePorts returns a port of the loopback that is free, and so is the one after it:
-// Vault's dev mode takes that for its cluster.
+// firstPort and ports are where servers listen: below the ports that systems give to
+// outgoing connections (from 32768 on with Linux). Among those, a server that is killed and
+// started again could find its port taken by a connection.
+const (
+	firstPort = 20000
+	ports     = 12000
+)
+
+// freePorts returns a port of the loopback that is free, and so is the one after it, for
+// Vault's cluster.
 func freePorts(ctx context.Context) (int, error) {
-	var listen net.ListenConfig
-	for {
-		first, err := listen.Listen(ctx, "tcp", "127.0.0.1:0")
-		if err != nil {
-			return 0, fmt.Errorf("finding a free port: %w", err)
+	var (
+		listen net.ListenConfig
+		err    error
+	)
+	for range 100 {
+		port := firstPort + rand.IntN(ports/2)*2
+		err = nil
+		for _, p := range []int{port, port + 1} {
+			l, failed := listen.Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", p))
+			if failed != nil {
+				err = failed
+				break
+			}
+			_ = l.Close()
 		}
-		port := first.Addr().(*net.TCPAddr).Port
-		second, err := listen.Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port+1))
-		_ = first.Close()
 		if err == nil {
-			_ = second.Close()
 			return port, nil
 		}
 	}
+	return 0, fmt.Errorf("finding free ports: %w", err)
 }
 
 // TB is the part of testing.TB that [New] needs.
