@@ -63,3 +63,6 @@ vault policy write palette-terraform "$here/policies/terraform.hcl"
 vault policy write palette-operator "$here/policies/operator.hcl"
 
 [ "${PALETTE_ROTATE:-}" != yes ] || vault write -force palette/rotate-root
+
+# Does it work? Where it does not, this says at which step, and what to do.
+vault read palette/check
