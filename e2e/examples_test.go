@@ -46,6 +46,7 @@ func TestExamples(t *testing.T) {
 		t.Run("agent", func(t *testing.T) { t.Parallel(); x.agent(t) })
 		t.Run("app", func(t *testing.T) { t.Parallel(); x.app(t) })
 		t.Run("shell", func(t *testing.T) { t.Parallel(); x.shell(t) })
+		t.Run("metrics", func(t *testing.T) { t.Parallel(); x.metrics(t) })
 		t.Run("terraform", func(t *testing.T) { t.Parallel(); x.terraform(t) })
 	})
 	assert.Empty(t, x.calls.that(func(c recorded) bool { return c.status == 401 }), "nobody presents a dead token")
@@ -195,4 +196,16 @@ func (x *examples) shell(t *testing.T) {
 	require.Len(t, calls, 1)
 	assert.False(t, x.palette.Alive(calls[0].token), "the script revokes what it has read")
 	assert.Empty(t, leaksIn("what it said", out.Stdout+out.Stderr, []string{calls[0].token}))
+}
+
+// metrics reads the mount's metrics with the policy for Prometheus, which allows nothing else.
+func (x *examples) metrics(t *testing.T) {
+	for path, allowed := range map[string]bool{"palette/metrics": true, "palette/config": false, "palette/creds/app": false} {
+		cmd := exec.CommandContext(t.Context(), x.vault.Vault(), "read", "-format=raw", path)
+		cmd.Env = x.env(t, "palette-metrics")
+		out, err := vaulttest.Run(cmd, "")
+		require.NoError(t, err)
+		assert.Equal(t, allowed, out.Code == 0, path+": "+out.Stderr)
+		assert.Equal(t, allowed, strings.Contains(out.Stdout, "vault_palette_calls_total"), path)
+	}
 }

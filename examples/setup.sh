@@ -61,6 +61,7 @@ vault policy write palette-agent "$here/policies/agent.hcl"
 vault policy write palette-fleet "$here/policies/fleet.hcl"
 vault policy write palette-terraform "$here/policies/terraform.hcl"
 vault policy write palette-operator "$here/policies/operator.hcl"
+vault policy write palette-metrics "$here/policies/metrics.hcl"
 
 [ "${PALETTE_ROTATE:-}" != yes ] || vault write -force palette/rotate-root
 

@@ -141,7 +141,7 @@ resource "vault_generic_endpoint" "role" {
 }
 
 resource "vault_policy" "palette" {
-  for_each = toset(["app", "agent", "fleet", "terraform", "operator"])
+  for_each = toset(["app", "agent", "fleet", "terraform", "operator", "metrics"])
   name     = "palette-${each.key}"
   policy   = file("${path.module}/../../policies/${each.key}.hcl")
 }
