@@ -69,11 +69,11 @@ dev-reload: ## Have a running `make dev` build and reload the plugin
 	@kill -HUP "$$(cat $(BIN)/dev.pid)"
 
 .PHONY: test
-test: ## Run every check: commits, workflows, format, dependencies, lint, unit tests, fuzzing, reproducible builds, end-to-end tests
+test: ## Run every check: commits, workflows, format, dependencies, lint, unit tests, monitoring, fuzzing, reproducible builds, end-to-end tests
 	@# In this order, one after the other: what fails soonest comes first, and each of
 	@# them takes all the processors that there are.
 	@set -e; started=$$SECONDS; \
-	for check in commits workflows fmt-check tidy-check dependencies-check lint unit fuzz reproducible e2e; do $(MAKE) --no-print-directory $$check; done; \
+	for check in commits workflows fmt-check tidy-check dependencies-check lint unit monitoring fuzz reproducible e2e; do $(MAKE) --no-print-directory $$check; done; \
 	printf '\n==> all checks passed in %d s\n' $$((SECONDS - started))
 
 .PHONY: unit
@@ -117,6 +117,31 @@ bench: build vault ## Measure the engine on a real Vault against its limits, and
 .PHONY: microbench
 microbench: ## Run the Go benchmarks: the engine's own cost of a read, a renewal and a revocation
 	go test -run '^$$' -bench . -benchmem ./...
+
+# Prometheus's requirements are many and stay in a module of their own.
+# The tag leaves out the service discoveries, which no check needs.
+PROMTOOL := $(BIN)/promtool
+
+$(PROMTOOL): tools/monitoring/go.mod
+	$(call say,promtool (minutes the first time))
+	cd tools/monitoring && GOWORK=off go build -tags remove_all_sd -o $@ github.com/prometheus/prometheus/cmd/promtool
+
+.PHONY: monitoring
+monitoring: $(PROMTOOL) ## Check the dashboard, the alerts and the scrape of docs/monitoring
+	$(call say,monitoring)
+	$(PROMTOOL) check rules docs/monitoring/alerts.yaml
+	$(PROMTOOL) test rules docs/monitoring/alerts_test.yaml
+	$(PROMTOOL) check config --syntax-only docs/monitoring/prometheus.yaml
+	@# Go's cache of results does not see files outside the module.
+	cd tools/monitoring && GOWORK=off go test -count=1 -timeout 5m ./...
+
+.PHONY: panels
+panels: build vault ## Draw the dashboard's panels from a run on a real Vault (5 minutes)
+	$(call say,panels)
+	@set -e; $(find-vault); run=$$(mktemp -d); trap 'rm -rf "$$run"' EXIT; \
+		(cd e2e && go build -buildvcs=false -o $(BIN)/record-metrics ./cmd/record-metrics && $(BIN)/record-metrics -out "$$run"); \
+		(cd tools/monitoring && GOWORK=off go build -buildvcs=false -o $(BIN)/monitoring .); \
+		$(BIN)/monitoring -run "$$run" -dashboard docs/monitoring/dashboard.json -out docs/monitoring/dashboard.png
 
 .PHONY: fmt
 fmt: $(BIN)/tools/.built ## Format the code

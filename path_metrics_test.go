@@ -16,16 +16,22 @@ import (
 	"vault-plugin-secrets-palette/internal/palettetest"
 )
 
-// metrics reads the mount's metrics as Prometheus does: by name, with labels as
-// `name{a="b"}`; of a histogram the count.
-func (w *world) metrics() map[string]float64 {
+// metricsText reads the mount's metrics.
+func (w *world) metricsText() string {
 	w.t.Helper()
 	data := w.read("metrics").Data
 	assert.Equal(w.t, http.StatusOK, data[logical.HTTPStatusCode])
 	text := string(data[logical.HTTPRawBody].([]byte))
 	w.noSecret("the metrics", text)
+	return text
+}
+
+// metrics reads the mount's metrics as Prometheus does: by name, with labels as
+// `name{a="b"}`; of a histogram the count.
+func (w *world) metrics() map[string]float64 {
+	w.t.Helper()
 	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(strings.NewReader(text))
+	families, err := parser.TextToMetricFamilies(strings.NewReader(w.metricsText()))
 	require.NoError(w.t, err)
 	out := make(map[string]float64)
 	for name, family := range families {
