@@ -66,7 +66,8 @@ dev: build vault ## Keep a Vault running with the plugin mounted; Enter builds a
 
 .PHONY: dev-reload
 dev-reload: ## Have a running `make dev` build and reload the plugin
-	@kill -HUP "$$(cat $(BIN)/dev.pid)"
+	@kill -HUP "$$(cat $(BIN)/dev.pid 2>/dev/null)" 2>/dev/null || { echo 'there is no make dev running here'; exit 1; }
+	@echo 'asked for: the terminal of make dev says how it went'
 
 .PHONY: test
 test: ## Run every check: commits, workflows, format, dependencies, lint, unit tests, monitoring, fuzzing, reproducible builds, end-to-end tests
