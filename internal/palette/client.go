@@ -181,10 +181,12 @@ func (c *Client) refused(k call, resp *http.Response, body []byte) *Error {
 		// A made key that comes under another status than 201 is a secret that nobody knows yet.
 		APIKey Secret
 	}
-	isJSON := json.Unmarshal(body, &says) == nil && (says.Code != "" || says.Message != "")
+	isJSON := json.Unmarshal(body, &says) == nil
 	secrets := append([]Secret{k.auth.Token, k.auth.APIKey, says.APIKey}, k.secrets...)
-	if isJSON {
-		e.Code, e.Message, e.Ref = clean(says.Code, secrets), clean(says.Message, secrets), clean(says.Ref, secrets)
+	code, message := clean(says.Code, secrets), clean(says.Message, secrets)
+	palettes := isJSON && code+message != "" // a message of which nothing prints says nothing
+	if palettes {
+		e.Code, e.Message, e.Ref = code, message, clean(says.Ref, secrets)
 	}
 	switch status := resp.StatusCode; {
 	case status == http.StatusTooManyRequests:
@@ -193,7 +195,7 @@ func (c *Client) refused(k call, resp *http.Response, body []byte) *Error {
 		e.Kind = Unavailable
 	case status == http.StatusNotFound:
 		e.Kind = Missing
-	case status == http.StatusUnauthorized, status >= 400 && isJSON:
+	case status == http.StatusUnauthorized, status >= 400 && palettes:
 		e.Kind = Rejected
 	case status >= 300 && status < 400:
 		e.Cause = "a redirect" + redirectHost(resp, secrets) + ", which is not followed (is the address right?)"
