@@ -67,6 +67,7 @@ func (b *backend) clientFor(conn palette.Connection) (paletteAPI, error) {
 // configs count, so that the lowest one does from the start, and looks up what
 // the process before has left behind. It calls nobody: Vault's unseal waits for it.
 func (b *backend) initialize(ctx context.Context, req *logical.InitializationRequest) error {
+	b.listens(ctx)
 	names, err := b.configs.list(ctx, req.Storage)
 	if err != nil {
 		return err

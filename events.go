@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -35,6 +37,8 @@ const maxWaitingEvents = 1000
 type announcer struct {
 	events       logical.EventSender
 	observations logical.ObservationRecorder
+	// deaf: the server takes events and drops them.
+	deaf atomic.Bool
 
 	mu      sync.Mutex
 	waiting []announcement
@@ -53,7 +57,7 @@ type announcement struct {
 // mount's, metadata are pairs of names and values.
 func (b *backend) announce(kind, path string, metadata ...string) {
 	a := &b.announcer
-	if a.events == nil && a.observations == nil {
+	if a.deaf.Load() || a.events == nil && a.observations == nil {
 		return
 	}
 	a.mu.Lock()
@@ -71,6 +75,17 @@ func (b *backend) announce(kind, path string, metadata ...string) {
 		a.waiting = nil
 	}
 }
+
+// listens looks whether the server does anything with events. The community one takes and
+// drops them, and two calls to it for each lease would make reads slower for nothing. One that
+// does not say what it is gets them.
+func (b *backend) listens(ctx context.Context) {
+	env, err := b.System().PluginEnv(ctx)
+	b.announcer.deaf.Store(err == nil && env != nil && !strings.Contains(env.VaultVersionMetadata, enterprise))
+}
+
+// enterprise is in the version of each of Vault's Enterprise servers: 1.21.2+ent.
+const enterprise = "ent"
 
 // next takes an announcement off the line; false ends the work.
 func (a *announcer) next() (announcement, bool) {

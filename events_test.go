@@ -180,6 +180,27 @@ func TestAServerWithoutEventsIsNoError(t *testing.T) {
 	}
 }
 
+func TestEventsGoToServersThatKeepThem(t *testing.T) {
+	for _, c := range []struct {
+		server string
+		env    *logical.PluginEnvironment
+		events int
+	}{
+		{"Enterprise", &logical.PluginEnvironment{VaultVersion: "1.21.2", VaultVersionMetadata: "ent"}, 2},
+		{"Enterprise, FIPS", &logical.PluginEnvironment{VaultVersion: "1.21.2", VaultVersionMetadata: "ent.hsm.fips1403"}, 2},
+		{"community", &logical.PluginEnvironment{VaultVersion: "1.21.2"}, 0},
+		{"one that does not say", nil, 2},
+	} {
+		t.Run(c.server, func(t *testing.T) {
+			w, l := listened(t)
+			w.system.PluginEnvironment = c.env
+			require.NoError(t, w.b.Initialize(t.Context(), &logical.InitializationRequest{Storage: w.storage}))
+			w.creds("app").mustRevoke()
+			assert.Len(t, l.take(w), c.events)
+		})
+	}
+}
+
 func TestTheServersSenderIsTheMounts(t *testing.T) {
 	l := new(listener)
 	b := newBackend(newWorld(t).process, "v0.0.0-test")
