@@ -66,12 +66,9 @@ func checkAnswer() map[string]*framework.FieldSchema {
 
 func (b *backend) handleCheck(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := configName(d)
-	cfg, err := b.configs.get(ctx, req.Storage, name)
-	if err != nil {
-		return nil, err
-	}
-	if cfg == nil {
-		return userError("there is no config %q; write config/%s first", name, name), nil
+	cfg, mistake, err := b.namedConfig(ctx, req.Storage, name)
+	if mistake != nil || err != nil {
+		return mistake, err
 	}
 	freshLogin := d.Get(fieldLogin).(bool)
 	if freshLogin && cfg.APIKey != "" {

@@ -105,6 +105,15 @@ func configName(d *framework.FieldData) string {
 	return defaultConfigName
 }
 
+// namedConfig returns a config that has to be there. The response is the user's mistake.
+func (b *backend) namedConfig(ctx context.Context, s logical.Storage, name string) (*config, *logical.Response, error) {
+	cfg, err := b.configs.get(ctx, s, name)
+	if err == nil && cfg == nil {
+		return nil, userError("there is no config %q; write config/%s first", name, name), nil
+	}
+	return cfg, nil, err
+}
+
 func (b *backend) configExists(ctx context.Context, req *logical.Request, d *framework.FieldData) (bool, error) {
 	cfg, err := b.configs.get(ctx, req.Storage, configName(d))
 	return cfg != nil, err

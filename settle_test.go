@@ -91,15 +91,23 @@ func TestRotationLeftoversOfAConfigThatHasGone(t *testing.T) {
 	}
 }
 
-// Whoever leads a config through a proxy of their own, with a password of their own, must
-// not get the one that a broken-off rotation has written ahead.
-func TestRotationLeftoverGoesNoOtherWay(t *testing.T) {
+// brokenOff is a world with a rotation whose change Palette has taken, and which does not know
+// it yet: the answer was lost, and so was that to the login that would have told.
+func brokenOff(t *testing.T) *world {
+	t.Helper()
 	w := configured(t)
 	w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{DropAfter: true, Times: 1})
 	w.palette.Inject(palettetest.Login, palettetest.Fault{Times: 1})
 	w.palette.Inject(palettetest.Login, palettetest.Fault{Status: 500, Times: 1})
 	w.fault(update, "rotate-root", nil, http.StatusBadGateway, "500")
 	w.settle()
+	return w
+}
+
+// Whoever leads a config through a proxy of their own, with a password of their own, must
+// not get the one that a broken-off rotation has written ahead.
+func TestRotationLeftoverGoesNoOtherWay(t *testing.T) {
+	w := brokenOff(t)
 	fresh := w.writtenAhead()
 	var seen strings.Builder
 	proxy := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -123,12 +131,7 @@ func TestRotationLeftoverGoesNoOtherWay(t *testing.T) {
 // Entries of a version that did not note the way are tried all the same: the new password
 // may be the one that is valid.
 func TestRotationLeftoverOfAnOlderVersionIsTried(t *testing.T) {
-	w := configured(t)
-	w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{DropAfter: true, Times: 1})
-	w.palette.Inject(palettetest.Login, palettetest.Fault{Times: 1})
-	w.palette.Inject(palettetest.Login, palettetest.Fault{Status: 500, Times: 1})
-	w.fault(update, "rotate-root", nil, http.StatusBadGateway, "500")
-	w.settle()
+	w := brokenOff(t)
 	key := w.keys(framework.WALPrefix)[0]
 	entry, err := w.storage.Get(t.Context(), key)
 	require.NoError(t, err)
