@@ -4,6 +4,8 @@ import (
 	"context"
 	"maps"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -187,7 +189,7 @@ func TestASharedSessionIsKeptFresh(t *testing.T) {
 			require.NoError(t, err)
 			assert.True(t, found[tokenOf(t, renewed)], "a renewal returns the session's present token")
 			f.works(tokenOf(t, renewed))
-			for _, warnings := range [][]string{answers[0].secret.Warnings, renewed.Warnings} {
+			for _, warnings := range [][]string{answers[0].secret.Warnings, notVaults(renewed.Warnings)} {
 				if row.warning == "" {
 					assert.Empty(t, warnings)
 				} else {
@@ -253,4 +255,10 @@ func TestWhatEndsASharedSession(t *testing.T) {
 			assert.Equal(t, row.ends, !f.palette.Alive(token), "whether the session is over")
 		})
 	}
+}
+
+// notVaults leaves out a warning of Vault's own: it counts in whole seconds, each truncated,
+// so that a renewal during which a second begins is cut by one.
+func notVaults(warnings []string) []string {
+	return slices.DeleteFunc(slices.Clone(warnings), func(w string) bool { return strings.Contains(w, "exceeded the effective max_ttl") })
 }
