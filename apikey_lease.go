@@ -18,24 +18,14 @@ func (b *backend) keySecret() *framework.Secret {
 	return &framework.Secret{
 		Type:   secretTypeKey,
 		Fields: keyAnswer(),
-		Renew:  b.renewKey,
-		Revoke: b.revokeKey,
+		Renew:  b.renewing(b.renewKey),
+		Revoke: b.revoking(b.revokeKey),
 	}
 }
 
 // renewKey moves the key's expiry to the end of the lease as Vault will grant it, and a
 // minute. The key stays the same.
-func (b *backend) renewKey(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	l, err := leaseOf(req.Secret)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := b.renewKeyLease(ctx, req, l)
-	b.leaseDone(leaseRenewed, l.holds(), l, err)
-	return resp, err
-}
-
-func (b *backend) renewKeyLease(ctx context.Context, req *logical.Request, l *lease) (*logical.Response, error) {
+func (b *backend) renewKey(ctx context.Context, req *logical.Request, l *lease) (*logical.Response, error) {
 	r, cfg, err := b.renewable(ctx, req.Storage, l)
 	if err != nil {
 		return nil, err
@@ -79,19 +69,9 @@ func (b *backend) byWallClock(at time.Time) time.Time {
 	return wallClock.Now().Add(-b.clock.Since(at))
 }
 
-// revokeKey deletes the key at Palette. One that is gone, or dead, is success.
-func (b *backend) revokeKey(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	l, err := leaseOf(req.Secret)
-	if err != nil {
-		return nil, err
-	}
-	owed, err := b.endKeyLease(ctx, req.Storage, l)
-	b.leaseRevokedBy(l, owed, err)
-	return nil, err
-}
-
-// endKeyLease ends the API key of a lease, as endLease does.
-func (b *backend) endKeyLease(ctx context.Context, s logical.Storage, l *lease) (owed bool, err error) {
+// revokeKey deletes the key at Palette, as endLease does. One that is gone, or dead, is
+// success.
+func (b *backend) revokeKey(ctx context.Context, s logical.Storage, l *lease) (owed bool, err error) {
 	if !l.Key.ExpiresAt.After(b.clock.Now()) {
 		return false, nil
 	}

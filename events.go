@@ -167,10 +167,31 @@ func holds(key, shared bool) string {
 	return holdsToken
 }
 
-// leaseRevokedBy counts and announces the end of a lease. owed: Palette has not ended yet
-// what it held; the engine goes on trying.
-func (b *backend) leaseRevokedBy(l *lease, owed bool, err error) {
-	b.leaseDone(leaseRevoked, l.holds(), l, err, "owed", strconv.FormatBool(owed))
+// renewing makes a renewal of a lease what Vault calls, counted and announced.
+func (b *backend) renewing(renew func(context.Context, *logical.Request, *lease) (*logical.Response, error)) framework.OperationFunc {
+	return func(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+		l, err := leaseOf(req.Secret)
+		if err != nil {
+			return nil, err
+		}
+		resp, err := renew(ctx, req, l)
+		b.leaseDone(leaseRenewed, l.holds(), l, err)
+		return resp, err
+	}
+}
+
+// revoking does the same for the end of a lease. owed: Palette has not ended yet what it
+// held; the engine goes on trying.
+func (b *backend) revoking(revoke func(context.Context, logical.Storage, *lease) (owed bool, err error)) framework.OperationFunc {
+	return func(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+		l, err := leaseOf(req.Secret)
+		if err != nil {
+			return nil, err
+		}
+		owed, err := revoke(ctx, req.Storage, l)
+		b.leaseDone(leaseRevoked, l.holds(), l, err, "owed", strconv.FormatBool(owed))
+		return nil, err
+	}
 }
 
 // rotationDone counts and announces a rotation that has ended.

@@ -19,8 +19,8 @@ func (b *backend) tokenSecret() *framework.Secret {
 	return &framework.Secret{
 		Type:   secretTypeToken,
 		Fields: tokenAnswer(),
-		Renew:  b.renewToken,
-		Revoke: b.revokeToken,
+		Renew:  b.renewing(b.renewToken),
+		Revoke: b.revoking(b.revokeToken),
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-palette/internal/palette"
@@ -20,17 +19,7 @@ func refusal(format string, args ...any) error {
 
 // renewToken gets a new token of the lease's session and returns it as the renewal's
 // data.
-func (b *backend) renewToken(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	l, err := leaseOf(req.Secret)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := b.renewTokenLease(ctx, req, l)
-	b.leaseDone(leaseRenewed, l.holds(), l, err)
-	return resp, err
-}
-
-func (b *backend) renewTokenLease(ctx context.Context, req *logical.Request, l *lease) (*logical.Response, error) {
+func (b *backend) renewToken(ctx context.Context, req *logical.Request, l *lease) (*logical.Response, error) {
 	r, cfg, err := b.renewable(ctx, req.Storage, l)
 	if err != nil {
 		return nil, err

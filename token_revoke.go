@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
@@ -15,20 +14,9 @@ import (
 // the engine, which has what the lease held on its list, answers with success.
 const owedPatience = 30 * time.Second
 
-// revokeToken ends all live tokens of a lease, at the address that issued them. A lease of
-// a shared session holds none: others use it.
-func (b *backend) revokeToken(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	l, err := leaseOf(req.Secret)
-	if err != nil {
-		return nil, err
-	}
-	owed, err := b.endTokens(ctx, req.Storage, l)
-	b.leaseRevokedBy(l, owed, err)
-	return nil, err
-}
-
-// endTokens ends the tokens of a lease, as endLease does.
-func (b *backend) endTokens(ctx context.Context, s logical.Storage, l *lease) (owed bool, err error) {
+// revokeToken ends all live tokens of a lease, at the address that issued them, as endLease
+// does. A lease of a shared session holds none: others use it.
+func (b *backend) revokeToken(ctx context.Context, s logical.Storage, l *lease) (owed bool, err error) {
 	tokens := alive(l.Tokens, b.clock.Now())
 	if len(tokens) == 0 {
 		return false, nil
