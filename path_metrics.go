@@ -65,8 +65,12 @@ func (b *backend) handleMetrics(ctx context.Context, req *logical.Request, _ *fr
 // stock counts what the mount has in its storage.
 func (b *backend) stock(ctx context.Context, s logical.Storage) (prometheus.Gatherer, error) {
 	registry := prometheus.NewRegistry()
+	count := func(name, help string, n int) {
+		gauge := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: metricsNamespace, Name: name, Help: help})
+		gauge.Set(float64(n))
+		registry.MustRegister(gauge)
+	}
 	for _, kept := range []struct{ name, help, prefix string }{
-		{"configs", "Configs that are stored.", configPrefix},
 		{"roles", "Roles that are stored.", rolePrefix},
 		{"shared_sessions", "Shared sessions that are stored.", sessionPrefix},
 		{"owed_revocations", "Revocations on the engine's list: what Palette has not ended yet.", owedPrefix},
@@ -75,11 +79,14 @@ func (b *backend) stock(ctx context.Context, s logical.Storage) (prometheus.Gath
 		if err != nil {
 			return nil, fmt.Errorf("listing %s in storage: %w", kept.prefix, err)
 		}
-		gauge := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: metricsNamespace, Name: kept.name, Help: kept.help})
-		gauge.Set(float64(len(names)))
-		registry.MustRegister(gauge)
+		count(kept.name, kept.help, len(names))
 	}
-	ages, err := b.secretAges(ctx, s)
+	configs, err := b.configs.list(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	count("configs", "Configs that are stored.", len(configs))
+	ages, err := b.secretAges(ctx, s, configs)
 	if err != nil {
 		return nil, err
 	}
@@ -101,11 +108,7 @@ type secretAge struct {
 
 // secretAges are the ages of the configs' passwords and keys, the oldest first. Those that
 // were written before their time was kept are left out, until they are rotated.
-func (b *backend) secretAges(ctx context.Context, s logical.Storage) ([]secretAge, error) {
-	names, err := b.configs.list(ctx, s)
-	if err != nil {
-		return nil, err
-	}
+func (b *backend) secretAges(ctx context.Context, s logical.Storage, names []string) ([]secretAge, error) {
 	var ages []secretAge
 	for _, name := range names {
 		cfg, err := b.configs.get(ctx, s, name)
