@@ -12,6 +12,7 @@ import (
 
 	"vault-plugin-secrets-palette/e2e/bench/bare"
 	"vault-plugin-secrets-palette/e2e/bench/plain"
+	"vault-plugin-secrets-palette/e2e/vaulttest"
 	"vault-plugin-secrets-palette/internal/palettetest"
 )
 
@@ -136,7 +137,7 @@ func (w *world) revokeDirect(ctx context.Context, tokens []string) (time.Duratio
 			err := w.direct.Revoke(ctx, batch...)
 			var refused *bare.Refused
 			if errors.As(err, &refused) && refused.Status == http.StatusTooManyRequests {
-				err = pause(ctx, refused.RetryAfter)
+				err = vaulttest.Pause(ctx, refused.RetryAfter)
 			} else if err == nil {
 				break
 			}

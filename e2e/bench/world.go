@@ -160,7 +160,9 @@ func (w *world) limit(ctx context.Context, perSecond int) error {
 }
 
 // freshSecond waits until the calls so far count no more at the stand-in.
-func (w *world) freshSecond(ctx context.Context) error { return pause(ctx, 1100*time.Millisecond) }
+func (w *world) freshSecond(ctx context.Context) error {
+	return vaulttest.Pause(ctx, 1100*time.Millisecond)
+}
 
 func (w *world) write(ctx context.Context, path string, fields map[string]any) error {
 	if _, err := w.api.Logical().WriteWithContext(ctx, path, fields); err != nil {
@@ -192,18 +194,6 @@ func (w *world) login(ctx context.Context) error {
 	return err
 }
 
-// pause waits.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // until asks every now and then whether something is done, and tells whether it was
 // within the time given.
 func until(ctx context.Context, within time.Duration, done func() (bool, error)) (bool, error) {
@@ -216,7 +206,7 @@ func until(ctx context.Context, within time.Duration, done func() (bool, error))
 		if time.Now().After(deadline) {
 			return false, nil
 		}
-		if err := pause(ctx, often); err != nil {
+		if err := vaulttest.Pause(ctx, often); err != nil {
 			return false, err
 		}
 	}

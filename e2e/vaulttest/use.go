@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/vault/api"
 )
@@ -199,6 +200,18 @@ func freePorts(ctx context.Context) (int, error) {
 		}
 	}
 	return 0, fmt.Errorf("finding free ports: %w", err)
+}
+
+// Pause waits for as long as d, or until ctx ends, whose error it then returns.
+func Pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // TB is the part of testing.TB that [New] needs.

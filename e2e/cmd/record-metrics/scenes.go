@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/vault/api"
 
+	"vault-plugin-secrets-palette/e2e/vaulttest"
 	"vault-plugin-secrets-palette/internal/palettetest"
 )
 
@@ -77,7 +78,7 @@ func (w *world) play(ctx context.Context, told io.Writer) error {
 		}
 	}
 	for _, s := range w.scenes() {
-		if pause(ctx, time.Until(began.Add(s.at))) != nil {
+		if vaulttest.Pause(ctx, time.Until(began.Add(s.at))) != nil {
 			break
 		}
 		fmt.Fprintf(told, "%d\t%s\n", time.Now().UnixMilli(), s.title)
@@ -97,7 +98,7 @@ func (w *world) others(ctx context.Context, how time.Duration) error {
 				resp.Body.Close()
 			}
 		}
-		if err := pause(ctx, time.Second); err != nil {
+		if err := vaulttest.Pause(ctx, time.Second); err != nil {
 			return err
 		}
 	}
@@ -120,14 +121,14 @@ func (l *load) consume(ctx context.Context, role string, work time.Duration) {
 	half := work/4 + rand.N(work/2+1) // #nosec G404 -- spreads the load
 	secret, err := l.client.Logical().ReadWithContext(ctx, mount+"/creds/"+role)
 	if err != nil || secret == nil {
-		_ = pause(ctx, half)
+		_ = vaulttest.Pause(ctx, half)
 		return
 	}
-	_ = pause(ctx, half)
+	_ = vaulttest.Pause(ctx, half)
 	if secret.Renewable {
 		_, _ = l.client.Sys().RenewWithContext(ctx, secret.LeaseID, 0)
 	}
-	_ = pause(ctx, half)
+	_ = vaulttest.Pause(ctx, half)
 	// Beyond the end of the run too.
 	_ = l.client.Sys().RevokeWithContext(context.WithoutCancel(ctx), secret.LeaseID)
 }
@@ -139,15 +140,4 @@ func together(n int, do func()) {
 		all.Go(do)
 	}
 	all.Wait()
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
