@@ -112,6 +112,7 @@ func FuzzErrorBody(f *testing.F) {
 	}
 	c := fuzzed(f)
 	f.Fuzz(func(t *testing.T, status int, body, retryAfter, location, password, token string) {
+		password, token = asJSONBrings(password), asJSONBrings(token)
 		if status < 100 || status > 999 || status == http.StatusOK || len(password) < 8 || len(token) < 8 {
 			return // no answer, or no secrets, of which others' words may be full
 		}
@@ -127,15 +128,20 @@ func FuzzErrorBody(f *testing.F) {
 				_, theirs, _ = strings.Cut(text, "a redirect to ")
 				theirs, _, _ = strings.Cut(theirs, ", which is not followed")
 			}
-			theirs = strings.ReplaceAll(theirs, redacted, "\x00")
-			for _, secret := range []string{password, token} {
-				assert.NotContains(t, theirs, secret, name)
+			theirs = strings.TrimSuffix(theirs, "…") // ours too, and a secret can end with it
+			for _, part := range strings.Split(theirs, redacted) {
+				assert.NotContains(t, part, password, name)
+				assert.NotContains(t, part, token, name)
+				assert.NotRegexp(t, `eyJ[A-Za-z0-9_-]`, part, name)
 			}
-			assert.NotRegexp(t, `eyJ[A-Za-z0-9_-]`, theirs, name)
 		}
 		assert.LessOrEqual(t, len(e.Error()), 16*maxTextLength)
 	})
 }
+
+// asJSONBrings is a secret as it reaches the client, from Vault and from Palette: JSON has
+// no half characters.
+func asJSONBrings(secret string) string { return string([]rune(secret)) }
 
 func unprintable(r rune) bool { return r != ' ' && !unicode.IsPrint(r) }
 
