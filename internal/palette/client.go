@@ -11,7 +11,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -170,62 +169,6 @@ func (c *Client) noAnswer(caller context.Context, x *exchange, err error) error 
 		e.Stage = x.reached(e.Cause)
 	}
 	return e
-}
-
-// refused makes the error of an answer that is no success.
-func (c *Client) refused(k call, resp *http.Response, body []byte) *Error {
-	e := c.failure(k.op, Malformed, "")
-	e.Status = resp.StatusCode
-	var says struct {
-		Code, Message, Ref string
-		// A made key that comes under another status than 201 is a secret that nobody knows yet.
-		APIKey Secret
-	}
-	isJSON := json.Unmarshal(body, &says) == nil
-	secrets := append([]Secret{k.auth.Token, k.auth.APIKey, says.APIKey}, k.secrets...)
-	code, message := clean(says.Code, secrets), clean(says.Message, secrets)
-	palettes := isJSON && code+message != "" // a message of which nothing prints says nothing
-	if palettes {
-		e.Code, e.Message, e.Ref = code, message, clean(says.Ref, secrets)
-	}
-	switch status := resp.StatusCode; {
-	case status == http.StatusTooManyRequests:
-		e.Kind, e.RetryAfter = Limited, retryAfter(resp.Header.Get("Retry-After"), c.clock.Now())
-	case status >= 500 || status == http.StatusRequestTimeout:
-		e.Kind = Unavailable
-	case status == http.StatusNotFound:
-		e.Kind = Missing
-	case status == http.StatusUnauthorized, status >= 400 && palettes:
-		e.Kind = Rejected
-	case status >= 300 && status < 400:
-		e.Cause = "a redirect" + redirectHost(resp, secrets) + ", which is not followed (is the address right?)"
-	case status < 300:
-		e.Cause = "the answer is not Palette's, which is " + strconv.Itoa(k.want)
-	default:
-		e.Cause = "the answer is not Palette's (no JSON error)"
-	}
-	return e
-}
-
-// redirectHost names where a redirect leads. Only the host: its path may hold a token.
-func redirectHost(resp *http.Response, secrets []Secret) string {
-	to, err := resp.Location()
-	if err != nil || to.Host == "" {
-		return ""
-	}
-	return " to " + clean(to.Host, secrets)
-}
-
-// retryAfter reads the header's two forms, seconds or a date; 0 for neither, and at most
-// longestRetryAfter.
-func retryAfter(header string, now time.Time) time.Duration {
-	if seconds, err := strconv.ParseInt(header, 10, 64); err == nil && seconds > 0 {
-		return time.Duration(min(seconds, int64(longestRetryAfter/time.Second))) * time.Second
-	}
-	if at, err := http.ParseTime(header); err == nil && at.After(now) {
-		return min(at.Sub(now), longestRetryAfter)
-	}
-	return 0
 }
 
 // decode reads a JSON answer. Errors are *[Error] and never quote the answer.

@@ -85,14 +85,14 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	}))
 	x.sent = x.clock.Now()
 	resp, err := x.transport.RoundTrip(req.WithContext(traced))
+	var body []byte
 	if err == nil {
-		var body []byte
 		body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 		_ = resp.Body.Close()
 		resp.Body = io.NopCloser(bytes.NewReader(body))
 	}
 	x.timedOut = errors.Is(context.Cause(timed), context.DeadlineExceeded) && req.Context().Err() == nil
-	x.outcome = x.outcomeOf(resp, err)
+	x.outcome = x.outcomeOf(resp, body, err)
 	x.observer.Called(x.call.endpoint, x.outcome, x.clock.Since(x.sent))
 	x.note(req.Context(), resp)
 	if err != nil {

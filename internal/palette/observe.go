@@ -38,11 +38,11 @@ type Outcome string
 // The outcomes.
 const (
 	OK          Outcome = "ok"
-	Refused     Outcome = "rejected"    // a 4xx but for the following
+	Refused     Outcome = "rejected"    // Palette said no: 401, or another 4xx of its own but for the following
 	NotThere    Outcome = "missing"     // 404
 	OverLimit   Outcome = "limited"     // 429
 	OutOfOrder  Outcome = "unavailable" // 5xx or 408
-	NotPalettes Outcome = "malformed"   // a status that Palette does not answer with
+	NotPalettes Outcome = "malformed"   // a status or a 4xx that is not Palette's
 	TimedOut    Outcome = "timeout"     // no answer within request_timeout
 	NoAnswer    Outcome = "unreachable" // name lookup, connection, TLS, a broken answer
 	BrokenOff   Outcome = "canceled"    // the caller hung up
@@ -51,8 +51,13 @@ const (
 // Outcomes are all of them.
 var Outcomes = []Outcome{OK, Refused, NotThere, OverLimit, OutOfOrder, NotPalettes, TimedOut, NoAnswer, BrokenOff}
 
+// outcomes are those of the answers that are no success.
+var outcomes = map[Kind]Outcome{
+	Rejected: Refused, Missing: NotThere, Limited: OverLimit, Unavailable: OutOfOrder, Malformed: NotPalettes,
+}
+
 // outcomeOf tells how a try ended.
-func (x *exchange) outcomeOf(resp *http.Response, err error) Outcome {
+func (x *exchange) outcomeOf(resp *http.Response, body []byte, err error) Outcome {
 	switch {
 	case err != nil && x.timedOut:
 		return TimedOut
@@ -63,17 +68,8 @@ func (x *exchange) outcomeOf(resp *http.Response, err error) Outcome {
 	case resp.StatusCode == x.call.want:
 		return OK
 	}
-	switch status := resp.StatusCode; {
-	case status == http.StatusTooManyRequests:
-		return OverLimit
-	case status >= 500 || status == http.StatusRequestTimeout:
-		return OutOfOrder
-	case status == http.StatusNotFound:
-		return NotThere
-	case status >= 400:
-		return Refused
-	}
-	return NotPalettes
+	_, palettes := hear(body)
+	return outcomes[kindOf(resp.StatusCode, palettes)]
 }
 
 // Stage is how far a call came that got no answer.
