@@ -4,6 +4,7 @@ package palette
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -146,22 +147,38 @@ func (b *backend) invalidate(_ context.Context, key string) {
 	b.sessions.entries.invalidate(key)
 }
 
-// periodic runs each minute on the active node.
+// periodic runs each minute on the active node. No part of it keeps the others from their
+// turn: an entry that cannot be read would otherwise stop revocations and rotations for good.
 func (b *backend) periodic(ctx context.Context, req *logical.Request) error {
-	if err := b.listLeftovers(ctx, req.Storage); err != nil {
-		return err
-	}
+	errs := []error{b.listLeftovers(ctx, req.Storage)}
 	b.findLostKeys(ctx, req.Storage)
-	if err := b.payOwed(ctx, req.Storage); err != nil {
+	return errors.Join(append(errs,
+		b.payOwed(ctx, req.Storage),
+		b.tendConfigs(ctx, req.Storage),
+		b.forgetConnections(ctx, req.Storage),
+	)...)
+}
+
+// tendConfigs starts the rotations that are due, and forgets the clients that no config has.
+func (b *backend) tendConfigs(ctx context.Context, s logical.Storage) error {
+	used := make(map[palette.Connection]bool)
+	rotates := b.writesConfigs()
+	var errs []error
+	err := b.configs.each(ctx, s, func(name string, cfg *config, err error) {
+		if err != nil {
+			errs = append(errs, err)
+			return
+		}
+		used[cfg.Connection] = true
+		if rotates {
+			b.rotateDue(s, name, cfg)
+		}
+	})
+	if err != nil {
 		return err
 	}
-	if err := b.rotateDue(ctx, req.Storage); err != nil {
-		return err
-	}
-	if err := b.forgetConnections(ctx, req.Storage); err != nil {
-		return err
-	}
-	return b.dropUnusedClients(ctx, req.Storage)
+	b.clients.dropIf(func(conn palette.Connection) bool { return !used[conn] })
+	return errors.Join(errs...)
 }
 
 // clean runs at seal, reload and unmount. At an unmount what is left at Palette is ended,

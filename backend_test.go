@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/jonboulle/clockwork"
@@ -155,8 +156,36 @@ func TestCleanDoesNotWaitForEver(t *testing.T) {
 
 func TestPeriodicRunReportsStorageFaults(t *testing.T) {
 	w := configured(t)
-	for _, prefix := range []string{owedPrefix, connectionPrefix} {
+	for _, prefix := range []string{owedPrefix, connectionPrefix, configPrefix} {
 		w.storage.failOn("list", prefix)
 		require.ErrorIs(t, w.b.periodic(t.Context(), &logical.Request{Storage: w.storage}), errDisk)
 	}
+}
+
+// What cannot be read keeps nothing else from its turn, though its name comes first.
+func TestPeriodicRunGoesOnPastWhatCannotBeRead(t *testing.T) {
+	w := configured(t)
+	w.write("config", fields{"rotation_period": "1h"})
+	owed := w.creds("app")
+	w.palette.Down(true)
+	require.Error(t, owed.revoke())
+	w.palette.Down(false)
+	w.uncache()
+	old := w.password()
+	for _, key := range []string{configPrefix + "a", owedPrefix + "0", connectionPrefix + "0"} {
+		require.NoError(t, w.storage.Put(t.Context(), &logical.StorageEntry{Key: key, Value: []byte("{")}))
+	}
+	w.clock.Advance(time.Hour)
+
+	err := w.b.periodic(t.Context(), &logical.Request{Storage: w.storage})
+	for _, key := range []string{"config/a", "owed/0", "connections/0"} {
+		assert.ErrorContains(t, err, key)
+	}
+	w.settle()
+	assert.Equal(t, 1, w.owed(), "but for the entry that cannot be read")
+	assert.NotEqual(t, old, w.password(), "the rotation that was due")
+	metrics := w.metrics()
+	assert.InDelta(t, 2, metrics["configs"], 0)
+	assert.InDelta(t, 1, metrics["configs_unreadable"], 0)
+	assert.Contains(t, metrics, `root_secret_age_seconds{config="default"}`)
 }

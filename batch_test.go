@@ -244,7 +244,7 @@ func TestTaintedMountStorageFaults(t *testing.T) {
 		w.storage.failOn("list", prefix)
 		w.b.endMount(t.Context())
 	}
-	for _, said := range []string{"what is left to revoke is not known", "sessions could not be listed", "could not be ended"} {
+	for _, said := range []string{"not all that is left to revoke is known", "sessions could not be listed", "could not be ended"} {
 		assert.Contains(t, w.log.String(), said)
 	}
 	w.storage.failOn("list", owedPrefix)

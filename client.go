@@ -68,18 +68,15 @@ func (b *backend) clientFor(conn palette.Connection) (paletteAPI, error) {
 // the process before has left behind. It calls nobody: Vault's unseal waits for it.
 func (b *backend) initialize(ctx context.Context, req *logical.InitializationRequest) error {
 	b.listens(ctx)
-	names, err := b.configs.list(ctx, req.Storage)
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		cfg, err := b.configs.get(ctx, req.Storage, name)
-		if err == nil && cfg != nil {
-			b.countLimit(name, cfg)
-		}
+	err := b.configs.each(ctx, req.Storage, func(name string, cfg *config, err error) {
 		if err != nil { // the mount is of use without this config
 			b.Logger().Error("a config cannot be used", "config", name, "error", err)
+			return
 		}
+		b.countLimit(name, cfg)
+	})
+	if err != nil {
+		return err
 	}
 	if err := b.listLeftovers(ctx, req.Storage); err != nil { // the first use tries again
 		b.Logger().Error("what a crash has left behind could not be looked up", "error", err)
@@ -90,28 +87,6 @@ func (b *backend) initialize(ctx context.Context, req *logical.InitializationReq
 // drop forgets the client of a connection. Calls under way on it go on.
 func (c *clientCache) drop(conn palette.Connection) {
 	c.dropIf(func(other palette.Connection) bool { return other == conn })
-}
-
-// dropUnusedClients forgets the clients of connections that no config has: a lease, a debt
-// or a call in line had its own from before the config changed. Whoever needs one again
-// makes it anew.
-func (b *backend) dropUnusedClients(ctx context.Context, s logical.Storage) error {
-	names, err := b.configs.list(ctx, s)
-	if err != nil {
-		return err
-	}
-	used := make(map[palette.Connection]bool)
-	for _, name := range names {
-		cfg, err := b.configs.get(ctx, s, name)
-		if err != nil {
-			return err
-		}
-		if cfg != nil {
-			used[cfg.Connection] = true
-		}
-	}
-	b.clients.dropIf(func(conn palette.Connection) bool { return !used[conn] })
-	return nil
 }
 
 // dropIf forgets the clients of the connections that match.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"time"
 
@@ -71,18 +72,18 @@ func (b *backend) forgetConnections(ctx context.Context, s logical.Storage) erro
 	if err != nil {
 		return fmt.Errorf("listing the kept connections: %w", err)
 	}
+	var errs []error
 	for _, id := range ids {
 		kept, err := loadConnection(ctx, s, connectionPrefix+id)
-		if err != nil {
-			return err
-		}
-		if kept == nil || b.clock.Since(kept.KeptAt) < keep {
+		if err != nil || kept == nil || b.clock.Since(kept.KeptAt) < keep {
+			errs = append(errs, err)
 			continue
 		}
 		if err := s.Delete(ctx, connectionPrefix+id); err != nil {
-			return fmt.Errorf("deleting a kept connection: %w", err)
+			errs = append(errs, fmt.Errorf("deleting a kept connection: %w", err))
+			continue
 		}
 		b.clients.drop(kept.Connection)
 	}
-	return nil
+	return errors.Join(errs...)
 }

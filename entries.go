@@ -100,6 +100,22 @@ func (e *entries[T]) list(ctx context.Context, s logical.Storage) ([]string, err
 	return names, nil
 }
 
+// each calls do with every entry, in the order of their names, or with why it cannot be read:
+// one such must not keep the caller from the others.
+func (e *entries[T]) each(ctx context.Context, s logical.Storage, do func(name string, item *T, err error)) error {
+	names, err := e.list(ctx, s)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		item, err := e.get(ctx, s, name)
+		if item != nil || err != nil {
+			do(name, item, err)
+		}
+	}
+	return nil
+}
+
 // forget drops an entry from the cache, also after a write that failed: whether it
 // reached the storage is not known then.
 func (e *entries[T]) forget(name string) {

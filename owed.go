@@ -2,6 +2,7 @@ package palette
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -95,43 +96,46 @@ func (b *backend) payOwed(ctx context.Context, s logical.Storage) error {
 	}
 	defer b.paying.Release(1)
 	byAccount, keys, err := b.loadOwed(ctx, s)
-	if err != nil {
-		return err
-	}
+	errs := []error{err}
 	for a, owed := range byAccount {
-		for len(owed) > 0 {
-			batch := make([]*revocation, len(owed))
-			for i, d := range owed {
-				batch[i] = &d.revocation
-			}
-			n := batchOf(batch)
-			b.endAll(ctx, a, batch[:n])
-			passing, err := b.paid(ctx, s, a, owed[:n])
-			if err != nil {
-				return err
-			}
-			if passing {
-				break
-			}
-			owed = owed[n:]
-		}
+		errs = append(errs, b.payAccount(ctx, s, a, owed))
 	}
-	return b.payKeys(ctx, s, keys)
+	return errors.Join(append(errs, b.payKeys(ctx, s, keys))...)
 }
 
-// loadOwed reads the list, by account. Debts whose tokens are all dead are taken off.
+// payAccount tries to revoke what is owed to one account.
+func (b *backend) payAccount(ctx context.Context, s logical.Storage, a account, owed []*due) error {
+	var errs []error
+	for len(owed) > 0 {
+		batch := make([]*revocation, len(owed))
+		for i, d := range owed {
+			batch[i] = &d.revocation
+		}
+		n := batchOf(batch)
+		b.endAll(ctx, a, batch[:n])
+		passing, err := b.paid(ctx, s, a, owed[:n])
+		errs = append(errs, err)
+		if passing {
+			break
+		}
+		owed = owed[n:]
+	}
+	return errors.Join(errs...)
+}
+
+// loadOwed reads the list, by account. Debts whose tokens are all dead are taken off. Beside
+// an error, which names what could not be read, is what could.
 func (b *backend) loadOwed(ctx context.Context, s logical.Storage) (byAccount map[account][]*due, keys []*dueKey, err error) {
 	ids, err := s.List(ctx, owedPrefix)
 	if err != nil {
 		return nil, nil, fmt.Errorf("listing the tokens to be revoked: %w", err)
 	}
 	byAccount = make(map[account][]*due)
+	var errs []error
 	for _, id := range ids {
 		d, err := loadDebt(ctx, s, id)
-		if err != nil {
-			return nil, nil, err
-		}
 		if d == nil {
+			errs = append(errs, err)
 			continue
 		}
 		if d.Key != nil && d.Key.ExpiresAt.After(b.clock.Now()) {
@@ -140,15 +144,13 @@ func (b *backend) loadOwed(ctx context.Context, s logical.Storage) (byAccount ma
 		}
 		tokens := alive(d.Tokens, b.clock.Now())
 		if len(tokens) == 0 {
-			if err := b.takeOff(ctx, s, id); err != nil {
-				return nil, nil, err
-			}
+			errs = append(errs, b.takeOff(ctx, s, id))
 			continue
 		}
 		a := d.account()
 		byAccount[a] = append(byAccount[a], &due{id, d.FirstFailed, revocation{tokens: tokens}})
 	}
-	return byAccount, keys, nil
+	return byAccount, keys, errors.Join(errs...)
 }
 
 // dueKey is an API key on the list.
@@ -159,29 +161,31 @@ type dueKey struct {
 
 // payKeys tries to delete the API keys on the list, a call each. A fault ends the run.
 func (b *backend) payKeys(ctx context.Context, s logical.Storage, keys []*dueKey) error {
+	var errs []error
 	for _, k := range keys {
 		l := &lease{ConfigName: k.debt.ConfigName, origin: origin{k.debt.Connection.Address, k.debt.Org, k.debt.Email}, Key: *k.debt.Key}
 		if err := b.endKey(ctx, s, l); err != nil {
 			b.Logger().Warn("an API key could not be deleted yet; trying again in a minute", "address", l.Address, "uid", l.Key.UID, "listed_since", k.debt.FirstFailed, "error", err)
 			if palette.KindOf(err) != palette.Rejected {
-				return nil
+				break
 			}
 			continue
 		}
 		b.owedDone(1, holdsKey)
 		b.Logger().Info("deleted an API key that was on the list", "address", l.Address, "uid", l.Key.UID, "listed_since", k.debt.FirstFailed)
-		if err := b.takeOff(ctx, s, k.id); err != nil {
-			return err
-		}
+		errs = append(errs, b.takeOff(ctx, s, k.id))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // paid takes what was revoked off the list, logs what happened, and tells whether the
 // account fails as a whole: one lease that Palette refuses says nothing of the others.
 func (b *backend) paid(ctx context.Context, s logical.Storage, a account, batch []*due) (passing bool, err error) {
 	revoked, left, since := 0, 0, batch[0].since
-	var failed error
+	var (
+		failed error
+		errs   []error
+	)
 	for _, d := range batch {
 		if d.since.Before(since) {
 			since = d.since
@@ -196,9 +200,7 @@ func (b *backend) paid(ctx context.Context, s logical.Storage, a account, batch 
 			continue
 		}
 		revoked += len(d.tokens)
-		if err := b.takeOff(ctx, s, d.id); err != nil {
-			return false, err
-		}
+		errs = append(errs, b.takeOff(ctx, s, d.id))
 	}
 	if revoked > 0 {
 		b.owedDone(revoked, holdsToken)
@@ -207,7 +209,7 @@ func (b *backend) paid(ctx context.Context, s logical.Storage, a account, batch 
 	if left > 0 {
 		b.Logger().Warn("tokens could not be revoked yet; trying again in a minute", "address", a.conn.Address, "tokens", left, "listed_since", since, "error", failed)
 	}
-	return passing, nil
+	return passing, errors.Join(errs...)
 }
 
 // flusher works the list off while a mount ends: leases come one by one then, and a call
@@ -290,8 +292,7 @@ func (b *backend) endMount(ctx context.Context) {
 	b.endSessions(ctx) // API keys on the list may have begun one
 	owed, keys, err := b.loadOwed(context.WithoutCancel(ctx), b.storage)
 	if err != nil {
-		b.Logger().Warn("what is left to revoke is not known", "error", err)
-		return
+		b.Logger().Warn("not all that is left to revoke is known", "error", err)
 	}
 	left := 0
 	for _, debts := range owed {

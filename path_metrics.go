@@ -81,15 +81,12 @@ func (b *backend) stock(ctx context.Context, s logical.Storage) (prometheus.Gath
 		}
 		count(kept.name, kept.help, len(names))
 	}
-	configs, err := b.configs.list(ctx, s)
+	configs, unreadable, ages, err := b.configStock(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	count("configs", "Configs that are stored.", len(configs))
-	ages, err := b.secretAges(ctx, s, configs)
-	if err != nil {
-		return nil, err
-	}
+	count("configs", "Configs that are stored.", configs)
+	count("configs_unreadable", "Configs of these whose entry in Vault's storage cannot be read.", unreadable)
 	gauges := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Namespace: metricsNamespace, Name: "root_secret_age_seconds",
 		Help: fmt.Sprintf("How long ago a config's password or API key was written or rotated; of more than %d configs the oldest.", maxAges),
@@ -106,24 +103,22 @@ type secretAge struct {
 	age    time.Duration
 }
 
-// secretAges are the ages of the configs' passwords and keys, the oldest first. Those that
-// were written before their time was kept are left out, until they are rotated.
-func (b *backend) secretAges(ctx context.Context, s logical.Storage, names []string) ([]secretAge, error) {
-	var ages []secretAge
-	for _, name := range names {
-		cfg, err := b.configs.get(ctx, s, name)
+// configStock counts the configs, and those that cannot be read: one such must not take the
+// metrics of all. ages are those of their passwords and keys, the oldest first; what was
+// written before its time was kept has none until it is rotated.
+func (b *backend) configStock(ctx context.Context, s logical.Storage) (configs, unreadable int, ages []secretAge, err error) {
+	err = b.configs.each(ctx, s, func(name string, cfg *config, err error) {
+		configs++
 		if err != nil {
-			return nil, err
-		}
-		if cfg == nil {
-			continue
+			unreadable++
+			return
 		}
 		if since := cmp.Or(cfg.SecretSince, cfg.LastRotated); since != 0 {
 			ages = append(ages, secretAge{name, b.clock.Since(time.Unix(since, 0))})
 		}
-	}
+	})
 	slices.SortStableFunc(ages, func(x, y secretAge) int { return cmp.Compare(y.age, x.age) })
-	return ages[:min(len(ages), maxAges)], nil
+	return configs, unreadable, ages[:min(len(ages), maxAges)], err
 }
 
 const helpMetrics = `

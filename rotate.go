@@ -190,35 +190,16 @@ func (b *backend) writesConfigs() bool {
 	return b.System().LocalMount() || !state.HasState(consts.ReplicationPerformanceSecondary)
 }
 
-// rotateDue starts the rotations that rotation_period asks for, and settles what earlier
-// ones have left behind. It runs each minute and does not wait for Palette.
-func (b *backend) rotateDue(ctx context.Context, s logical.Storage) error {
-	if !b.writesConfigs() {
-		return nil
+// rotateDue starts a config's rotation where rotation_period asks for one, else it settles
+// what an earlier one has left behind. It does not wait for Palette.
+func (b *backend) rotateDue(s logical.Storage, name string, cfg *config) {
+	now := b.clock.Now()
+	switch {
+	case !b.dueAt(name, cfg).After(now):
+		b.inBackground(func() { b.rotateOnTime(s, name) })
+	case len(b.rotations.unsettled(name, now)) > 0:
+		b.inBackground(func() { _ = b.settleAlone(context.Background(), s, name) }) // it logs
 	}
-	if err := b.listLeftovers(ctx, s); err != nil {
-		return err
-	}
-	names, err := b.configs.list(ctx, s)
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		cfg, err := b.configs.get(ctx, s, name)
-		if err != nil {
-			return err
-		}
-		switch {
-		case cfg == nil:
-		case b.dueAt(name, cfg).After(b.clock.Now()):
-			if len(b.rotations.unsettled(name, b.clock.Now())) > 0 {
-				b.inBackground(func() { _ = b.settleAlone(context.Background(), s, name) }) // it logs
-			}
-		default:
-			b.inBackground(func() { b.rotateOnTime(s, name) })
-		}
-	}
-	return nil
 }
 
 // never is after any time that a rotation could be due.
