@@ -107,7 +107,7 @@ func (c *check) end(ctx context.Context, token palette.Token) error {
 			out.err = client.Revoke(palette.WithTrace(context.Background(), &out.trace), token.Raw, []palette.Secret{token.Raw})
 		}
 		if out.err != nil && palette.KindOf(out.err) != palette.Missing {
-			c.discardNow(c.storage, c.cfg.account(), held(token), "a config's check") // once more, and then the list
+			c.oweLoose(c.storage, c.cfg.account(), held(token), "a config's check", out.err)
 		}
 	})
 	if !started {

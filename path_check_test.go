@@ -79,10 +79,13 @@ func TestCheckTellsWhetherRevocationExists(t *testing.T) {
 			if c.fault != nil {
 				w.palette.Inject(palettetest.Revoke, *c.fault)
 			}
+			asked := w.palette.Calls(palettetest.Revoke)
 			found := w.read("check/default").Data
 			assert.Equal(t, []any{true, c.want}, []any{found["ok"], found["revocation"]})
+			assert.Equal(t, 1, w.palette.Calls(palettetest.Revoke)-asked)
+			assert.Equal(t, c.want == revocationFailed, w.owed() == 1, "what could not be revoked is on the list")
 			w.palette.ClearAll()
-			w.minute() // what could not be revoked is on the list
+			w.minute()
 			assert.Zero(t, w.owed())
 		})
 	}

@@ -149,13 +149,15 @@ func (b *backend) discard(s logical.Storage, a account, token heldToken, why str
 // discardNow revokes a token that no lease will hold or, where that fails, leaves it to
 // the list of what the engine owes.
 func (b *backend) discardNow(s logical.Storage, a account, token heldToken, why string) {
-	ctx, tokens := context.Background(), []heldToken{token}
-	err := b.end(ctx, a, &revocation{tokens: tokens})
-	if err == nil {
-		return
+	if err := b.end(context.Background(), a, &revocation{tokens: []heldToken{token}}); err != nil {
+		b.oweLoose(s, a, token, why, err)
 	}
+}
+
+// oweLoose lists a token that no lease holds and that could not be revoked.
+func (b *backend) oweLoose(s logical.Storage, a account, token heldToken, why string, err error) {
 	b.Logger().Warn("could not revoke a token that no lease holds; trying again each minute", "from", why, "expires_at", token.ExpiresAt, "error", err)
-	if err := b.owe(ctx, s, "", a, tokens); err != nil {
+	if err := b.owe(context.Background(), s, "", a, []heldToken{token}); err != nil {
 		b.Logger().Error("could not list a token to be revoked; it lives to its own expiry", "from", why, "expires_at", token.ExpiresAt, "error", err)
 	}
 }
