@@ -186,7 +186,7 @@ func TestLostKeyIsFoundByItsName(t *testing.T) {
 	}
 }
 
-// What Vault hands over after ten minutes is undone in the same way.
+// What Vault's rollback hands over is undone in the same way.
 func TestRollbackOfKeysAndRotations(t *testing.T) {
 	w := issuing(t)
 	w.palette.Inject(palettetest.APIKeyCreate, palettetest.Fault{DropAfter: true, Times: 1})
@@ -369,9 +369,7 @@ func TestKeysOfATaintedMount(t *testing.T) {
 	}
 	w.settle()
 	assert.Empty(t, w.palette.LiveKeys())
-	w.palette.Down(true)
 	w.system.TaintedVal = false
-	w.palette.Down(false)
 	last := w.creds("key")
 	w.system.TaintedVal = true
 	w.storage.failOn("put", owedPrefix)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -55,7 +56,7 @@ func TestSecretsAreStoredUnderSealWrappedPrefixes(t *testing.T) {
 			continue
 		}
 		holding = append(holding, key)
-		assert.True(t, covered(wrapped, key), "%s holds a secret and is not seal-wrapped", key)
+		assert.True(t, slices.ContainsFunc(wrapped, func(prefix string) bool { return strings.HasPrefix(key, prefix) }), "%s holds a secret and is not seal-wrapped", key)
 	}
 	assert.Len(t, holding, 3, "config/default, the session and the list of what is owed")
 	w.minute()
@@ -69,7 +70,7 @@ func TestInvalidationDropsWhatAnotherNodeChanged(t *testing.T) {
 		configPrefix + "default": `{"address":"https://other.example.com","email":"a@example.com","password":"p","request_timeout":1000000000}`,
 		rolePrefix + "app":       `{"config_name":"default","ttl":60000000000}`,
 	} {
-		require.NoError(t, w.storage.Put(t.Context(), &logical.StorageEntry{Key: key, Value: []byte(now)}))
+		w.plant(key, now)
 		w.b.InvalidateKey(t.Context(), key)
 	}
 	assert.Equal(t, "https://other.example.com", w.read("config").Data["address"])
@@ -108,15 +109,7 @@ func TestEachOperationIsDescribed(t *testing.T) {
 func TestCleanWaitsForCallsUnderWay(t *testing.T) {
 	w := configured(t)
 	gate := w.palette.Hold(palettetest.Login)
-	ctx, hangUp := context.WithCancel(t.Context())
-	read := make(chan error, 1)
-	go func() {
-		_, err := w.b.HandleRequest(ctx, &logical.Request{Operation: logical.ReadOperation, Path: "creds/app", Storage: w.storage})
-		read <- err
-	}()
-	<-gate.Arrived()
-	hangUp()
-	require.ErrorIs(t, <-read, context.Canceled)
+	require.ErrorIs(t, w.hangUp(gate, &logical.Request{Operation: read, Path: "creds/app"}), context.Canceled)
 
 	cleaned := make(chan struct{})
 	go func() {
@@ -133,13 +126,7 @@ func TestCleanDoesNotWaitForEver(t *testing.T) {
 	w := configured(t)
 	gate := w.palette.Hold(palettetest.Login)
 	defer w.palette.Close() // the held call ends without its work
-	ctx, hangUp := context.WithCancel(t.Context())
-	go func() {
-		<-gate.Arrived()
-		hangUp()
-	}()
-	_, err := w.b.HandleRequest(ctx, &logical.Request{Operation: logical.ReadOperation, Path: "creds/app", Storage: w.storage})
-	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorIs(t, w.hangUp(gate, &logical.Request{Operation: read, Path: "creds/app"}), context.Canceled)
 
 	cleaned := make(chan struct{})
 	go func() {
@@ -147,7 +134,7 @@ func TestCleanDoesNotWaitForEver(t *testing.T) {
 		w.b.clean(t.Context())
 	}()
 	require.NoError(t, w.clock.BlockUntilContext(t.Context(), 2))
-	_, err = w.handle(t.Context(), logical.ReadOperation, "creds/app", nil)
+	_, err := w.handle(t.Context(), logical.ReadOperation, "creds/app", nil)
 	requireCoded(t, err, http.StatusServiceUnavailable, "being sealed, reloaded or removed")
 	w.clock.Advance(cleanPatience)
 	<-cleaned
@@ -158,7 +145,7 @@ func TestPeriodicRunReportsStorageFaults(t *testing.T) {
 	w := configured(t)
 	for _, prefix := range []string{owedPrefix, connectionPrefix, configPrefix} {
 		w.storage.failOn("list", prefix)
-		require.ErrorIs(t, w.b.periodic(t.Context(), &logical.Request{Storage: w.storage}), errDisk)
+		require.ErrorIs(t, w.periodic(), errDisk)
 	}
 }
 
@@ -173,11 +160,11 @@ func TestPeriodicRunGoesOnPastWhatCannotBeRead(t *testing.T) {
 	w.uncache()
 	old := w.password()
 	for _, key := range []string{configPrefix + "a", owedPrefix + "0", connectionPrefix + "0"} {
-		require.NoError(t, w.storage.Put(t.Context(), &logical.StorageEntry{Key: key, Value: []byte("{")}))
+		w.plant(key, "{")
 	}
 	w.clock.Advance(time.Hour)
 
-	err := w.b.periodic(t.Context(), &logical.Request{Storage: w.storage})
+	err := w.periodic()
 	for _, key := range []string{"config/a", "owed/0", "connections/0"} {
 		assert.ErrorContains(t, err, key)
 	}

@@ -288,7 +288,7 @@ func TestInitializeCountsTheLimitsOfAllConfigs(t *testing.T) {
 	assert.Equal(t, calls+2, w.palette.TotalCalls(), "the third was not sent")
 	w.clock.Advance(15 * time.Minute)
 
-	require.NoError(t, w.storage.Put(t.Context(), &logical.StorageEntry{Key: configPrefix + "broken", Value: []byte("{")}))
+	w.plant(configPrefix+"broken", "{")
 	require.NoError(t, w.b.Initialize(t.Context(), &logical.InitializationRequest{Storage: w.storage}), "the mount is of use without it")
 	assert.Contains(t, w.log.String(), `a config cannot be used: config=broken`)
 	w.storage.failOn("list", configPrefix)

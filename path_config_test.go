@@ -283,7 +283,7 @@ func TestConfigStorageFaultsAreErrors(t *testing.T) {
 
 func TestConfigThatCannotBeDecodedIsAnError(t *testing.T) {
 	w := newWorld(t)
-	require.NoError(t, w.storage.Put(t.Context(), &logical.StorageEntry{Key: configPrefix + "default", Value: []byte(`{"password":"Leaky-Secret-1",`)}))
+	w.plant(configPrefix+"default", `{"password":"Leaky-Secret-1",`)
 	w.secrets = append(w.secrets, "Leaky-Secret-1")
 	_, err := w.handle(t.Context(), read, "config", nil)
 	assert.ErrorContains(t, err, "config/default cannot be decoded")

@@ -62,7 +62,7 @@ func TestRotationSurvivesAFaultAtEachStep(t *testing.T) {
 		leftovers int
 	}{
 		{"the login fails", func(w *world) { w.palette.Inject(palettetest.Login, palettetest.Fault{Status: 500, Times: 1}) }, "500", false, 0},
-		{"the log does not take the password", func(w *world) { w.storage.failOn("put", framework.WALPrefix) }, "written ahead|disk is full", false, 0},
+		{"the log does not take the password", func(w *world) { w.storage.failOn("put", framework.WALPrefix) }, "the disk is full", false, 0},
 		{"Palette refuses", func(w *world) { w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{Status: 400, Times: 1}) }, "message", false, 0},
 		{"Palette has no such endpoint", func(w *world) {
 			w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{Status: 404, Garbage: true, Times: 1})
@@ -91,7 +91,7 @@ func TestRotationSurvivesAFaultAtEachStep(t *testing.T) {
 				if c.text == "" {
 					require.NoError(t, err)
 				} else {
-					require.Error(t, err)
+					require.ErrorContains(t, err, c.text)
 				}
 				assert.Equal(t, c.rotated, w.password() != old)
 				assert.Equal(t, c.leftovers, w.wals())
@@ -305,7 +305,7 @@ func TestRotationStorageFaults(t *testing.T) {
 		_, err := w.handle(t.Context(), request.op, request.path, fields{})
 		require.ErrorIs(t, err, errDisk)
 	}
-	require.ErrorIs(t, w.b.periodic(t.Context(), &logical.Request{Storage: w.storage}), errDisk)
+	require.ErrorIs(t, w.periodic(), errDisk)
 	require.NoError(t, w.b.Initialize(t.Context(), &logical.InitializationRequest{Storage: w.storage}))
 	assert.Contains(t, w.log.String(), "what a crash has left behind could not be looked up")
 	w.storage.heal()

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
-	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -137,7 +136,7 @@ func TestRotationLeftoverOfAnOlderVersionIsTried(t *testing.T) {
 	require.NoError(t, err)
 	older := regexp.MustCompile(`"way":"[0-9a-f]+",?`).ReplaceAll(entry.Value, nil)
 	require.NotEqual(t, entry.Value, older)
-	require.NoError(t, w.storage.Put(t.Context(), &logical.StorageEntry{Key: key, Value: older}))
+	w.plant(key, string(older))
 	w.mount()
 	w.works()
 }

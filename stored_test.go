@@ -3,7 +3,6 @@ package palette
 import (
 	"testing"
 
-	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -14,7 +13,7 @@ func TestEntriesOfOlderVersionsKeepPalettesLimit(t *testing.T) {
 	w := newWorld(t)
 	const older = `"address":"https://palette.example.com","request_timeout":30000000000`
 	put := func(key, value string) {
-		require.NoError(t, w.storage.Put(t.Context(), &logical.StorageEntry{Key: key, Value: []byte(value)}))
+		w.plant(key, value)
 	}
 	put(configPrefix+"default", `{`+older+`,"email":"vault@example.com","org":"example","password":"a-Password-14-long"}`)
 	put(connectionPrefix+"kept", `{`+older+`,"kept_at":"2026-03-01T12:00:00Z"}`)

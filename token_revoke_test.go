@@ -1,7 +1,6 @@
 package palette
 
 import (
-	"context"
 	"net/http"
 	"testing"
 	"time"
@@ -245,13 +244,13 @@ func TestKeptConnectionFaults(t *testing.T) {
 	w.remove("config")
 	w.storage.failOn("get", connectionPrefix)
 	require.ErrorIs(t, l.revoke(), errDisk)
-	require.ErrorIs(t, w.b.periodic(t.Context(), &logical.Request{Storage: w.storage}), errDisk)
+	require.ErrorIs(t, w.periodic(), errDisk)
 	w.storage.failOn("delete", connectionPrefix)
 	w.clock.Advance(month + time.Hour) // API keys may live as long as the mount lets a lease last
-	require.ErrorIs(t, w.b.periodic(t.Context(), &logical.Request{Storage: w.storage}), errDisk)
+	require.ErrorIs(t, w.periodic(), errDisk)
 	w.storage.heal()
 	key := w.keys(connectionPrefix)[0]
-	require.NoError(t, w.storage.Put(t.Context(), &logical.StorageEntry{Key: key, Value: []byte("{")}))
+	w.plant(key, "{")
 	assert.ErrorContains(t, w.b.forgetConnections(t.Context(), w.storage), "cannot be decoded")
 }
 
@@ -267,7 +266,7 @@ func TestOwedRunStorageFaults(t *testing.T) {
 	}
 	w.storage.heal()
 	require.NoError(t, w.b.payOwed(t.Context(), w.storage))
-	require.NoError(t, w.storage.Put(t.Context(), &logical.StorageEntry{Key: owedPrefix + "x", Value: []byte("{")}))
+	w.plant(owedPrefix+"x", "{")
 	assert.ErrorContains(t, w.b.payOwed(t.Context(), w.storage), "owed/x cannot be decoded")
 }
 
@@ -276,15 +275,8 @@ func TestRevocationWhoseCallerHangsUpIsOwed(t *testing.T) {
 	w := configured(t)
 	l := w.creds("app")
 	gate := w.palette.Hold(palettetest.Revoke)
-	ctx, hangUp := context.WithCancel(t.Context())
-	go func() {
-		<-gate.Arrived()
-		hangUp()
-	}()
-	req := logical.RevokeRequest("creds/app", l.secret, l.data)
-	req.Storage = w.storage
-	_, err := w.b.HandleRequest(ctx, req)
-	require.Error(t, err)
+	defer gate.Release()
+	require.ErrorContains(t, w.hangUp(gate, logical.RevokeRequest("creds/app", l.secret, l.data)), "listed in Vault's storage")
 	assert.Equal(t, 1, w.owed())
 	gate.Release()
 	w.minute()

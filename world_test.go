@@ -224,7 +224,17 @@ func (w *world) minute() {
 	w.t.Helper()
 	w.settle() // else the minute is request_timeout for what is under way
 	w.clock.Advance(time.Minute)
-	require.NoError(w.t, w.b.periodic(w.t.Context(), &logical.Request{Storage: w.storage}))
+	require.NoError(w.t, w.periodic())
+}
+
+func (w *world) periodic() error {
+	return w.b.periodic(w.t.Context(), &logical.Request{Storage: w.storage})
+}
+
+// plant puts a text into the storage, as an older version or a fault could have.
+func (w *world) plant(key, text string) {
+	w.t.Helper()
+	require.NoError(w.t, w.storage.Put(w.t.Context(), &logical.StorageEntry{Key: key, Value: []byte(text)}))
 }
 
 // owed counts what is on the engine's list.
@@ -266,13 +276,4 @@ func (w *world) keys(prefix string) []string {
 		out = append(out, prefix+name)
 	}
 	return out
-}
-
-func covered(prefixes []string, key string) bool {
-	for _, prefix := range prefixes {
-		if strings.HasPrefix(key, prefix) {
-			return true
-		}
-	}
-	return false
 }

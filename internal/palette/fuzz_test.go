@@ -119,7 +119,7 @@ func FuzzErrorBody(f *testing.F) {
 		resp := &http.Response{StatusCode: status, Header: http.Header{"Retry-After": {retryAfter}, "Location": {location}}}
 		k := call{op: OpLogin, want: http.StatusOK, auth: Auth{Token: Secret(token)}, secrets: []Secret{Secret(password)}}
 		e := c.refused(k, resp, []byte(body))
-		assert.Equal(t, kindFor(status, e.PaletteSays() != ""), e.Kind, "status %d", status)
+		assertKind(t, status, e)
 		for name, text := range map[string]string{"code": e.Code, "message": e.Message, "ref": e.Ref, "cause": e.Cause} {
 			assert.LessOrEqual(t, len(text), 2*maxTextLength, name)
 			assert.Equal(t, -1, strings.IndexFunc(text, unprintable), "the %s has control characters: %q", name, text)
@@ -145,19 +145,26 @@ func asJSONBrings(secret string) string { return string([]rune(secret)) }
 
 func unprintable(r rune) bool { return r != ' ' && !unicode.IsPrint(r) }
 
-// kindFor is the kind of an answer, by the table of kinds.
-func kindFor(status int, palettes bool) Kind {
-	switch {
-	case status == http.StatusTooManyRequests:
-		return Limited
-	case status >= 500, status == http.StatusRequestTimeout:
-		return Unavailable
-	case status == http.StatusNotFound:
-		return Missing
-	case status == http.StatusUnauthorized, status >= 400 && palettes:
-		return Rejected
+// assertKind checks what must hold of an answer's kind, whatever else is in it: only what
+// Palette itself refuses is a refusal, and what is sent again by itself never is.
+func assertKind(t *testing.T, status int, e *Error) {
+	t.Helper()
+	switch e.Kind {
+	case Rejected:
+		assert.True(t, status >= 400 && status < 500, "status %d", status)
+		assert.True(t, status == http.StatusUnauthorized || e.PaletteSays() != "", "Palette's own words")
+	case Malformed:
+		assert.Less(t, status, 500)
+		assert.NotEmpty(t, e.Cause)
+	case Unavailable:
+		assert.True(t, status >= 500 || status == http.StatusRequestTimeout, "status %d", status)
+	case Limited:
+		assert.Equal(t, http.StatusTooManyRequests, status)
+	case Missing:
+		assert.Equal(t, http.StatusNotFound, status)
+	default:
+		t.Errorf("status %d is of no kind", status)
 	}
-	return Malformed
 }
 
 // FuzzRetryAfter holds an address back for as long as a header says.

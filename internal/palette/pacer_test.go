@@ -2,6 +2,7 @@ package palette
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -110,11 +111,7 @@ func (k *track) turns() []*runner {
 			out = append(out, r)
 		}
 	}
-	for i := 1; i < len(out); i++ { // an insertion sort is stable, and the list nearly sorted
-		for j := i; j > 0 && out[j].at.Before(out[j-1].at); j-- {
-			out[j], out[j-1] = out[j-1], out[j]
-		}
-	}
+	slices.SortStableFunc(out, func(a, b *runner) int { return a.at.Compare(b.at) })
 	return out
 }
 

@@ -1,7 +1,6 @@
 package palette
 
 import (
-	"encoding/base64"
 	"strconv"
 	"testing"
 	"time"
@@ -10,10 +9,7 @@ import (
 )
 
 func TestLifeIsReadOffTheToken(t *testing.T) {
-	jwt := func(header, claims string) Secret {
-		part := base64.RawURLEncoding.EncodeToString
-		return Secret(part([]byte(header)) + "." + part([]byte(claims)) + "." + part([]byte("sig")))
-	}
+	jwt := func(header, claims string) Secret { return Secret(jwtOf(header, claims)) }
 	at := func(d time.Duration) string { return strconv.FormatInt(epoch.Add(d).Unix(), 10) }
 	const hs = `{"alg":"HS256"}`
 	for _, c := range []struct {
