@@ -97,7 +97,9 @@ func TestEachOperationIsDescribed(t *testing.T) {
 		for op, handler := range path.Operations {
 			p := handler.Properties()
 			assert.NotEmpty(t, p.Summary, "%s %s", op, path.Pattern)
-			assert.NotEmpty(t, p.Responses, "%s %s", op, path.Pattern)
+			for status, responses := range p.Responses {
+				assert.NotEmpty(t, responses[0].Description, "%s %s %d", op, path.Pattern, status)
+			}
 		}
 		for name, field := range path.Fields {
 			assert.NotEmpty(t, field.Description, "%s: %s", path.Pattern, name)

@@ -24,7 +24,7 @@ func (b *backend) pathCheck() []*framework.Path {
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ReadOperation: &framework.PathOperation{
 					Callback: b.handleCheck, Summary: "Ask Palette who the config's user is.",
-					Responses:                 answers(http.StatusOK, "What the check found, also where it failed (ok=false).", checkAnswer()),
+					Responses:                 answers(http.StatusOK, "What the check found, also where it failed (ok=false).", checkAnswer(), http.StatusServiceUnavailable),
 					ForwardPerformanceStandby: true, // it logs in, and may have to list a token
 				},
 			},

@@ -40,15 +40,19 @@ func (b *backend) configPath(pattern, suffix string) *framework.Path {
 		HelpSynopsis:    "The Palette login, and how to reach Palette.",
 		HelpDescription: helpConfig,
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.CreateOperation: forwarded(b.announced(eventConfigWrite, b.handleConfigWrite), "Write a config.", noContent("Stored.")),
-			logical.UpdateOperation: forwarded(b.announced(eventConfigWrite, b.handleConfigWrite), "Change the named fields of a config.", noContent("Stored.")),
+			logical.CreateOperation: forwarded(b.announced(eventConfigWrite, b.handleConfigWrite), "Write a config.", configWritten()),
+			logical.UpdateOperation: forwarded(b.announced(eventConfigWrite, b.handleConfigWrite), "Change the named fields of a config.", configWritten()),
 			logical.ReadOperation: &framework.PathOperation{
 				Callback: b.handleConfigRead, Summary: "Read a config, without its secrets.",
-				Responses: answers(http.StatusOK, "The config.", configAnswer()),
+				Responses: answers(http.StatusOK, "The config.", configAnswer(), http.StatusNotFound),
 			},
-			logical.DeleteOperation: forwarded(b.announced(eventConfigDelete, b.handleConfigDelete), "Delete a config. Its leases stay revocable.", noContent("Deleted.")),
+			logical.DeleteOperation: forwarded(b.announced(eventConfigDelete, b.handleConfigDelete), "Delete a config. Its leases stay revocable.", noContent("Deleted.", http.StatusConflict)),
 		},
 	}
+}
+
+func configWritten() map[int][]framework.Response {
+	return noContent("Stored.", http.StatusConflict, http.StatusBadGateway, http.StatusServiceUnavailable)
 }
 
 func configFields() map[string]*framework.FieldSchema {

@@ -236,19 +236,24 @@ func TestConfigWriteUnderWayDoesNotUndoAnother(t *testing.T) {
 	assert.EqualValues(t, 11, w.read("config").Data["request_timeout"], "of the one that it came between")
 }
 
-func TestConfigWriteGivesUpWhenOthersKeepComing(t *testing.T) {
-	w := configured(t)
+// othersWrite makes each look at the default config find another one.
+func (w *world) othersWrite() {
 	gets := 0
 	w.storage.fail = func(op, key string) error {
 		if op == "get" && key == configPrefix+"default" {
 			gets++
 			text := `{"email":"a@example.com","password":"p","org":"` + time.Duration(gets).String() + `","address":"http://127.0.0.1:1","request_timeout":1000000000}`
 			w.b.configs.forget("default")
-			return w.storage.Storage.Put(t.Context(), &logical.StorageEntry{Key: key, Value: []byte(text)})
+			return w.storage.Storage.Put(w.t.Context(), &logical.StorageEntry{Key: key, Value: []byte(text)})
 		}
 		return nil
 	}
 	w.b.configs.forget("default")
+}
+
+func TestConfigWriteGivesUpWhenOthersKeepComing(t *testing.T) {
+	w := configured(t)
+	w.othersWrite()
 	w.fault(update, "config", fields{"request_timeout": 3, "verify_connection": false}, http.StatusConflict, "at the same time")
 	w.fault(del, "config", nil, http.StatusConflict, "at the same time")
 }

@@ -28,10 +28,10 @@ func (b *backend) pathMetrics() []*framework.Path {
 			// Not forwarded: each node tells of itself.
 			logical.ReadOperation: &framework.PathOperation{
 				Callback: b.handleMetrics, Summary: "Read the mount's metrics, in Prometheus's text form.",
-				Responses: map[int][]framework.Response{http.StatusOK: {{
+				Responses: orErrors(map[int][]framework.Response{http.StatusOK: {{
 					// Without fields: the SDK reserves the names by which a body that is not JSON is handed over.
 					Description: "The metrics.", MediaType: metricsForm,
-				}}},
+				}}}),
 			},
 		},
 	}}

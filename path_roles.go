@@ -49,7 +49,7 @@ func (b *backend) pathRoles() []*framework.Path {
 				logical.UpdateOperation: forwarded(b.announced(eventRoleWrite, b.handleRoleWrite), "Change the named fields of a role.", roleWritten()),
 				logical.ReadOperation: &framework.PathOperation{
 					Callback: b.handleRoleRead, Summary: "Read a role.",
-					Responses: answers(http.StatusOK, "The role.", shown(roleFields())),
+					Responses: answers(http.StatusOK, "The role.", shown(roleFields()), http.StatusNotFound),
 				},
 				logical.DeleteOperation: forwarded(b.announced(eventRoleDelete, b.handleRoleDelete), "Delete a role. Its leases stay revocable.", noContent("Deleted.")),
 			},

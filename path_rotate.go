@@ -2,6 +2,7 @@ package palette
 
 import (
 	"context"
+	"net/http"
 
 	"vault-plugin-secrets-palette/internal/palette"
 
@@ -18,7 +19,8 @@ func (b *backend) pathRotate() []*framework.Path {
 			HelpSynopsis:    "Give a config a new password, or a new API key, that nobody sees.",
 			HelpDescription: helpRotate,
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.UpdateOperation: forwarded(b.handleRotate, "Rotate the config's password or API key.", noContent("Rotated.")),
+				logical.UpdateOperation: forwarded(b.handleRotate, "Rotate the config's password or API key.",
+					noContent("Rotated.", http.StatusConflict, http.StatusBadGateway, http.StatusServiceUnavailable)),
 			},
 		}
 	}

@@ -21,7 +21,7 @@ func (b *backend) pathSessions() []*framework.Path {
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ReadOperation: &framework.PathOperation{
 					Callback: b.handleSessionRead, Summary: "Read a shared session, without its token.",
-					Responses: answers(http.StatusOK, "The session.", sessionAnswer()),
+					Responses: answers(http.StatusOK, "The session.", sessionAnswer(), http.StatusNotFound),
 				},
 				// Not forwarded to the primary: a performance secondary has sessions of its own.
 				logical.DeleteOperation: &framework.PathOperation{

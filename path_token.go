@@ -25,7 +25,7 @@ func (b *backend) tokenSecret() *framework.Secret {
 }
 
 func (b *backend) pathCreds() []*framework.Path {
-	responses := answers(http.StatusOK, "The token; the lease is beside it.", credsAnswer())
+	responses := answers(http.StatusOK, "The token; the lease is beside it.", credsAnswer(), http.StatusBadGateway, http.StatusServiceUnavailable)
 	return []*framework.Path{{
 		Pattern:      "creds/" + framework.GenericNameRegex(fieldName),
 		DisplayAttrs: displayAttrs("credentials"),

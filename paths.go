@@ -24,7 +24,7 @@ func listPath(pattern, suffix string, list framework.OperationFunc, help string)
 				Callback: list, Summary: help,
 				Responses: answers(http.StatusOK, "The names.", map[string]*framework.FieldSchema{
 					"keys": {Type: framework.TypeStringSlice, Description: "The names, sorted."},
-				}),
+				}, http.StatusNotFound),
 			},
 		},
 	}
@@ -39,12 +39,35 @@ func forwarded(callback framework.OperationFunc, summary string, responses map[i
 	}
 }
 
-func answers(status int, description string, fields map[string]*framework.FieldSchema) map[int][]framework.Response {
-	return map[int][]framework.Response{status: {{Description: description, Fields: fields}}}
+// answers are those of an operation: its success and, by their statuses, its errors beside
+// those that every operation has.
+func answers(status int, description string, fields map[string]*framework.FieldSchema, errorStatuses ...int) map[int][]framework.Response {
+	return orErrors(map[int][]framework.Response{status: {{Description: description, Fields: fields}}}, errorStatuses...)
 }
 
-func noContent(description string) map[int][]framework.Response {
-	return answers(http.StatusNoContent, description, nil)
+func noContent(description string, errorStatuses ...int) map[int][]framework.Response {
+	return answers(http.StatusNoContent, description, nil, errorStatuses...)
+}
+
+// orErrors adds errors to the answers of an operation. Each refuses unknown fields and may
+// find the storage failing, so 400 and 500 need no naming. They have no fields: Vault puts
+// the text under "errors", beside the "data" that its documents describe.
+func orErrors(success map[int][]framework.Response, statuses ...int) map[int][]framework.Response {
+	for _, status := range append([]int{http.StatusBadRequest, http.StatusInternalServerError}, statuses...) {
+		success[status] = []framework.Response{{Description: errorAnswers[status]}}
+	}
+	return success
+}
+
+// errorAnswers says what a status means to the caller, the same for all operations. Those
+// that Vault answers by itself are not among them, such as 403 and 405.
+var errorAnswers = map[int]string{
+	http.StatusBadRequest:          "The request cannot be carried out as it is: a field is wrong or unknown, a role or config that it needs does not exist, or Palette refuses. The text says what is to be mended.",
+	http.StatusNotFound:            "There is none of that name or, where names are listed, none at all.",
+	http.StatusConflict:            "The config is being rotated or changed by others at the same time. Nothing is stored; try again.",
+	http.StatusInternalServerError: "Vault's storage failed, a password policy makes no password, or a bug. The text or the server's log has the cause.",
+	http.StatusBadGateway:          "Palette cannot be reached, is slow, or answers with a fault of its own. The text has host and cause.",
+	http.StatusServiceUnavailable:  "Palette's rate limit leaves no turn in time, the config has just become another login, or the mount is ending. Try again later.",
 }
 
 // shown makes fields of a request those of an answer, which has durations as numbers.
