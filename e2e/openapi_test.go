@@ -107,6 +107,9 @@ func TestMountsOpenAPIDocumentIsWhole(t *testing.T) {
 			for code, response := range o.Responses.Map() {
 				assert.NotEmpty(t, *response.Value.Description, "%s %s", where, code)
 			}
+			for _, code := range []string{"400", "500"} {
+				assert.NotNil(t, o.Responses.Value(code), "%s %s", where, code)
+			}
 		}
 	}
 	for name, schema := range d.Components.Schemas {
@@ -132,15 +135,17 @@ func (d *openAPI) call(method, path string, body map[string]any) int {
 	defer resp.Body.Close()
 	text, err = io.ReadAll(resp.Body)
 	require.NoError(t, err)
-	if resp.StatusCode >= http.StatusBadRequest {
-		return resp.StatusCode
+	if resp.StatusCode == http.StatusMethodNotAllowed {
+		return resp.StatusCode // Vault's own. So is the 403 of a policy, which this token does not meet.
 	}
 	what := fmt.Sprintf("%s %s, answered %d", method, path, resp.StatusCode)
 	asked, err := http.NewRequestWithContext(t.Context(), method, "/"+d.f.mount+"/"+path, http.NoBody)
 	require.NoError(t, err)
 	route, _, err := d.router.FindRoute(asked)
 	require.NoError(t, err, what)
-	d.answered[route.Operation.OperationID] = true
+	if resp.StatusCode < http.StatusBadRequest {
+		d.answered[route.Operation.OperationID] = true
+	}
 	declared := route.Operation.Responses.Status(resp.StatusCode)
 	require.NotNil(t, declared, "%s, which the document does not have", what)
 	var envelope struct {
@@ -165,6 +170,15 @@ func (d *openAPI) call(method, path string, body map[string]any) int {
 
 // inBraces is a parameter in a path of the document.
 var inBraces = regexp.MustCompile(`\{[^}]+\}`)
+
+// at is a path of the document with a name in it, as [openAPI.call] takes it.
+func (d *openAPI) at(path, name string) string {
+	at := strings.TrimPrefix(inBraces.ReplaceAllString(path, name), "/"+d.f.mount+"/")
+	if get := d.Paths.Value(path).Get; get != nil && strings.HasPrefix(get.OperationID, "palette-list") {
+		at += "?list=true"
+	}
+	return at
+}
 
 // Each operation that the document has is called, the reads and lists by the document alone.
 func TestAnswersAreThoseOfTheOpenAPIDocument(t *testing.T) {
@@ -194,12 +208,8 @@ func TestAnswersAreThoseOfTheOpenAPIDocument(t *testing.T) {
 	paths := slices.Sorted(maps.Keys(d.Paths.Map()))
 	for _, path := range paths {
 		for _, name := range []string{"default", "ci", "app", "shared", "key"} {
-			at := strings.TrimPrefix(inBraces.ReplaceAllString(path, name), "/"+f.mount+"/")
-			if operation := d.Paths.Value(path).Get; operation != nil && strings.HasPrefix(operation.OperationID, "palette-list") {
-				at += "?list=true"
-			}
 			if d.Paths.Value(path).Get != nil {
-				d.call(http.MethodGet, at, nil)
+				d.call(http.MethodGet, d.at(path, name), nil)
 			}
 		}
 	}
@@ -210,5 +220,71 @@ func TestAnswersAreThoseOfTheOpenAPIDocument(t *testing.T) {
 		for method, operation := range d.Paths.Value(path).Operations() {
 			assert.True(t, d.answered[operation.OperationID], "%s %s has not been answered with success", method, path)
 		}
+	}
+}
+
+// The storage's 500 is for the unit tests, and so is a 503 of a mount that ends.
+func TestErrorsAreThoseOfTheOpenAPIDocument(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, sharedServer(t))
+	f.write("config", map[string]any{"queue_timeout": "1s"})
+	d := f.mountDocument()
+	for path, item := range d.Paths.Map() {
+		for method := range item.Operations() {
+			at, body := d.at(path, "app"), map[string]any{"nonsense": 1}
+			if method != http.MethodPost { // Vault reads no body there
+				bare, list, _ := strings.Cut(at, "?")
+				at, body = bare+"?nonsense=1&"+list, nil
+			}
+			assert.Equal(t, http.StatusBadRequest, d.call(method, at, body), "%s %s", method, at)
+		}
+	}
+	down := func() func() {
+		f.palette.Down(true)
+		return func() { f.palette.Down(false) }
+	}
+	pausing := func() func() {
+		f.palette.Inject(palettetest.Login, palettetest.Fault{Status: http.StatusTooManyRequests, RetryAfter: "2"})
+		return f.palette.ClearAll
+	}
+	for _, row := range []struct {
+		method, path string
+		arrange      func() (undo func())
+		status       int
+	}{
+		{http.MethodGet, "config/nobody", nil, http.StatusNotFound},
+		{http.MethodGet, "roles/nobody", nil, http.StatusNotFound},
+		{http.MethodGet, "sessions/nobody", nil, http.StatusNotFound},
+		{http.MethodGet, "sessions/?list=true", nil, http.StatusNotFound},
+		{http.MethodPost, "sessions/default", nil, http.StatusMethodNotAllowed},
+		{http.MethodPost, "rotate-root", f.rotating, http.StatusConflict},
+		{http.MethodPost, "rotate-root", down, http.StatusBadGateway},
+		{http.MethodPost, "config", down, http.StatusBadGateway},
+		{http.MethodGet, "creds/app", down, http.StatusBadGateway},
+		{http.MethodPost, "creds/app", down, http.StatusBadGateway},
+		{http.MethodGet, "creds/app", pausing, http.StatusServiceUnavailable},
+	} {
+		undo := func() {}
+		if row.arrange != nil {
+			undo = row.arrange()
+		}
+		assert.Equal(t, row.status, d.call(row.method, row.path, nil), "%s %s", row.method, row.path)
+		undo()
+	}
+}
+
+// rotating leaves the default config's rotation under way until it is undone.
+func (f *fixture) rotating() (undo func()) {
+	f.t.Helper()
+	gate := f.palette.Hold(palettetest.PasswordChange)
+	done := make(chan error, 1)
+	go func() {
+		_, err := f.api.Logical().WriteWithContext(f.t.Context(), f.mount+"/rotate-root", nil)
+		done <- err
+	}()
+	<-gate.Arrived()
+	return func() {
+		gate.Release()
+		require.NoError(f.t, <-done)
 	}
 }
