@@ -84,6 +84,8 @@ func checkField(path *framework.Path, field string, value any) string {
 	text, _ := value.(string)
 	most := cmp.Or(maxLengths[field], maxFieldLength)
 	switch {
+	case !known && len(inputFields(path)) == 0:
+		return fmt.Sprintf("unknown field %q: this path takes no fields", field)
 	case !known:
 		return fmt.Sprintf("unknown field %q; the fields here are %s", field, strings.Join(inputFields(path), ", "))
 	case captured(path, field):
@@ -139,9 +141,6 @@ func inputFields(path *framework.Path) []string {
 		if !captured(path, field) {
 			names = append(names, field)
 		}
-	}
-	if len(names) == 0 {
-		return []string{"none"}
 	}
 	slices.Sort(names)
 	return names

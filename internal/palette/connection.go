@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
@@ -68,6 +69,9 @@ func (e *FieldError) Error() string { return e.Field + " " + e.Problem }
 // would be answered 404, which a revocation takes for a Palette without the endpoint.
 func ParseAddress(text string) (string, error) {
 	u, err := url.Parse(strings.TrimSpace(text))
+	if text = strings.TrimSpace(text); err == nil && u.User == nil && noScheme.MatchString(text) {
+		return "", &FieldError{"address", fmt.Sprintf("is %q, but must start with https://", text)}
+	}
 	if err != nil || u.Host == "" || u.Hostname() == "" {
 		return "", &FieldError{"address", "must be of the form https://host[:port]"}
 	}
@@ -83,6 +87,10 @@ func ParseAddress(text string) (string, error) {
 	}
 	return u.Scheme + "://" + strings.ToLower(u.Host), nil
 }
+
+// noScheme finds the address that has everything but a scheme. It is shown, so it must look
+// like a host's name and nothing else.
+var noScheme = regexp.MustCompile(`^([A-Za-z0-9-]+\.)+[A-Za-z]{2,}(:[0-9]+)?/?$`)
 
 // loopback tells whether a host is this machine by its text alone, without a lookup.
 func loopback(host string) bool {
