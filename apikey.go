@@ -3,7 +3,6 @@ package palette
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"sync"
 	"time"
 
@@ -193,16 +192,8 @@ func (b *backend) makeKey(ctx context.Context, s logical.Storage, r *role, cfg *
 // withAuth calls Palette with what manages keys: the config's API key or its shared
 // session, which is refreshed or begun where it must, not a login for each key.
 func (b *backend) withAuth(ctx context.Context, s logical.Storage, name string, expected *config, call func(paletteAPI, palette.Auth) error) error {
-	leave, err := b.enter(ctx, s, name)
+	cfg, leave, err := b.enterAs(ctx, s, name, expected)
 	if err != nil {
-		return err
-	}
-	cfg, err := b.configs.get(ctx, s, name)
-	if err == nil && (cfg == nil || !cfg.sameLogin(expected)) {
-		err = logical.CodedError(http.StatusServiceUnavailable, fmt.Sprintf("config %q has changed meanwhile; try again", name))
-	}
-	if err != nil {
-		leave()
 		return err
 	}
 	client, err := b.clientFor(cfg.Connection)

@@ -50,10 +50,7 @@ func (b *backend) renewKey(ctx context.Context, req *logical.Request, l *lease) 
 		return client.UpdateAPIKey(ctx, auth, l.Key.UID, palette.NewAPIKey{Name: l.Key.Name, Description: r.Description, Expiry: expiry})
 	})
 	if err != nil {
-		if resp, failed := failedKeyCall(r.ConfigName, err, "read creds/"+l.Role+" again"); failed == nil {
-			return nil, refusal("%s", resp.Error())
-		}
-		return nil, upstreamError(err)
+		return nil, asRefusal(failedKeyCall(r.ConfigName, err, "read creds/"+l.Role+" again"))
 	}
 	l.Key.ExpiresAt = expiry
 	if secret.InternalData, err = l.internalData(); err != nil {
@@ -188,7 +185,7 @@ func (b *backend) endLostKey(ctx context.Context, s logical.Storage, data any) e
 		found, err = b.deleteByName(ctx, client, auth, w.Name)
 		return err
 	})
-	if err == nil && !found && b.clock.Now().Before(w.At.Add(cfg.QueueTimeout+cfg.RequestTimeout+lateness)) {
+	if err == nil && !found && b.clock.Now().Before(cfg.arrivesBy(w.At)) {
 		return errMayStillCome
 	}
 	return err

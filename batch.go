@@ -2,8 +2,6 @@ package palette
 
 import (
 	"context"
-	"errors"
-	"net/http"
 	"slices"
 	"sync"
 
@@ -161,11 +159,10 @@ func (b *backend) endTogether(ctx context.Context, a account, client paletteAPI,
 	slices.SortStableFunc(left, func(x, y heldToken) int { return y.ExpiresAt.Compare(x.ExpiresAt) })
 	for len(left) > 0 {
 		err := client.Revoke(ctx, left[0].Token, secretsOf(left))
-		var says *palette.Error
 		switch {
 		case err == nil:
 			return nil
-		case errors.As(err, &says) && says.Status == http.StatusUnauthorized:
+		case unauthorized(err):
 			left = left[1:]
 		case palette.KindOf(err) == palette.Missing:
 			b.Logger().Warn("this Palette has no endpoint to revoke tokens (404); they die by themselves",

@@ -67,7 +67,7 @@ func (b *backend) clientFor(conn palette.Connection) (paletteAPI, error) {
 // configs count, so that the lowest one does from the start, and looks up what
 // the process before has left behind. It calls nobody: Vault's unseal waits for it.
 func (b *backend) initialize(ctx context.Context, req *logical.InitializationRequest) error {
-	b.listens(ctx)
+	b.detectListener(ctx)
 	err := b.configs.each(ctx, req.Storage, func(name string, cfg *config, err error) {
 		if err != nil { // the mount is of use without this config
 			b.Logger().Error("a config cannot be used", "config", name, "error", err)

@@ -204,7 +204,7 @@ func (c *config) applyText(d *framework.FieldData) *logical.Response {
 // check looks at the config as a whole.
 func (c *config) check() *logical.Response {
 	switch {
-	case strings.ContainsFunc(c.APIKey.Reveal(), func(r rune) bool { return r <= ' ' || r >= 0x7f }):
+	case !palette.FitsHeader(c.APIKey.Reveal()):
 		return userError("field %q holds characters that no API key has", fieldAPIKey)
 	case c.APIKey != "":
 	case c.Email == "":

@@ -76,10 +76,10 @@ func (b *backend) announce(kind, path string, metadata ...string) {
 	}
 }
 
-// listens looks whether the server does anything with events. The community one takes and
-// drops them, and two calls to it for each lease would make reads slower for nothing. One that
-// does not say what it is gets them.
-func (b *backend) listens(ctx context.Context) {
+// detectListener notes whether the server does anything with events. The community one takes
+// and drops them, and two calls to it for each lease would make reads slower for nothing. One
+// that does not say what it is gets them.
+func (b *backend) detectListener(ctx context.Context) {
 	env, err := b.System().PluginEnv(ctx)
 	b.announcer.deaf.Store(err == nil && env != nil && !strings.Contains(env.VaultVersionMetadata, enterprise))
 }

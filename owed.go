@@ -86,9 +86,9 @@ type due struct {
 	revocation
 }
 
-// payOwed tries to revoke what is owed, in batches. It runs each minute, and while a mount
-// ends; one run at a time. An account that fails is left alone for the rest of the run: with Palette down
-// each try takes request_timeout.
+// payOwed tries to revoke what is owed, in batches: each minute, and while a mount ends. One
+// run goes at a time. An account that fails is left alone for the rest of the run: with
+// Palette down each try takes request_timeout.
 func (b *backend) payOwed(ctx context.Context, s logical.Storage) error {
 	// Two runs over one list would revoke each token twice, and a dead one costs a call.
 	if err := b.paying.Acquire(ctx, 1); err != nil {

@@ -246,7 +246,7 @@ func (b *backend) enterForWrite(ctx context.Context, s logical.Storage, name str
 // that its secret works. What they left is looked at once more when nothing of it can reach
 // Palette any longer.
 func (b *backend) supersede(name string, cfg *config) {
-	until := b.clock.Now().Add(cfg.QueueTimeout + cfg.RequestTimeout + lateness)
+	until := cfg.arrivesBy(b.clock.Now())
 	for _, id := range b.rotations.unsettled(name, b.clock.Now()) {
 		b.rotations.watch(name, id, until)
 	}

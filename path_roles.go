@@ -10,6 +10,8 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/helper/locksutil"
 	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-palette/internal/palette"
 )
 
 // role says which config a credential is issued by, and how long its lease lasts.
@@ -195,7 +197,7 @@ func (r *role) change(d *framework.FieldData) (*role, *logical.Response) {
 		return nil, userError("field %q is %q, which is no name of a config", fieldConfigName, next.ConfigName)
 	case next.MaxTTL > 0 && next.TTL > next.MaxTTL:
 		return nil, userError("field %q is %s, but must not be longer than %q, which is %s", fieldTTL, next.TTL, fieldMaxTTL, next.MaxTTL)
-	case strings.ContainsFunc(next.ProjectUID, func(c rune) bool { return c <= ' ' || c >= 0x7f }):
+	case !palette.FitsHeader(next.ProjectUID):
 		return nil, userError("field %q is %q, but must be a UID without spaces, fit for an HTTP header", fieldProjectUID, next.ProjectUID)
 	}
 	if mistake := next.checkKeys(); mistake != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -170,6 +171,23 @@ func (b *backend) enter(ctx context.Context, s logical.Storage, name string) (le
 		return nil, fmt.Errorf("waiting for a rotation of config %q: %w", name, err)
 	}
 	return func() { gate.Release(1) }, nil
+}
+
+// enterAs is enter for a caller who has seen the config, and returns it as it is once a
+// rotation under way is over: it must still be the same login.
+func (b *backend) enterAs(ctx context.Context, s logical.Storage, name string, expected *config) (cfg *config, leave func(), err error) {
+	if leave, err = b.enter(ctx, s, name); err != nil {
+		return nil, nil, err
+	}
+	cfg, err = b.configs.get(ctx, s, name)
+	if err == nil && (cfg == nil || !cfg.sameLogin(expected)) {
+		err = logical.CodedError(http.StatusServiceUnavailable, fmt.Sprintf("config %q has changed meanwhile; try again", name))
+	}
+	if err != nil {
+		leave()
+		return nil, nil, err
+	}
+	return cfg, leave, nil
 }
 
 // settleAlone settles what a config's rotations have left behind, alone.

@@ -78,6 +78,12 @@ func (b *backend) settleEntry(ctx context.Context, s logical.Storage, name, id s
 // lateness is how much longer than a call's limits it may take to reach Palette.
 const lateness = 10 * time.Second
 
+// arrivesBy is until when a call that began at a time may still reach Palette: the safety of
+// rotations and keys in a crash rests on it.
+func (c *config) arrivesBy(began time.Time) time.Time {
+	return began.Add(c.QueueTimeout + c.RequestTimeout + lateness)
+}
+
 // isOver tells whether the call that an entry was written ahead of can reach Palette no
 // more. A plugin that outlives its Vault, or a proxy, may still be about to deliver it.
 // Until then the entry stays, and is looked at again.
@@ -85,7 +91,7 @@ func (b *backend) isOver(name, id string, cfg *config, at time.Time) bool {
 	if cfg == nil {
 		return true
 	}
-	until := at.Add(cfg.QueueTimeout + cfg.RequestTimeout + lateness)
+	until := cfg.arrivesBy(at)
 	if !b.clock.Now().Before(until) {
 		return true
 	}

@@ -17,6 +17,14 @@ func refusal(format string, args ...any) error {
 	return logical.CodedError(http.StatusBadRequest, fmt.Sprintf(format, args...))
 }
 
+// asRefusal makes of the answer to a read that failed that of a renewal.
+func asRefusal(resp *logical.Response, err error) error {
+	if err != nil {
+		return err
+	}
+	return refusal("%s", resp.Error())
+}
+
 // renewToken gets a new token of the lease's session and returns it as the renewal's
 // data.
 func (b *backend) renewToken(ctx context.Context, req *logical.Request, l *lease) (*logical.Response, error) {
@@ -61,10 +69,7 @@ func (b *backend) renewOwn(ctx context.Context, s logical.Storage, cfg *config, 
 func (b *backend) renewShared(ctx context.Context, req *logical.Request, r *role, cfg *config, l *lease) (*logical.Response, error) {
 	current, err := b.currentSession(ctx, req.Storage, r.ConfigName, cfg)
 	if err != nil {
-		if resp, failed := failedLogin(r.ConfigName, cfg, err, ""); failed == nil {
-			return nil, refusal("%s", resp.Error().Error())
-		}
-		return nil, upstreamError(err)
+		return nil, asRefusal(failedLogin(r.ConfigName, cfg, err, ""))
 	}
 	b.metrics.sharedReads.WithLabelValues(current.state).Inc()
 	newest := current.session.newest()

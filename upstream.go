@@ -33,18 +33,11 @@ func (b *backend) loginNow(ctx context.Context, s logical.Storage, name string, 
 }
 
 func (b *backend) loginOnce(ctx context.Context, s logical.Storage, name string, expected *config) (palette.Token, error) {
-	leave, err := b.enter(ctx, s, name)
+	cfg, leave, err := b.enterAs(ctx, s, name, expected)
 	if err != nil {
 		return palette.Token{}, err
 	}
 	defer leave()
-	cfg, err := b.configs.get(ctx, s, name)
-	if err != nil {
-		return palette.Token{}, err
-	}
-	if cfg == nil || !cfg.sameLogin(expected) {
-		return palette.Token{}, logical.CodedError(http.StatusServiceUnavailable, fmt.Sprintf("config %q has changed meanwhile; read again", name))
-	}
 	return b.sendLogin(ctx, s, cfg, cfg.login())
 }
 

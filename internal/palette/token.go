@@ -61,6 +61,12 @@ type userToken struct {
 	IsMFA         bool   `json:"isMfa"`
 }
 
+// FitsHeader tells whether a text can be sent as a header's value as it stands: printable
+// ASCII without spaces.
+func FitsHeader(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r >= 0x7f })
+}
+
 // unusable says what keeps a token or an API key that an answer holds from being sent in a
 // header, nothing where it can be.
 func unusable(what string, s Secret) string {
@@ -69,7 +75,7 @@ func unusable(what string, s Secret) string {
 		return "the answer holds no " + what
 	case len(s) > maxTokenLength:
 		return "the answer's " + what + " is longer than 16 KiB"
-	case strings.ContainsFunc(s.Reveal(), func(r rune) bool { return r <= ' ' || r >= 0x7f }):
+	case !FitsHeader(s.Reveal()):
 		return "the answer's " + what + " holds characters that no " + what + " has"
 	}
 	return ""
