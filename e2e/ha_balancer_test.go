@@ -2,8 +2,6 @@ package e2e
 
 import (
 	"context"
-	"io"
-	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -22,6 +20,8 @@ import (
 type balancer struct {
 	*httptest.Server
 	active atomic.Pointer[url.URL]
+	// refused counts the requests that came to no active node, or that it did not answer.
+	refused atomic.Int64
 }
 
 const (
@@ -36,12 +36,12 @@ func newBalancer(t *testing.T, c *cluster) *balancer {
 	t.Helper()
 	b := new(balancer)
 	proxy := &httputil.ReverseProxy{
-		Rewrite:  func(p *httputil.ProxyRequest) { p.SetURL(b.active.Load()) },
-		ErrorLog: log.New(io.Discard, "", 0),
+		Rewrite:      func(p *httputil.ProxyRequest) { p.SetURL(b.active.Load()) },
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { b.refuse(w) },
 	}
 	b.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if b.active.Load() == nil {
-			http.Error(w, "no node is active", http.StatusServiceUnavailable)
+			b.refuse(w)
 			return
 		}
 		proxy.ServeHTTP(w, r)
@@ -52,6 +52,11 @@ func newBalancer(t *testing.T, c *cluster) *balancer {
 	}
 	require.Eventually(t, func() bool { return b.active.Load() != nil }, soon, often)
 	return b
+}
+
+func (b *balancer) refuse(w http.ResponseWriter) {
+	b.refused.Add(1)
+	http.Error(w, "no node is active", http.StatusServiceUnavailable)
 }
 
 // watch asks a node until ctx ends.

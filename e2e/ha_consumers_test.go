@@ -3,12 +3,12 @@ package e2e
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/hashicorp/vault/api"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -19,58 +19,105 @@ import (
 // looks at a file, two of the balancer at a node, two calls of the application.
 const polling = 500 * time.Millisecond
 
-// The Vault Agent and the application of examples/ run through the death of the active node,
-// which comes when each is about to need Vault. Neither presents a dead token for longer than
-// Vault is away.
-func TestConsumersSurviveAFailover(t *testing.T) {
-	t.Parallel()
-	c := newCluster(t)
-	x := &examples{t: t, vault: c.settled(t), palette: palettetest.New(t, palettetest.WithLifetime(haLife))}
+// needed is when a consumer is about to need Vault, counted from when it got its token: the
+// application renews at two thirds of the token's life, the Agent reads at three quarters.
+const needed = haLife * 13 / 20
+
+// consumers are the application and the Vault Agent of examples/, on a mount of their own. Their
+// address is that of a load balancer before a cluster.
+type consumers struct {
+	*examples
+	balancer   *balancer
+	app, agent *program
+	stop       func() // no more looks into the Agent's file
+	each       []*consumer
+
+	// underWay are the tokens that Palette gave out around the kills: it may be that nobody got
+	// them.
+	underWay []string
+}
+
+// consumer is one of them, known by its calls with a token.
+type consumer struct {
+	name    string
+	of      func(recorded) bool
+	checked int // of its calls
+}
+
+// startConsumers sets examples/ up on a cluster, and starts what uses it.
+func startConsumers(t *testing.T, c *cluster) *consumers {
+	t.Helper()
+	x := &consumers{
+		examples: &examples{t: t, vault: c.settled(t), palette: palettetest.New(t, palettetest.WithLifetime(haLife))},
+		each:     []*consumer{{name: "the application", of: ofApp}, {name: "the Agent", of: ofLooks}},
+	}
 	x.calls = newRecorder(t, x.palette)
 	watchPalette(c, x.palette)
 	client, err := x.vault.Client()
 	require.NoError(t, err)
 	x.api = client
 	x.setUp(t)
-	lb := newBalancer(t, c)
-	app := x.startApp(t, "VAULT_ADDR="+lb.URL)
-	agent, file := x.startAgent(t, "VAULT_ADDR="+lb.URL)
-	stop := x.lookAt(t, file)
+	x.balancer = newBalancer(t, c)
+	require.NoError(t, client.SetAddress(x.balancer.URL))
+	x.app = x.startApp(t, "VAULT_ADDR="+x.balancer.URL)
+	agent, file := x.startAgent(t, "VAULT_ADDR="+x.balancer.URL)
+	x.agent, x.stop = agent, x.lookAt(t, file)
+	require.Eventually(t, func() bool { return strings.Contains(x.app.said(), "msg=renewed") }, soon, often)
+	return x
+}
 
-	// The application renews at two thirds of a token's life, the Agent reads at three quarters.
-	require.Eventually(t, func() bool { return strings.Contains(app.said(), "msg=renewed") }, soon, often)
-	time.Sleep(haLife * 13 / 20) // a little less than two thirds
-	renewals, held := strings.Count(app.said(), "msg=renewed"), tokenIn(file)
-	_, err = c.KillActive(t.Context())
-	require.NoError(t, err)
-	killed := time.Now()
-	require.NoError(t, client.SetAddress(lb.URL))
-	var read *api.Secret
-	require.Eventually(t, func() bool {
-		read, err = client.Logical().ReadWithContext(t.Context(), "palette/creds/app")
-		return err == nil
-	}, haLife, often, "the next node must serve")
-	failover := time.Since(killed)
-	require.True(t, x.palette.Alive(tokenOf(t, read)))
-	// By then whoever has not noticed holds a dead token.
-	time.Sleep(haLife + polling)
-	stop()
-
-	for name, calls := range map[string][]recorded{"the application": x.calls.that(ofApp), "the Agent": x.calls.that(ofLooks)} {
-		dead := deadFor(calls)
-		t.Logf("%s: %d tokens in %d calls; a dead one for %.1f s, and Vault was away for %.1f s", name, len(tokens(calls)), len(calls), dead.Seconds(), failover.Seconds())
-		assert.LessOrEqual(t, dead, failover+polling, name)
-		assert.Greater(t, len(calls), 100)
-		assert.Equal(t, http.StatusOK, calls[len(calls)-1].status, name)
+// awaitNeed returns that long before one of them is about to need Vault, or at once where that
+// is past.
+func (x *consumers) awaitNeed(before time.Duration) {
+	oldest := time.Now()
+	for _, who := range x.each {
+		calls := x.calls.that(who.of)
+		newest := calls[len(calls)-1].token
+		got := calls[slices.IndexFunc(calls, func(c recorded) bool { return c.token == newest })].at
+		if got.Before(oldest) {
+			oldest = got
+		}
 	}
-	assert.Greater(t, strings.Count(app.said(), "msg=renewed"), renewals, "the lease goes on, or a new one")
-	assert.NotEqual(t, held, tokenIn(file))
-	require.Zero(t, agent.end(t))
-	require.Zero(t, app.end(t))
-	assert.Contains(t, app.said(), "revoked the lease")
-	assert.Empty(t, leaksIn("what they said", app.said()+agent.said(), x.palette.Issued()))
-	require.NoError(t, client.Sys().UnmountWithContext(t.Context(), "palette"))
-	require.Eventually(t, func() bool { return len(x.palette.LiveTokens()) == 0 }, haLife, often, "what was under way at the kill dies by itself")
+	time.Sleep(time.Until(oldest.Add(needed - before)))
+}
+
+// survive waits until each presents a token that lives and was issued after the failover. None
+// may have presented a dead one for longer than Vault was away.
+func (x *consumers) survive(t *testing.T, f *failover) {
+	t.Helper()
+	t.Logf("by then Vault has been asked in vain %d times", x.balancer.refused.Load())
+	x.underWay = append(x.underWay, x.palette.Issued()[f.before:f.after]...)
+	old := x.palette.Issued()[:f.after]
+	for _, who := range x.each {
+		var calls []recorded
+		goesOn := func() bool {
+			calls = x.calls.that(who.of)
+			last := calls[len(calls)-1]
+			return last.status == http.StatusOK && !slices.Contains(old, last.token)
+		}
+		require.Eventually(t, goesOn, haLife+soon, often, "%s must get a new token", who.name)
+		calls, who.checked = calls[who.checked:], len(calls)
+		dead := deadFor(calls)
+		t.Logf("%s: %d calls with %d tokens; a dead one for %.1f s, and Vault was away for %.1f s", who.name, len(calls), len(tokens(calls)), dead.Seconds(), f.away.Seconds())
+		assert.LessOrEqual(t, dead, f.away+polling, who.name)
+		assert.Greater(t, len(calls), 50, who.name)
+	}
+}
+
+// end ends them and the mount. What lives on then is what nobody got.
+func (x *consumers) end(t *testing.T) {
+	t.Helper()
+	assert.Positive(t, x.balancer.refused.Load(), "nobody has needed Vault while it was away")
+	x.stop()
+	require.Zero(t, x.agent.end(t))
+	require.Zero(t, x.app.end(t))
+	assert.Contains(t, x.app.said(), "revoked the lease")
+	assert.Empty(t, leaksIn("what they said", x.app.said()+x.agent.said(), x.palette.Issued()))
+	require.NoError(t, x.api.Sys().UnmountWithContext(t.Context(), "palette"))
+	assert.EventuallyWithT(t, func(c *assert.CollectT) {
+		assert.Subset(c, x.underWay, x.palette.LiveTokens(), "tokens live on that somebody got")
+	}, soon, often)
+	assert.Eventually(t, func() bool { return len(x.palette.LiveTokens()) == 0 }, haLife, often)
 }
 
 // lookAt tries the token in the Agent's file at Palette, again and again until stop.

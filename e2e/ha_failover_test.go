@@ -13,9 +13,11 @@ import (
 	"vault-plugin-secrets-palette/internal/palettetest"
 )
 
-// haLife outlives a failover and what follows on a busy machine. A third of it is over before
-// a shared session is refreshed.
+// haLife outlives a failover and what follows on a busy machine.
 const haLife = 36 * time.Second
+
+// unrefreshed is how long a shared session is handed out as it is.
+const unrefreshed = haLife / 3
 
 // kill is how the active node dies, with a call to Palette under way for each interruption.
 type kill struct {
@@ -90,31 +92,38 @@ type interrupted struct {
 // The active one of three nodes is killed with a call of each kind under way. The next one
 // goes on with all that there was. What Palette gave out for the calls under way nobody
 // knows: it is all that lives on, to its own expiry.
+//
+// The application and the Vault Agent of examples/ run through it. Each kill comes when one of
+// them is about to need Vault, and neither presents a dead token for longer than Vault is away.
 func TestAFailoverLosesNothing(t *testing.T) {
 	t.Parallel()
 	whole := t
 	c := newCluster(t)
-	require.NoError(t, c.active(t).Register(t.Context()))
-	var killed *vaulttest.Server
+	x := startConsumers(t, c)
+	var last *vaulttest.Server
 	for _, k := range kills {
 		survived := t.Run(k.name, func(t *testing.T) {
 			var all []*interrupted
 			for _, i := range interruptions {
 				all = append(all, c.interrupt(t, whole, i, k))
 			}
+			x.awaitNeed(unrefreshed)
 			readAll(all)
-			killed = c.kill(all, k)
+			f := c.kill(all, k, x)
 			for _, i := range all {
 				t.Run(i.name, func(t *testing.T) { i.check(t) })
 			}
-			assert.Equal(t, k.goesOn, killed.KillPlugins() > 0, "kill -9 of Vault leaves the plugin behind")
-			require.NoError(t, killed.Restart(t.Context()))
+			assert.Equal(t, k.goesOn, f.killed.KillPlugins() > 0, "kill -9 of Vault leaves the plugin behind")
+			require.NoError(t, f.killed.Restart(t.Context()))
+			x.survive(t, f)
+			last = f.killed
 		})
 		if !survived {
 			return // with a node away
 		}
 	}
-	t.Run("back to the node that was killed last", func(t *testing.T) { c.back(t, whole, killed) })
+	t.Run("the application and the Agent end", x.end)
+	t.Run("back to the node that was killed last", func(t *testing.T) { c.back(t, whole, last) })
 }
 
 // interrupt mounts the engine for an interruption.
@@ -130,7 +139,7 @@ func readAll(all []*interrupted) {
 		i.lease = i.read()
 		if i.role["shared"] == true {
 			expires := moment(i.t, i.lease.Data["expires_at"])
-			require.Eventually(i.t, func() bool { return time.Until(expires) < haLife*2/3 }, haLife, often)
+			require.Eventually(i.t, func() bool { return time.Until(expires) < haLife-unrefreshed }, haLife, often)
 		}
 	}
 }
@@ -150,16 +159,28 @@ func (c *cluster) mount(t, whole *testing.T, role map[string]any) *fixture {
 	return f
 }
 
+// failover is the death of the active node and what came of it.
+type failover struct {
+	killed *vaulttest.Server
+	// away is how long nobody served.
+	away time.Duration
+	// before and after count the tokens that the consumers' Palette had issued a little before
+	// the kill, and when the next node became active.
+	before, after int
+}
+
 // kill kills the active node when all calls are where they ought to be, and leads the mounts
 // to the next one.
-func (c *cluster) kill(all []*interrupted, k kill) *vaulttest.Server {
+func (c *cluster) kill(all []*interrupted, k kill, x *consumers) *failover {
 	t := all[0].t
 	t.Helper()
 	active := c.settled(t)
+	f := &failover{killed: active.Server, before: len(x.palette.Issued())}
 	for _, i := range all {
 		i.at(active)
 		i.start(k)
 	}
+	began := time.Now()
 	if k.frozen || !k.goesOn {
 		all[0].freeze()
 	}
@@ -171,13 +192,13 @@ func (c *cluster) kill(all []*interrupted, k kill) *vaulttest.Server {
 		active.KillPlugins() // before Vault, which stands still: to its death the plugin would react
 	}
 	active.Kill()
-	began := time.Now()
 	if k.late {
 		passLater(all)
 	} else {
 		release(all)
 	}
 	next := c.active(t)
+	f.after = len(x.palette.Issued())
 	for _, i := range all {
 		if i.begin != nil {
 			require.Error(t, <-i.answer, "%s: nobody is told of a success", i.name)
@@ -186,14 +207,15 @@ func (c *cluster) kill(all []*interrupted, k kill) *vaulttest.Server {
 		i.firstRead("roles/app")
 		i.after = len(i.palette.Issued())
 	}
-	t.Logf("the next node serves %.1f s after the kill", time.Since(began).Seconds())
+	f.away = time.Since(began)
+	t.Logf("the next node serves after %.1f s", f.away.Seconds())
 	if k.late {
 		for _, i := range all {
 			i.cli("lease", "revoke", "-sync", i.readBack().LeaseID)
 		}
 		release(all)
 	}
-	return active.Server
+	return f
 }
 
 // start begins the call that is under way at the kill.
