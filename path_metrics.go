@@ -130,5 +130,5 @@ may serve other mounts too. Counters begin at zero with that process.
 
   $ vault read -format=raw palette/metrics
 
-Prometheus reads it at /v1/palette/metrics with a Vault token whose policy allows "read" there.
+Without -format=raw the CLI says "invalid character '#'": the answer is no JSON. Prometheus reads it at /v1/palette/metrics with a Vault token whose policy allows "read" there.
 `
