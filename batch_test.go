@@ -319,31 +319,37 @@ func TestOnlyTheLimitsOfConfigsCount(t *testing.T) {
 	}
 }
 
-// The engine's own queue is no reason for Clean to give up before its time.
+// Neither the engine's own queue nor an entry that cannot be read is a reason for Clean to
+// give up before its time.
 func TestListIsWorkedOffAsFastAsTheRateLimitAllows(t *testing.T) {
-	w := configured(t)
-	leases := w.crowd(50)
-	w.write("config", fields{"rate_limit": 1, "verify_connection": false})
-	w.system.TaintedVal = true
-	w.palette.Down(true)
-	for _, l := range leases {
-		l.mustRevoke()
+	for unreadable := range 2 {
+		w := configured(t)
+		leases := w.crowd(50)
+		w.write("config", fields{"rate_limit": 1, "verify_connection": false})
+		w.system.TaintedVal = true
+		w.palette.Down(true)
+		for _, l := range leases {
+			l.mustRevoke()
+		}
+		w.settle()
+		w.palette.Down(false)
+		for range unreadable {
+			w.plant(owedPrefix+"bad", "{")
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			w.b.payPatiently(t.Context())
+		}()
+		require.NoError(t, w.clock.BlockUntilContext(t.Context(), 1), "refused, since the turn is later than queue_timeout")
+		w.clock.Advance(queuePause)
+		require.NoError(t, w.clock.BlockUntilContext(t.Context(), 2), "in line now: its patience, and the alarm")
+		w.clock.Advance(900 * time.Millisecond) // its turn has come, and its patience has not ended
+		<-done
+		assert.Equal(t, unreadable, w.owed())
+		assert.Empty(t, w.palette.LiveTokens())
+		w.system.TaintedVal = false
 	}
-	w.settle()
-	w.palette.Down(false)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		w.b.payPatiently(t.Context())
-	}()
-	require.NoError(t, w.clock.BlockUntilContext(t.Context(), 1), "refused, since the turn is later than queue_timeout")
-	w.clock.Advance(queuePause)
-	require.NoError(t, w.clock.BlockUntilContext(t.Context(), 2), "in line now: its patience, and the alarm")
-	w.clock.Advance(900 * time.Millisecond) // its turn has come, and its patience has not ended
-	<-done
-	assert.Zero(t, w.owed())
-	assert.Empty(t, w.palette.LiveTokens())
-	w.system.TaintedVal = false
 }
 
 // Reads that wait in line while their mount is removed would get leases that never end.

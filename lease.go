@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/hashicorp/go-uuid"
@@ -20,8 +21,7 @@ const maxLeaseTokens = 8
 // lease is what the engine keeps with a lease in Vault (its internal data): all that it
 // takes to renew it and, when role and config are gone, to revoke it.
 type lease struct {
-	// ID is the engine's own name for the lease, under which it lists what it could not
-	// revoke. Vault's lease ID does not reach each callback.
+	// ID is the engine's own name for the lease, see also debtID. Vault's lease ID does not reach each callback.
 	ID         string `json:"id"`
 	Role       string `json:"role"`
 	ConfigName string `json:"config_name"`
@@ -35,6 +35,16 @@ type lease struct {
 	Shared bool `json:"shared"`
 	// Key is the lease's API key, where it is one of a role with credential_type=api_key.
 	Key heldKey `json:"key"`
+}
+
+// debtID is under which the engine lists what the lease holds, to be ended later: a renewal
+// that comes after a revocation which failed makes it another one.
+func (l *lease) debtID() string {
+	until := l.Key.ExpiresAt
+	if len(l.Tokens) > 0 {
+		until = lastDeath(l.Tokens)
+	}
+	return l.ID + "-" + strconv.FormatInt(until.UnixNano(), 36)
 }
 
 // origin is the user at a Palette that a credential comes from.

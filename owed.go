@@ -159,16 +159,24 @@ type dueKey struct {
 	debt *debt
 }
 
-// payKeys tries to delete the API keys on the list, a call each. A fault ends the run.
+// payKeys tries to delete the API keys on the list, a call each. A config's that fails is
+// left alone for the rest of the run.
 func (b *backend) payKeys(ctx context.Context, s logical.Storage, keys []*dueKey) error {
+	type way struct {
+		account
+		config string
+	}
+	failed := make(map[way]bool)
 	var errs []error
 	for _, k := range keys {
+		through := way{k.debt.account(), k.debt.ConfigName}
+		if failed[through] {
+			continue
+		}
 		l := &lease{ConfigName: k.debt.ConfigName, origin: origin{k.debt.Connection.Address, k.debt.Org, k.debt.Email}, Key: *k.debt.Key}
 		if err := b.endKey(ctx, s, l); err != nil {
 			b.Logger().Warn("an API key could not be deleted yet; trying again in a minute", "address", l.Address, "uid", l.Key.UID, "listed_since", k.debt.FirstFailed, "error", err)
-			if palette.KindOf(err) != palette.Rejected {
-				break
-			}
+			failed[through] = palette.KindOf(err) != palette.Rejected
 			continue
 		}
 		b.owedDone(1, holdsKey)
@@ -257,7 +265,6 @@ func (b *backend) payPatiently(ctx context.Context) {
 		b.queueFull.Store(false)
 		if err := b.payOwed(ctx, b.storage); err != nil {
 			b.Logger().Warn("the list of tokens to be revoked could not be worked off", "error", err)
-			return
 		}
 		if !b.queueFull.Load() {
 			return

@@ -45,13 +45,13 @@ type ending struct {
 func (b *backend) endLease(ctx context.Context, s logical.Storage, l *lease, e ending) (owed bool, err error) {
 	if b.System().Tainted() { // unmount or move
 		b.background.leave()
-		if err = b.oweDebt(ctx, s, l.ID, e.debt); err != nil {
+		if err = b.oweDebt(ctx, s, l.debtID(), e.debt); err != nil {
 			return false, err
 		}
 		b.flush(s)
 		return true, nil
 	}
-	listed, err := loadDebt(ctx, s, l.ID)
+	listed, err := loadDebt(ctx, s, l.debtID())
 	if err != nil {
 		return false, err
 	}
@@ -65,12 +65,12 @@ func (b *backend) endLease(ctx context.Context, s logical.Storage, l *lease, e e
 	ctx = context.WithoutCancel(ctx)
 	if failed == nil {
 		if listed != nil {
-			return false, b.takeOff(ctx, s, l.ID)
+			return false, b.takeOff(ctx, s, l.debtID())
 		}
 		return false, nil
 	}
 	if listed == nil {
-		if err := b.oweDebt(ctx, s, l.ID, e.debt); err != nil {
+		if err := b.oweDebt(ctx, s, l.debtID(), e.debt); err != nil {
 			return false, fmt.Errorf("%w; nor could the %s be listed for later: %w", failed, e.what, err)
 		}
 	}
