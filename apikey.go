@@ -158,6 +158,10 @@ func (b *backend) makeKey(ctx context.Context, s logical.Storage, r *role, cfg *
 		b.discardKey(s, l, "a call whose caller had gone")
 	}
 	return detached(ctx, b, func(ctx context.Context) (heldKey, error) {
+		// Before this entry is there: it would be looked up as one that a crash has left behind.
+		if err := b.listLeftovers(ctx, s); err != nil {
+			return heldKey{}, err
+		}
 		id, err := framework.PutWAL(ctx, s, walKey, w)
 		if err != nil {
 			return heldKey{}, fmt.Errorf("writing the key's name ahead: %w", err)

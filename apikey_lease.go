@@ -99,13 +99,16 @@ func (b *backend) endKey(ctx context.Context, s logical.Storage, l *lease) error
 		return err
 	}
 	if cfg != nil && cfg.Address == l.Address && cfg.Org == l.Org {
+		var deletion error // a 404 to the session's login says nothing of the key
 		err = b.withAuth(ctx, s, l.ConfigName, cfg, func(client paletteAPI, auth palette.Auth) error {
-			return client.DeleteAPIKey(ctx, auth, l.Key.UID)
+			deletion = client.DeleteAPIKey(ctx, auth, l.Key.UID)
+			return deletion
 		})
-		if err == nil || gone(err) {
+		var mfa *palette.MFAError
+		switch {
+		case err == nil || gone(deletion):
 			return nil
-		}
-		if palette.KindOf(err) != palette.Rejected {
+		case palette.Refusal(err) == nil && !errors.As(err, &mfa):
 			return err
 		}
 	}
@@ -182,7 +185,7 @@ func (b *backend) endLostKey(ctx context.Context, s logical.Storage, data any) e
 	}
 	found := false
 	err = b.withAuth(ctx, s, w.ConfigName, cfg, func(client paletteAPI, auth palette.Auth) (err error) {
-		found, err = b.deleteByName(ctx, client, auth, w.Name)
+		found, err = b.deleteByName(ctx, client, auth, w.Name, "")
 		return err
 	})
 	if err == nil && !found && b.clock.Now().Before(cfg.arrivesBy(w.At)) {
@@ -194,15 +197,15 @@ func (b *backend) endLostKey(ctx context.Context, s logical.Storage, data any) e
 // errMayStillCome is for a key whose making may still be on its way to Palette.
 var errMayStillCome = errors.New("the call that makes the key may still be on its way")
 
-// deleteByName deletes the keys of a name, and tells whether there was one. One that is
-// gone is success.
-func (b *backend) deleteByName(ctx context.Context, client paletteAPI, auth palette.Auth, name string) (found bool, err error) {
+// deleteByName deletes the keys of a name but the one with a UID that is to stay, and tells
+// whether there was one. One that is gone is success.
+func (b *backend) deleteByName(ctx context.Context, client paletteAPI, auth palette.Auth, name, stays string) (found bool, err error) {
 	keys, err := client.ListAPIKeys(ctx, auth)
 	if err != nil {
 		return false, err
 	}
 	for _, key := range keys {
-		if key.Name != name {
+		if key.Name != name || key.UID == stays {
 			continue
 		}
 		if err := client.DeleteAPIKey(ctx, auth, key.UID); err != nil && !gone(err) {

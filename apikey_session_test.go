@@ -3,6 +3,7 @@ package palette
 import (
 	"testing"
 
+	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -56,4 +57,45 @@ func TestAnAccountThatMayMakeNoKeysIsToldSo(t *testing.T) {
 	w.mistake(logical.ReadOperation, "creds/key", nil, "refuses to create an API key")
 	assert.Equal(t, 2, w.palette.Calls(palettetest.APIKeyCreate))
 	w.end()
+}
+
+// What is said to the login of the session that is to delete a key says nothing of the key.
+func TestKeyWhoseDeletionFindsNoSession(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		login palettetest.Fault
+	}{
+		{"no such path", palettetest.Fault{Status: 404, Times: 1}},
+		{"a second factor is owed", palettetest.Fault{MFA: true}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := issuing(t, palettetest.AllowLiveTokens())
+			l := w.creds("key")
+			w.remove("sessions/default")
+			w.palette.Inject(palettetest.Login, c.login)
+			_ = l.revoke() // may be left to the list
+			w.minute()
+			assert.Empty(t, w.palette.LiveKeys())
+			assert.Zero(t, w.owed())
+		})
+	}
+}
+
+// A key that is being made is none that a crash has left behind, also where that is looked
+// up only now.
+func TestKeyInTheMakingIsNotTakenForALostOne(t *testing.T) {
+	w := issuing(t)
+	w.storage.failOn("list", framework.WALPrefix)
+	w.mount()
+	w.storage.heal()
+	made := w.palette.HoldAfter(palettetest.APIKeyCreate)
+	read := make(chan *heldLease, 1)
+	go func() { read <- w.creds("key") }()
+	<-made.Arrived()
+	require.NoError(t, w.periodic())
+	made.Release()
+	l := <-read
+	assert.True(t, w.palette.KeyAlive(l.data["api_key"].(string)))
+	l.mustRevoke()
+	w.remove("sessions/default")
 }

@@ -111,7 +111,11 @@ func (b *backend) settleRootKey(ctx context.Context, cfg *config, w *keyWAL) (kn
 	}
 	auth := palette.Auth{APIKey: cfg.APIKey}
 	if cfg.APIKeyUID == "" || cfg.APIKeyUID == w.OldUID {
-		return b.deleteByName(ctx, client, auth, w.Name)
+		return b.deleteByName(ctx, client, auth, w.Name, "")
+	}
+	// The config's key may be neither: one that was written since. Then both have to go.
+	if _, err = b.deleteByName(ctx, client, auth, w.Name, cfg.APIKeyUID); err != nil && !rejected(err) {
+		return false, err
 	}
 	err = client.DeleteAPIKey(ctx, auth, w.OldUID)
 	switch {

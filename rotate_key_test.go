@@ -159,3 +159,24 @@ func TestRotationOfAnAPIKeyWhoseConfigHasGone(t *testing.T) {
 	assert.Zero(t, w.wals())
 	assert.Contains(t, w.log.String(), "left to its expiry")
 }
+
+// The answer to the making is lost, and the operator writes a key of their own: neither the
+// old one nor the rotation's is left.
+func TestRotationsKeyIsDeletedWhereAnotherIsWritten(t *testing.T) {
+	w, _ := keyed(t)
+	l := w.creds("own")
+	w.remove("sessions/default")
+	w.write("config/k", fields{"api_key_uid": w.palette.LiveKeys()[0].UID})
+	w.palette.Inject(palettetest.APIKeyCreate, palettetest.Fault{DropAfter: true, Times: 1})
+	require.Error(t, w.rotateKey())
+	require.Len(t, w.palette.LiveKeys(), 3)
+	w.write("config/k", fields{"api_key": l.data["api_key"], "api_key_uid": l.data["api_key_uid"]})
+	for range 5 { // until the call can come no more
+		w.minute()
+		w.settle()
+	}
+	assert.Zero(t, w.wals())
+	left := w.palette.LiveKeys()
+	require.Len(t, left, 1)
+	assert.Equal(t, l.data["api_key_uid"], left[0].UID)
+}
