@@ -235,11 +235,7 @@ func (b *backend) enterForWrite(ctx context.Context, s logical.Storage, name str
 	if err := b.listLeftovers(ctx, s); err != nil {
 		return nil, err
 	}
-	gate := b.rotations.gate(name)
-	if err := gate.Acquire(ctx, 1); err != nil {
-		return nil, err
-	}
-	return func() { gate.Release(1) }, nil
+	return b.pass(ctx, name)
 }
 
 // supersede makes a config usable whatever rotations have left behind: a write has shown
@@ -324,18 +320,33 @@ func (b *backend) swapConfig(ctx context.Context, s logical.Storage, name string
 
 func (b *backend) handleConfigDelete(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := configName(d)
+	// A rotation under way would bring the config back when it stores what it has made.
+	leave, err := b.pass(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	old, err := b.deleteConfig(ctx, req.Storage, name)
+	leave() // whoever has the session's turn may wait for the gate
+	if err != nil || old == nil {
+		return nil, err
+	}
+	return nil, b.endForeignSession(ctx, req.Storage, name, old, nil)
+}
+
+// deleteConfig returns the config that was there, nil for none.
+func (b *backend) deleteConfig(ctx context.Context, s logical.Storage, name string) (*config, error) {
 	for range configWriteTries {
-		old, err := b.configs.get(ctx, req.Storage, name)
+		old, err := b.configs.get(ctx, s, name)
 		if err != nil || old == nil {
 			return nil, err
 		}
-		deleted, err := b.swapConfig(ctx, req.Storage, name, old, nil)
+		deleted, err := b.swapConfig(ctx, s, name, old, nil)
 		if err != nil {
 			return nil, err
 		}
 		if deleted {
-			b.dropLeftovers(ctx, req.Storage, name)
-			return nil, b.endForeignSession(ctx, req.Storage, name, old, nil)
+			b.dropLeftovers(ctx, s, name)
+			return old, nil
 		}
 	}
 	return nil, logical.CodedError(http.StatusConflict, fmt.Sprintf("config %q is being changed by others at the same time; try it again", name))

@@ -331,3 +331,61 @@ func TestPasswordsAreOfAllFourClasses(t *testing.T) {
 		current = fresh.Reveal()
 	}
 }
+
+// A delete waits for the rotation, which would else bring the config back.
+func TestConfigThatIsDeletedWhileItIsRotated(t *testing.T) {
+	for _, c := range []struct {
+		name, config string
+		at           palettetest.Endpoint
+		world        func() *world
+	}{
+		{"a password", "default", palettetest.PasswordChange, func() *world { return configured(t) }},
+		{"an API key", "k", palettetest.APIKeyCreate, func() *world { w, _ := keyed(t); return w }},
+	} {
+		w := c.world()
+		gate := w.palette.Hold(c.at)
+		ended := make(chan error, 2)
+		request := func(op logical.Operation, path string) {
+			_, err := w.handle(t.Context(), op, path, nil)
+			ended <- err
+		}
+		go request(update, "rotate-root/"+c.config)
+		<-gate.Arrived()
+		go request(logical.DeleteOperation, "config/"+c.config)
+		gate.Release()
+		require.NoError(t, <-ended)
+		require.NoError(t, <-ended)
+		w.settle()
+		assert.NotContains(t, w.list("config/"), c.config, c.name)
+		assert.Zero(t, w.wals(), c.name)
+	}
+}
+
+// Those who come while a rotation logs in wait for it. Where it is then broken off, they
+// find out which password it has left before they use one.
+func TestLoginsThatWaitForARotationThatIsBrokenOff(t *testing.T) {
+	w := configured(t, palettetest.WithLockout())
+	gate := w.palette.Hold(palettetest.Login)
+	w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{DropAfter: true, Times: 1})
+	w.palette.Inject(palettetest.Login, palettetest.Fault{Times: 1})
+	w.palette.Inject(palettetest.Login, palettetest.Fault{Status: 500, Times: 1}) // which one it is
+	rotated := make(chan error, 1)
+	go func() {
+		_, err := w.rotateRoot()
+		rotated <- err
+	}()
+	<-gate.Arrived()
+	leases := make(chan *heldLease)
+	const waiting = 3
+	for range waiting {
+		go func() { leases <- w.creds("app") }()
+	}
+	require.Eventually(t, func() bool { return w.running() == 1+waiting }, time.Minute, time.Millisecond)
+	gate.Release()
+	require.Error(t, <-rotated)
+	for range waiting {
+		(<-leases).mustRevoke()
+	}
+	assert.Zero(t, w.palette.FailedLogins())
+	w.secrets = append(w.secrets, w.password())
+}

@@ -161,12 +161,24 @@ func (b *backend) enter(ctx context.Context, s logical.Storage, name string) (le
 	if err = b.listLeftovers(ctx, s); err != nil {
 		return nil, err
 	}
-	gate := b.rotations.gate(name)
-	if len(b.rotations.unsettled(name, b.clock.Now())) > 0 {
-		if err = b.settleAlone(ctx, s, name); err != nil {
-			return nil, err
+	unsettled := func() bool { return len(b.rotations.unsettled(name, b.clock.Now())) > 0 }
+	for first := true; ; first = false {
+		if unsettled() {
+			if err = b.settleAlone(ctx, s, name); err != nil {
+				return nil, err
+			}
 		}
+		if leave, err = b.pass(ctx, name); err != nil || !first || !unsettled() {
+			return leave, err
+		}
+		leave() // the rotation that this has waited for was broken off
 	}
+}
+
+// pass waits for a config's rotation under way, and keeps others from beginning until leave
+// is called.
+func (b *backend) pass(ctx context.Context, name string) (leave func(), err error) {
+	gate := b.rotations.gate(name)
 	if err := gate.Acquire(ctx, 1); err != nil {
 		return nil, fmt.Errorf("waiting for a rotation of config %q: %w", name, err)
 	}

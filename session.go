@@ -332,18 +332,24 @@ func (b *backend) endForeignSession(ctx context.Context, s logical.Storage, name
 	if old == nil || next != nil && old.sameLogin(next) {
 		return nil
 	}
-	return b.endSession(ctx, s, name)
+	return b.endSessionBut(ctx, s, name, next)
 }
 
 // endSession ends the session of a config at Palette and in Vault, if it has one.
 func (b *backend) endSession(ctx context.Context, s logical.Storage, name string) error {
+	return b.endSessionBut(ctx, s, name, nil)
+}
+
+// endSessionBut is endSession for any but a session of the login that now is the config's: a
+// read may have begun that already.
+func (b *backend) endSessionBut(ctx context.Context, s logical.Storage, name string, now *config) error {
 	turn := b.sessions.turn(name)
 	if err := turn.Acquire(ctx, 1); err != nil {
 		return fmt.Errorf("waiting for a call under way on the session: %w", err)
 	}
 	defer turn.Release(1)
 	have, err := b.sessions.entries.get(ctx, s, name)
-	if err != nil || have == nil {
+	if err != nil || have == nil || now != nil && have.of(now) {
 		return err
 	}
 	return b.endStored(ctx, s, name, have)

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -357,4 +358,21 @@ func TestSharedPanicShowsNoSecret(t *testing.T) {
 	_, err := w.handle(t.Context(), read, "creds/many", nil)
 	require.ErrorIs(t, err, errPanic)
 	w.clock.Advance(15 * time.Minute)
+}
+
+// Another login is written, and a read begins its session before the write has ended the old
+// one: the write leaves the new one alone.
+func TestWriteOfAnotherLoginLeavesItsSession(t *testing.T) {
+	w := issuing(t)
+	w.write("config", w.login())
+	w.write("roles/many", fields{"shared": true})
+	first, old := w.creds("many"), w.config()
+	d := &framework.FieldData{Schema: w.b.Route("config").Fields, Raw: w.login(fields{"email": admin.Email, "password": admin.Password})}
+	_, next, _, err := w.b.writeConfig(t.Context(), w.storage, "default", d)
+	require.NoError(t, err)
+	second := w.creds("many")
+	require.False(t, w.palette.Alive(first.token()))
+	require.NoError(t, w.b.endForeignSession(t.Context(), w.storage, "default", old, next))
+	assert.True(t, w.palette.Alive(second.token()))
+	w.remove("sessions/default")
 }

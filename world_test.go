@@ -224,6 +224,13 @@ func (w *world) settle() {
 	require.NoError(w.t, w.b.background.wait(w.t.Context()))
 }
 
+// running counts what goes on there.
+func (w *world) running() int {
+	w.b.background.mu.Lock()
+	defer w.b.background.mu.Unlock()
+	return w.b.background.running
+}
+
 // ended makes the mount one that is ending, until the test calls back.
 func (w *world) ended() (callBack func()) {
 	w.t.Helper()
