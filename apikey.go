@@ -3,6 +3,7 @@ package palette
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"sync"
 	"time"
 
@@ -36,6 +37,19 @@ type heldKey struct {
 	// ExpiresAt is its end at Palette.
 	ExpiresAt time.Time `json:"expires_at"`
 }
+
+// leaseLeft is how long a lease may still last that the key outlives by keyGrace. Of the
+// grace it takes what makes it whole seconds, in which Vault tells it; under one it does not.
+func (k *heldKey) leaseLeft(now time.Time) time.Duration {
+	left := k.ExpiresAt.Add(-keyGrace).Sub(now)
+	if whole := left.Truncate(time.Second); whole > 0 && whole < left {
+		return whole + time.Second
+	}
+	return left
+}
+
+// errMadeTooLate is for a key that is there when its lease would be over.
+var errMadeTooLate = logical.CodedError(http.StatusServiceUnavailable, "making the API key took as long as the lease would last, and it has been discarded; try again, or with a longer ttl")
 
 // lostKeys are the write-ahead entries of keys that may have been made and that nobody was
 // given.
@@ -112,12 +126,21 @@ func (b *backend) issueKey(ctx context.Context, req *logical.Request, r *role, c
 		return failedKeyCall(r.ConfigName, err, "")
 	}
 	l.Key = made
+	// The key's life counts from before the waits for a session, a turn and the answer, its
+	// lease from now on.
+	now := b.clock.Now()
+	left := made.leaseLeft(now)
+	if left < time.Second {
+		b.discardKey(req.Storage, l, "a making that took as long as the key's lease")
+		return nil, errMadeTooLate
+	}
+	ttl = min(ttl, left)
 	internal, err := l.internalData()
 	if err != nil {
 		return nil, err
 	}
-	resp := b.Secret(secretTypeKey).Response(l.keyCredential(r, ttl, b.clock.Now()), internal)
-	resp.Secret.TTL, resp.Secret.MaxTTL = ttl, granted.left
+	resp := b.Secret(secretTypeKey).Response(l.keyCredential(r, ttl, now), internal)
+	resp.Secret.TTL, resp.Secret.MaxTTL = ttl, min(granted.left, left)
 	if l.TTL > granted.left {
 		resp.AddWarning(tooLong(l.TTL, granted))
 	}

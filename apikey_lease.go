@@ -53,6 +53,14 @@ func (b *backend) renewKey(ctx context.Context, req *logical.Request, l *lease) 
 		return nil, asRefusal(failedKeyCall(r.ConfigName, err, "read creds/"+l.Role+" again"))
 	}
 	l.Key.ExpiresAt = expiry
+	took := b.clock.Since(now)
+	if granted.left-took < time.Second {
+		return nil, refusal("the renewal took as long as %s allows; read creds/%s again", granted.name, l.Role)
+	}
+	// Vault counts the increment from the answer on, but the key lives from before the call.
+	// One that is over by then still has a second, of keyGrace, or Vault would refuse the
+	// renewal and not know that the key dies earlier now.
+	b.bound(secret, l, min(granted.left, max(ttl, took.Truncate(time.Second)+2*time.Second)), now)
 	if secret.InternalData, err = l.internalData(); err != nil {
 		return nil, err
 	}

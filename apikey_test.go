@@ -77,48 +77,6 @@ func TestKeyIsIssuedRenewedAndDeleted(t *testing.T) {
 	w.end()
 }
 
-// The key's expiry is the lease's end as Vault will grant it, and a minute.
-func TestKeyExpiryIsTheLeasesEndAndAMinute(t *testing.T) {
-	for _, c := range []struct {
-		name      string
-		role, ask fields
-		mountMax  time.Duration
-		issued    time.Duration // the lease's term
-		increment time.Duration // after 10 minutes
-		renewed   time.Duration
-	}{
-		{"by default an hour", nil, nil, month, time.Hour, 0, time.Hour},
-		{"the role's ttl", fields{"ttl": "2h"}, nil, month, 2 * time.Hour, 0, 2 * time.Hour},
-		{"the request's ttl", fields{"ttl": "2h"}, fields{"ttl": "20m"}, month, 20 * time.Minute, 0, 20 * time.Minute},
-		{"a request too long", nil, fields{"ttl": "3h"}, month, time.Hour, 0, time.Hour},
-		{"an odd increment", fields{"ttl": "2h"}, nil, month, 2 * time.Hour, 1234 * time.Second, 1234 * time.Second},
-		{"an increment of a second", nil, nil, month, time.Hour, time.Second, time.Second},
-		{"a huge increment", fields{"ttl": "2h"}, nil, month, 2 * time.Hour, 1000 * time.Hour, 2 * time.Hour},
-		{"the role's max_ttl", fields{"ttl": "1h", "max_ttl": "65m"}, nil, month, time.Hour, time.Hour, 55 * time.Minute},
-		{"the mount's maximum", nil, nil, 30 * time.Minute, 30 * time.Minute, time.Hour, 20 * time.Minute},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			w := issuing(t)
-			w.system.MaxLeaseTTLVal = c.mountMax
-			w.write("roles/key", c.role)
-			l := w.creds("key", c.ask)
-			assert.Equal(t, c.issued, l.secret.TTL)
-			assert.WithinDuration(t, w.clock.Now().Add(c.issued+keyGrace), l.key().Expiry, 2*time.Second)
-			w.clock.Advance(10 * time.Minute)
-			require.NoError(t, l.renew(c.increment))
-			// Vault takes the increment, where there is one, and cuts it by MaxTTL.
-			ttl := l.secret.TTL
-			if c.increment > 0 {
-				ttl = min(c.increment, l.secret.MaxTTL-10*time.Minute)
-			}
-			assert.Equal(t, c.renewed, ttl)
-			assert.WithinDuration(t, w.clock.Now().Add(c.renewed+keyGrace), l.key().Expiry, 2*time.Second)
-			l.mustRevoke()
-			w.end()
-		})
-	}
-}
-
 func TestKeyForAnotherUser(t *testing.T) {
 	w := issuing(t)
 	other, ok := w.palette.User(palettetest.DefaultUser.Email, palettetest.DefaultUser.Org)

@@ -67,7 +67,7 @@ var errorAnswers = map[int]string{
 	http.StatusConflict:            "The config is being rotated or changed by others at the same time. Nothing is stored; try again.",
 	http.StatusInternalServerError: "Vault's storage failed, a password policy makes no password, or a bug. The text or the server's log has the cause.",
 	http.StatusBadGateway:          "Palette cannot be reached, is slow, or answers with a fault of its own. The text has host and cause.",
-	http.StatusServiceUnavailable:  "Palette's rate limit leaves no turn in time, the config has just become another login, or the mount is ending. Try again later.",
+	http.StatusServiceUnavailable:  "Palette's rate limit leaves no turn in time, a key's making took as long as its lease, the config has just become another login, or the mount is ending. Try again later.",
 }
 
 // shown makes fields of a request those of an answer, which has durations as numbers.
