@@ -33,7 +33,7 @@ func (b *backend) renewKey(ctx context.Context, req *logical.Request, l *lease) 
 	now := b.clock.Now()
 	granted := b.shortest(r, now.Sub(req.Secret.IssueTime), keyLimit(r))
 	if granted.left < time.Second {
-		return nil, refusal("the lease has lasted as long as %s allows; read creds/%s again", granted.name, l.Role)
+		return nil, refusedBy(granted, l)
 	}
 	if !l.Key.ExpiresAt.After(now) {
 		return nil, refusal("the lease's API key is dead; read creds/%s again", l.Role)
@@ -55,7 +55,7 @@ func (b *backend) renewKey(ctx context.Context, req *logical.Request, l *lease) 
 	l.Key.ExpiresAt = expiry
 	took := b.clock.Since(now)
 	if granted.left-took < time.Second {
-		return nil, refusal("the renewal took as long as %s allows; read creds/%s again", granted.name, l.Role)
+		return nil, refusedBy(granted, l)
 	}
 	// Vault counts the increment from the answer on, but the key lives from before the call.
 	// One that is over by then still has a second, of keyGrace, or Vault would refuse the

@@ -33,36 +33,41 @@ func (b *backend) renewToken(ctx context.Context, req *logical.Request, l *lease
 		return nil, err
 	}
 	if bound := b.shortest(r, b.clock.Since(req.Secret.IssueTime), tokenLimit(palette.MaxTokenLife)); bound.left < time.Second {
-		return nil, refusal("the lease has lasted as long as %s allows; read creds/%s again", bound.name, l.Role)
+		return nil, refusedBy(bound, l)
 	}
 	l.ConfigName = r.ConfigName // where the role has changed to another config of the same login
 	if l.Shared {
 		return b.renewShared(ctx, req, r, cfg, l)
 	}
-	token, life, err := b.renewOwn(ctx, req.Storage, cfg, l)
-	if err != nil {
-		return nil, err
-	}
-	return b.renewed(req.Secret, r, l, token, life)
+	return b.renewOwn(ctx, req, r, cfg, l)
 }
 
-// renewOwn gets a new token for a lease with a session of its own, or, where it holds as
+// refusedBy refuses to renew a lease that a limit leaves less than a second.
+func refusedBy(bound limit, l *lease) error {
+	return refusal("the lease has lasted as long as %s allows; read creds/%s again", bound.name, l.Role)
+}
+
+// renewOwn returns a new token for a lease with a session of its own, or, where it holds as
 // many as it may, the newest one again. It keeps those that are alive with the lease.
-func (b *backend) renewOwn(ctx context.Context, s logical.Storage, cfg *config, l *lease) (heldToken, time.Duration, error) {
+func (b *backend) renewOwn(ctx context.Context, req *logical.Request, r *role, cfg *config, l *lease) (*logical.Response, error) {
 	l.Tokens = alive(l.Tokens, b.clock.Now())
 	if len(l.Tokens) == 0 {
-		return heldToken{}, 0, refusal("the lease's token is dead, so that there is no session to renew; read creds/%s again", l.Role)
+		return nil, refusal("the lease's token is dead, so that there is no session to renew; read creds/%s again", l.Role)
 	}
 	newest := l.Tokens[len(l.Tokens)-1]
 	if len(l.Tokens) >= maxLeaseTokens {
-		return newest, newest.left(b.clock.Now()), nil
+		return b.renewed(req.Secret, r, l, newest, newest.left(b.clock.Now()))
 	}
-	token, err := b.refresh(ctx, s, cfg, newest.Token)
+	token, err := b.refresh(ctx, req.Storage, cfg, newest.Token)
 	if err != nil {
-		return heldToken{}, 0, failedRefresh(l, err)
+		return nil, failedRefresh(l, err)
 	}
 	l.Tokens = append(alive(l.Tokens, b.clock.Now()), held(token))
-	return held(token), token.Life, nil
+	resp, err := b.renewed(req.Secret, r, l, held(token), token.Life)
+	if err != nil { // Vault keeps the lease as it was, without the token
+		b.discard(req.Storage, cfg.account(), held(token), "a renewal that came too late")
+	}
+	return resp, err
 }
 
 // renewShared returns the present token of the config's session.
@@ -103,18 +108,22 @@ func (b *backend) renewable(ctx context.Context, s logical.Storage, l *lease) (*
 	return r, cfg, nil
 }
 
-// renewed makes the response of a renewal with a token that has some life left.
+// renewed makes the response of a renewal with a token that has some life left. It looks at
+// the limits once more, since the call has taken its time: Vault refuses what is over.
 func (b *backend) renewed(secret *logical.Secret, r *role, l *lease, token heldToken, life time.Duration) (*logical.Response, error) {
+	now := b.clock.Now()
+	granted := b.shortest(r, now.Sub(secret.IssueTime), tokenLimit(life))
+	if granted.left < time.Second {
+		return nil, refusedBy(granted, l)
+	}
 	internal, err := l.internalData()
 	if err != nil {
 		return nil, err
 	}
 	internal["secret_type"] = secretTypeToken // the framework finds the callbacks by it
-	now := b.clock.Now()
-	granted := b.shortest(r, now.Sub(secret.IssueTime), tokenLimit(life)).left
 	resp := &logical.Response{Secret: secret, Data: l.credential(r, token)}
 	resp.Secret.InternalData = internal
-	b.bound(resp.Secret, l, granted, now)
+	b.bound(resp.Secret, l, granted.left, now)
 	return resp, nil
 }
 

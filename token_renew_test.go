@@ -166,6 +166,23 @@ func TestRenewalIsRefused(t *testing.T) {
 	}
 }
 
+// Vault would refuse it as well, and store its token nowhere.
+func TestRenewalThatEndsAfterTheLeasesLimitIsRefused(t *testing.T) {
+	for _, takes := range []time.Duration{4*time.Second + time.Millisecond, 5 * time.Second, 10 * time.Second} {
+		w := configured(t)
+		w.write("roles/app", fields{"max_ttl": "10m"})
+		l := w.creds("app")
+		before := l.tokens()
+		w.clock.Advance(10*time.Minute - 5*time.Second)
+		w.slow(palettetest.Refresh, takes)
+		requireCoded(t, l.renew(), http.StatusBadRequest, "as long as the role's max_ttl allows", "read creds/app again")
+		w.settle()
+		assert.Equal(t, before, w.palette.LiveTokens(), "the new token is revoked")
+		assert.Equal(t, before, l.tokens())
+		l.mustRevoke()
+	}
+}
+
 func TestRenewalAfterASessionTimeoutIsRefused(t *testing.T) {
 	w := configured(t, palettetest.WithSessionTimeout(10*time.Minute))
 	l := w.creds("app")
