@@ -148,3 +148,54 @@ func TestKeyRenewalThatTakesAsLongAsMaxTTLAllowsIsRefused(t *testing.T) {
 	l.mustRevoke()
 	w.end()
 }
+
+// A renewal whose answer is lost has moved the key's expiry, and nobody knows.
+func TestKeyOfALostRenewalIsDeleted(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		end  func(w *world, l *heldLease)
+	}{
+		{"at the lease's end", func(_ *world, l *heldLease) { l.mustRevoke() }},
+		{"by a Vault that is late", func(w *world, l *heldLease) { w.clock.Advance(10 * time.Minute); l.mustRevoke() }},
+		{"when Palette is back", func(w *world, l *heldLease) {
+			w.palette.Down(true)
+			require.Error(w.t, l.revoke())
+			for range 10 {
+				w.minute()
+			}
+			l.mustRevoke()
+			w.palette.Down(false)
+			w.minute()
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := issuing(t)
+			l := w.creds("key")
+			w.clock.Advance(55 * time.Minute)
+			w.palette.Inject(palettetest.APIKeyUpdate, palettetest.Fault{DropAfter: true, Times: 1})
+			requireCoded(t, l.renew(), http.StatusBadGateway)
+			w.clock.Advance(5 * time.Minute)
+			c.end(w, l)
+			w.end()
+		})
+	}
+}
+
+// No renewal moves a key's expiry further than the mount's maximum.
+func TestKeyThatIsSurelyDeadNeedsNoCall(t *testing.T) {
+	w := issuing(t)
+	w.system.MaxLeaseTTLVal = 2 * time.Hour
+	l, listed := w.creds("key"), w.creds("key")
+	w.palette.Down(true)
+	require.Error(t, listed.revoke())
+	w.clock.Advance(61 * time.Minute)
+	requireCoded(t, l.renew(), http.StatusBadRequest, "is dead")
+	require.NoError(t, w.periodic())
+	assert.Equal(t, 1, w.owed(), "a renewal may have been lost")
+	w.clock.Advance(2 * time.Hour)
+	calls := w.palette.TotalCalls()
+	require.NoError(t, w.periodic())
+	assert.Zero(t, w.owed())
+	l.mustRevoke()
+	assert.Equal(t, calls, w.palette.TotalCalls())
+}

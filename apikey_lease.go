@@ -74,10 +74,17 @@ func (b *backend) byWallClock(at time.Time) time.Time {
 	return wallClock.Now().Add(-b.clock.Since(at))
 }
 
-// revokeKey deletes the key at Palette, as endLease does. One that is gone, or dead, is
-// success.
+// mayLive tells whether a key may be alive. Its expiry alone does not: a renewal whose answer
+// was lost has moved it, by as much as the mount's maximum at most.
+func (b *backend) mayLive(k *heldKey) bool {
+	_, most := b.limits.get(b.clock, b.System())
+	return k.ExpiresAt.Add(most).After(b.clock.Now())
+}
+
+// revokeKey deletes the key at Palette, as endLease does. One that is gone, or surely dead,
+// is success.
 func (b *backend) revokeKey(ctx context.Context, s logical.Storage, l *lease) (owed bool, err error) {
-	if !l.Key.ExpiresAt.After(b.clock.Now()) {
+	if !b.mayLive(&l.Key) {
 		return false, nil
 	}
 	d, err := b.keyDebt(ctx, s, l)

@@ -282,16 +282,6 @@ func TestKeyRevocationOutlivesItsConfig(t *testing.T) {
 	}
 }
 
-func TestKeyThatHasExpiredNeedsNoCall(t *testing.T) {
-	w := issuing(t)
-	l := w.creds("key")
-	w.clock.Advance(61 * time.Minute)
-	calls := w.palette.TotalCalls()
-	requireCoded(t, l.renew(), http.StatusBadRequest, "is dead")
-	l.mustRevoke()
-	assert.Equal(t, calls, w.palette.TotalCalls())
-}
-
 func TestKeyRenewalIsRefused(t *testing.T) {
 	for _, c := range []struct {
 		name    string

@@ -138,7 +138,7 @@ func (b *backend) loadOwed(ctx context.Context, s logical.Storage) (byAccount ma
 			errs = append(errs, err)
 			continue
 		}
-		if d.Key != nil && d.Key.ExpiresAt.After(b.clock.Now()) {
+		if d.Key != nil && b.mayLive(d.Key) {
 			keys = append(keys, &dueKey{id, d})
 			continue
 		}
