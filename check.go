@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"net/http"
 	"time"
@@ -158,8 +159,7 @@ func (c *check) failed(ctx context.Context, step string, err error, advice strin
 	case says.Kind == palette.Malformed, says.Kind == palette.Missing && says.PaletteSays() == "":
 		advice = "what answers there is not Palette's API: check address and proxy_url"
 	case !says.NextTry.IsZero():
-		c.found["withheld_until"] = says.NextTry.UTC().Format(time.RFC3339)
-		advice = "write config/" + c.name + " with the right email, org and password; one more login is kept for that"
+		advice = c.withheld(says)
 	case step == stepLogin:
 		advice = "write config/" + c.name + " with the right email, org and password; see whether the account is suspended"
 	case says.Status == http.StatusForbidden:
@@ -167,6 +167,19 @@ func (c *check) failed(ctx context.Context, step string, err error, advice strin
 	}
 	c.found["ok"], c.found["step"], c.found["error"], c.found["advice"] = false, step, text, advice
 	return nil
+}
+
+// withheld notes until when the lockout guard lets no login go out, and says what to do: a
+// write of another password may be tried sooner than the stored one.
+func (c *check) withheld(says *palette.Error) (advice string) {
+	at := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+	c.found["withheld_until"] = at(says.NextTry)
+	if says.NextWrite.IsZero() {
+		return "write config/" + c.name + " with the right email, org and password; one more login is kept for that"
+	}
+	c.found["withheld_until"] = at(says.NextWrite)
+	return fmt.Sprintf("%d logins have failed: even a write is not tried before %s. Write config/%s with the right email, org and password then (verify_connection=false stores it now)",
+		says.Failures, at(says.NextWrite), c.name)
 }
 
 // unreached says at which step a call ended that got no answer, and what to do.

@@ -60,7 +60,7 @@ func checkAnswer() map[string]*framework.FieldSchema {
 		"step":           text("Where ok is false: what failed, one of name lookup, connection, TLS, login, token."),
 		"error":          text("Where ok is false: how it failed."),
 		"advice":         text("Where ok is false: what to do."),
-		"withheld_until": text("Where the lockout guard did not let the login go out: when the next may, RFC 3339, UTC."),
+		"withheld_until": text("Where the lockout guard did not let the login go out: when the next may, or the next write's where four have failed, RFC 3339, UTC."),
 	}
 }
 

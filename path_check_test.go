@@ -2,6 +2,7 @@ package palette
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/http"
 	"strings"
@@ -135,16 +136,38 @@ func TestCheckTellsTheStepThatFailsAndWhatToDo(t *testing.T) {
 }
 
 func TestCheckIsCountedByTheLockoutGuard(t *testing.T) {
-	w := configured(t)
-	w.palette.SetPassword(palettetest.DefaultUser.Email, palettetest.DefaultUser.Org, "Another-Horse-8-Battery")
-	w.check()
-	asked := w.palette.Calls(palettetest.Login)
-	found := w.check()
-	assert.Equal(t, asked, w.palette.Calls(palettetest.Login), "the second one is not let go out")
-	assert.Equal(t, []any{false, "login"}, []any{found["ok"], found["step"]})
-	assert.Equal(t, epoch.Add(5*time.Minute).Format(time.RFC3339), found["withheld_until"])
-	assert.Contains(t, found["advice"], "one more login is kept")
-	assert.Equal(t, found, w.read("check").Data, "check is check/default")
+	for _, c := range []struct {
+		failed   int // one a minute: the check first, then writes with other passwords
+		withheld time.Duration
+		advice   string
+	}{
+		{1, 5 * time.Minute, "write config/default with the right email, org and password; one more login is kept for that"},
+		{3, 15 * time.Minute, "one more login is kept for that"},
+		{4, 15 * time.Minute, "4 logins have failed: even a write is not tried before 2026-03-01T12:15:00Z. Write config/default with the right email, org and password then (verify_connection=false stores it now)"},
+	} {
+		w := configured(t)
+		const right = "Another-Horse-8-Battery"
+		w.palette.SetPassword(palettetest.DefaultUser.Email, palettetest.DefaultUser.Org, right)
+		w.check()
+		for i := 1; i < c.failed; i++ {
+			w.clock.Advance(time.Minute)
+			w.mistake(update, "config", fields{"password": fmt.Sprintf("Wrong-Horse-%d-Battery", i)}, "rejects the login")
+		}
+		asked := w.palette.Calls(palettetest.Login)
+		found := w.check()
+		assert.Equal(t, asked, w.palette.Calls(palettetest.Login), "the next one is not let go out")
+		assert.Equal(t, []any{false, "login"}, []any{found["ok"], found["step"]})
+		assert.Equal(t, epoch.Add(c.withheld).Format(time.RFC3339), found["withheld_until"])
+		assert.Contains(t, found["advice"], c.advice)
+		assert.Equal(t, found, w.read("check").Data, "check is check/default")
+		if c.failed == 4 {
+			w.clock.Advance(epoch.Add(c.withheld - time.Second).Sub(w.clock.Now()))
+			w.mistake(update, "config", fields{"password": right}, "not asked again before 2026-03-01T12:15:00Z")
+			w.clock.Advance(time.Second)
+		}
+		w.write("config", fields{"password": right})
+		assert.Equal(t, true, w.check()["ok"])
+	}
 }
 
 func TestCheckOfADeadSessionSaysHowToEndIt(t *testing.T) {

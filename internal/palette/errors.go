@@ -51,6 +51,11 @@ type Error struct {
 	// before and could suspend the account: when it may be tried again. The rest of the
 	// error is that earlier rejection.
 	NextTry time.Time
+	// NextWrite is when a login with another password, by an operator, may go out where NextTry
+	// is set: the zero time where it may at once. Failures is how many logins of the account
+	// have failed within the guard's window then.
+	NextWrite time.Time
+	Failures  int
 	// ctxErr is context.Canceled or context.DeadlineExceeded where the caller's context
 	// ended the call.
 	ctxErr error

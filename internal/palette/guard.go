@@ -205,17 +205,25 @@ func (g *guard) refusal(login Login) error {
 			most = maxFailures
 		}
 	}
-	if n >= most {
-		if free := g.failures[n-most].Add(lockoutWindow); free.After(next) {
-			next = free
-		}
+	if free := g.free(most); free.After(next) {
+		next = free
 	}
 	if !next.After(now) {
 		return nil
 	}
 	again := *g.rejection
-	again.NextTry = next
+	again.NextTry, again.NextWrite, again.Failures = next, g.free(maxFailures), n
 	return &again
+}
+
+// free is when fewer than most logins will have failed within the window: the zero time
+// where that is so already. The caller holds mu.
+func (g *guard) free(most int) time.Time {
+	n := len(g.failures)
+	if n < most {
+		return time.Time{}
+	}
+	return g.failures[n-most].Add(lockoutWindow)
 }
 
 // settle notes the outcome of a login, and lets others go.

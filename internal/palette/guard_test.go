@@ -68,15 +68,20 @@ func TestGuardKeepsOneTryForAnotherPassword(t *testing.T) {
 		}
 	}
 	r.clock.Advance(-2 * time.Second)
-	asked, _ := r.try(t, wrong("Another-Wrong-14", false))
+	var e *Error
+	asked, err := r.try(t, wrong("Another-Wrong-14", false))
 	assert.Zero(t, asked, "a read")
+	require.ErrorAs(t, err, &e)
+	assert.Equal(t, 3, e.Failures)
+	assert.Zero(t, e.NextWrite, "an operator may at once")
 	asked, _ = r.try(t, wrong("Another-Wrong-14", true))
 	assert.Equal(t, 1, asked, "an operator")
-	asked, err := r.try(t, wrong("A-Third-Wrong-14", true))
+	asked, err = r.try(t, wrong("A-Third-Wrong-14", true))
 	assert.Zero(t, asked)
-	var e *Error
 	require.ErrorAs(t, err, &e)
 	assert.Equal(t, epoch.Add(lockoutWindow), e.NextTry, "when the first failure is 15 minutes old")
+	assert.Equal(t, e.NextTry, e.NextWrite)
+	assert.Equal(t, 4, e.Failures)
 	assert.Equal(t, 4, r.palette.FailedLogins())
 	assert.False(t, r.palette.Suspended(palettetest.DefaultUser.Email, palettetest.DefaultUser.Org))
 
