@@ -151,7 +151,7 @@ func (c *check) failed(ctx context.Context, step string, err error, advice strin
 	case isMFA:
 		advice = "use a Palette account without a second factor (MFA)"
 	case says.Kind == palette.Unreachable:
-		step, advice = unreached(step, says.Stage)
+		step, advice = unreached(step, says)
 	case says.Kind == palette.Limited:
 		advice = "Palette's limit is reached or the engine's own queue is long: wait, see rate_limit and queue_timeout, and whether roles can be shared"
 	case says.Kind == palette.Unavailable:
@@ -183,13 +183,16 @@ func (c *check) withheld(says *palette.Error) (advice string) {
 }
 
 // unreached says at which step a call ended that got no answer, and what to do.
-func unreached(step string, stage palette.Stage) (failed, advice string) {
-	switch stage {
+func unreached(step string, says *palette.Error) (failed, advice string) {
+	switch says.Stage {
 	case palette.Lookup:
 		return stepLookup, "check the host in address (or in proxy_url), and that Vault's server can resolve it"
 	case palette.Connecting:
 		return stepConnect, "check host and port in address, that a firewall lets Vault's server through to it, and whether it needs proxy_url (or HTTPS_PROXY in Vault's environment)"
 	case palette.Handshake:
+		if says.NoTLS() {
+			return stepTLS, "what listens there is no HTTPS: check the port in address"
+		}
 		return stepTLS, "check ca_cert, tls_server_name and, where Palette asks for one, client_cert"
 	}
 	return step, "Palette was reached, but did not answer: wait, see whether request_timeout is too short, and what lies between"

@@ -99,8 +99,21 @@ func TestCheckTellsTheStepThatFailsAndWhatToDo(t *testing.T) {
 	inject := func(e palettetest.Endpoint, f palettetest.Fault) func(*world) {
 		return func(w *world) { w.palette.Inject(e, f) }
 	}
-	leads := func(address string) func(*world) {
-		return func(w *world) { w.write("config", w.login(fields{"address": address, "verify_connection": false})) }
+	authority, err := palettetest.NewAuthority()
+	require.NoError(t, err)
+	leads := func(address string, more ...fields) func(*world) {
+		return func(w *world) {
+			w.write("config", w.login(append(more, fields{"address": address, "verify_connection": false})...))
+		}
+	}
+	private := func(trusted bool, opts ...palettetest.Option) func(*world) {
+		return func(w *world) {
+			p, ca := palettetest.New(w.t, opts...), authority.PEM()
+			if trusted {
+				ca = p.CA()
+			}
+			leads(p.URL(), fields{"ca_cert": string(ca)})(w)
+		}
 	}
 	for _, c := range []struct {
 		name                string
@@ -109,7 +122,10 @@ func TestCheckTellsTheStepThatFailsAndWhatToDo(t *testing.T) {
 	}{
 		{"no such host", leads("https://palette.invalid"), "name lookup", "name lookup failed", "resolve"},
 		{"nobody listens", leads("http://" + closed.Addr().String()), "connection", "refused", "firewall"},
-		{"it speaks no TLS", func(w *world) { leads(strings.Replace(w.palette.URL(), "http:", "https:", 1))(w) }, "TLS", "does not speak TLS", "ca_cert"},
+		{"it speaks no TLS", func(w *world) { leads(strings.Replace(w.palette.URL(), "http:", "https:", 1))(w) }, "TLS", "does not speak TLS", "the port in address"},
+		{"its authority is not trusted", private(false, palettetest.WithTLS()), "TLS", "an authority that is not trusted", "check ca_cert"},
+		{"its name is another", private(true, palettetest.WithTLS("palette.example.com")), "TLS", "for another name than 127.0.0.1", "tls_server_name"},
+		{"it wants a client certificate", private(true, palettetest.WithClientCA(authority.PEM())), "TLS", "certificate", "client_cert"},
 		{"it drops connections", func(w *world) { w.palette.Down(true) }, "login", "closed", "request_timeout"},
 		{"the password is wrong", func(w *world) {
 			w.palette.SetPassword(palettetest.DefaultUser.Email, palettetest.DefaultUser.Org, "Another-1")

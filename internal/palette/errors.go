@@ -94,6 +94,9 @@ func (e *Error) PaletteSays() string {
 	return " (Palette's " + strings.Join(parts, ", ") + ")"
 }
 
+// NoTLS tells whether what listens at the port speaks no TLS.
+func (e *Error) NoTLS() bool { return e.Cause == noTLS }
+
 // Unwrap lets errors.Is find the end of the caller's context, and nothing else.
 func (e *Error) Unwrap() error { return e.ctxErr }
 
