@@ -182,13 +182,19 @@ func (c *check) withheld(says *palette.Error) (advice string) {
 		says.Failures, at(says.NextWrite), c.name)
 }
 
+// proxySetting is where a proxy comes from.
+const proxySetting = "proxy_url (or HTTPS_PROXY in Vault's environment)"
+
 // unreached says at which step a call ended that got no answer, and what to do.
 func unreached(step string, says *palette.Error) (failed, advice string) {
+	if says.Proxy != "" {
+		return unreachedProxy(says)
+	}
 	switch says.Stage {
 	case palette.Lookup:
-		return stepLookup, "check the host in address (or in proxy_url), and that Vault's server can resolve it"
+		return stepLookup, "check the host in address, and that Vault's server can resolve it"
 	case palette.Connecting:
-		return stepConnect, "check host and port in address, that a firewall lets Vault's server through to it, and whether it needs proxy_url (or HTTPS_PROXY in Vault's environment)"
+		return stepConnect, "check host and port in address, that a firewall lets Vault's server through to it, and whether it needs " + proxySetting
 	case palette.Handshake:
 		if says.NoTLS() {
 			return stepTLS, "what listens there is no HTTPS: check the port in address"
@@ -196,4 +202,20 @@ func unreached(step string, says *palette.Error) (failed, advice string) {
 		return stepTLS, "check ca_cert, tls_server_name and, where Palette asks for one, client_cert"
 	}
 	return step, "Palette was reached, but did not answer: wait, see whether request_timeout is too short, and what lies between"
+}
+
+// unreachedProxy is unreached where it is the proxy that a call failed at.
+func unreachedProxy(says *palette.Error) (failed, advice string) {
+	switch says.Stage {
+	case palette.Lookup:
+		return stepLookup, "check host and port in " + proxySetting
+	case palette.Tunnel:
+		return stepConnect, "check user and password in " + proxySetting + ", and that the proxy lets Vault's server through to this host"
+	case palette.Handshake:
+		if says.NoTLS() {
+			return stepTLS, "what listens there is no HTTPS: check scheme and port in " + proxySetting
+		}
+		return stepTLS, "check the host in " + proxySetting + "; ca_cert, tls_server_name and client_cert count for an https:// proxy too"
+	}
+	return stepConnect, "check host and port in " + proxySetting
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -92,40 +93,59 @@ func TestCheckTellsWhetherRevocationExists(t *testing.T) {
 	}
 }
 
+// proxySecret is part of a proxy's URL.
+const proxySecret = "Proxy-Has-5-Secrets"
+
+// The ways to spoil a world.
+func inject(e palettetest.Endpoint, f palettetest.Fault) func(*world) {
+	return func(w *world) { w.palette.Inject(e, f) }
+}
+
+func leads(address string, more ...fields) func(*world) {
+	return func(w *world) {
+		w.write("config", w.login(append(more, fields{"address": address, "verify_connection": false})...))
+	}
+}
+
+func proxied(scheme, host string) func(*world) {
+	return leads("https://palette.example.com", fields{"proxy_url": scheme + "://vault:" + proxySecret + "@" + host})
+}
+
+func private(trusted bool, opts ...palettetest.Option) func(*world) {
+	return func(w *world) {
+		p, more := palettetest.New(w.t, opts...), fields{}
+		if trusted {
+			more["ca_cert"] = string(p.CA())
+		}
+		leads(p.URL(), more)(w)
+	}
+}
+
 func TestCheckTellsTheStepThatFailsAndWhatToDo(t *testing.T) {
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	require.NoError(t, closed.Close())
-	inject := func(e palettetest.Endpoint, f palettetest.Fault) func(*world) {
-		return func(w *world) { w.palette.Inject(e, f) }
-	}
 	authority, err := palettetest.NewAuthority()
 	require.NoError(t, err)
-	leads := func(address string, more ...fields) func(*world) {
-		return func(w *world) {
-			w.write("config", w.login(append(more, fields{"address": address, "verify_connection": false})...))
-		}
-	}
-	private := func(trusted bool, opts ...palettetest.Option) func(*world) {
-		return func(w *world) {
-			p, ca := palettetest.New(w.t, opts...), authority.PEM()
-			if trusted {
-				ca = p.CA()
-			}
-			leads(p.URL(), fields{"ca_cert": string(ca)})(w)
-		}
-	}
+	asking := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusProxyAuthRequired) }))
+	defer asking.Close()
+	nobody, proxy, foreign := closed.Addr().String(), asking.Listener.Addr().String(), strings.TrimPrefix(palettetest.New(t, palettetest.WithTLS()).URL(), "https://")
 	for _, c := range []struct {
 		name                string
 		spoil               func(*world)
 		step, error, advice string
 	}{
 		{"no such host", leads("https://palette.invalid"), "name lookup", "name lookup failed", "resolve"},
-		{"nobody listens", leads("http://" + closed.Addr().String()), "connection", "refused", "firewall"},
+		{"nobody listens", leads("http://" + nobody), "connection", "refused", "firewall"},
 		{"it speaks no TLS", func(w *world) { leads(strings.Replace(w.palette.URL(), "http:", "https:", 1))(w) }, "TLS", "does not speak TLS", "the port in address"},
 		{"its authority is not trusted", private(false, palettetest.WithTLS()), "TLS", "an authority that is not trusted", "check ca_cert"},
 		{"its name is another", private(true, palettetest.WithTLS("palette.example.com")), "TLS", "for another name than 127.0.0.1", "tls_server_name"},
 		{"it wants a client certificate", private(true, palettetest.WithClientCA(authority.PEM())), "TLS", "certificate", "client_cert"},
+		{"the proxy says no", proxied("http", proxy), "connection", "answered 407 to CONNECT", "check user and password in proxy_url (or HTTPS_PROXY in Vault's environment), and that the proxy lets Vault's server through to this host"},
+		{"no proxy listens", proxied("http", nobody), "connection", "the proxy (" + nobody + "): connection refused", "check host and port in proxy_url (or HTTPS_PROXY in Vault's environment)"},
+		{"no such proxy", proxied("http", "proxy.invalid:3128"), "name lookup", "the proxy (proxy.invalid:3128): name lookup failed", "check host and port in proxy_url (or HTTPS_PROXY in Vault's environment)"},
+		{"the proxy speaks no TLS", proxied("https", proxy), "TLS", "the proxy (" + proxy + "): TLS: the other side does not speak TLS", "check scheme and port in proxy_url"},
+		{"the proxy's authority is not trusted", proxied("https", foreign), "TLS", "the proxy (" + foreign + "): TLS: the certificate is signed", "count for an https:// proxy too"},
 		{"it drops connections", func(w *world) { w.palette.Down(true) }, "login", "closed", "request_timeout"},
 		{"the password is wrong", func(w *world) {
 			w.palette.SetPassword(palettetest.DefaultUser.Email, palettetest.DefaultUser.Org, "Another-1")
@@ -142,7 +162,9 @@ func TestCheckTellsTheStepThatFailsAndWhatToDo(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			w := configured(t)
 			c.spoil(w)
+			w.secrets = append(w.secrets, proxySecret)
 			found := w.check()
+			w.noSecret("a check", fmt.Sprint(found))
 			assert.Equal(t, []any{false, c.step}, []any{found["ok"], found["step"]}, found)
 			assert.Contains(t, found["error"], c.error)
 			assert.Contains(t, found["advice"], c.advice)

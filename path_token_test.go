@@ -192,7 +192,7 @@ func TestCredsWhenPaletteCannotBeReached(t *testing.T) {
 	w.b.clients.dropAll() // else a kept connection says that it was closed
 	w.fault(read, "creds/app", nil, http.StatusBadGateway, "connection refused")
 	w.write("config", w.login(fields{"address": "https://palette.invalid", "verify_connection": false, "proxy_url": "http://127.0.0.1:1"}))
-	w.fault(read, "creds/app", nil, http.StatusBadGateway, "palette.invalid:443", "proxyconnect")
+	w.fault(read, "creds/app", nil, http.StatusBadGateway, "palette.invalid:443", "the proxy (127.0.0.1:1): connection refused")
 }
 
 func TestCredsWhenPaletteIsSlow(t *testing.T) {

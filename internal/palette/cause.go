@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"syscall"
 )
 
@@ -55,6 +56,8 @@ func cause(err error) string {
 		return "the caller hung up"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "no answer in time"
+	case errors.As(err, &op) && op.Op == opProxy:
+		return strings.TrimPrefix(cause(op.Err), "dial: ")
 	case errors.As(err, &dns):
 		return "name lookup failed: " + dns.Err
 	case errors.As(err, &unknownCA):

@@ -167,6 +167,7 @@ func (c *Client) noAnswer(caller context.Context, x *exchange, err error) error 
 	}
 	if e.Kind == Unreachable {
 		e.Stage = x.reached(e.Cause)
+		x.blameProxy(e, err)
 	}
 	return e
 }

@@ -122,6 +122,7 @@ func (c Connection) transport() (*http.Transport, error) {
 		return nil, err
 	}
 	t.TLSClientConfig = tlsConfig
+	t.OnProxyConnectResponse = connectAnswer
 	if c.ProxyURL != "" {
 		u, err := c.proxy()
 		if err != nil {
@@ -195,8 +196,12 @@ func (c Connection) hostPort() string {
 	if err != nil {
 		return "an address that cannot be read"
 	}
+	return hostPort(u)
+}
+
+func hostPort(u *url.URL) string {
 	if u.Port() == "" {
-		return net.JoinHostPort(u.Hostname(), map[string]string{"https": "443", "http": "80"}[u.Scheme])
+		return net.JoinHostPort(u.Hostname(), map[string]string{"https": "443", "http": "80", "socks5": "1080", "socks5h": "1080"}[u.Scheme])
 	}
 	return u.Host
 }

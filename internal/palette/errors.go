@@ -45,6 +45,8 @@ type Error struct {
 	Cause string
 	// Stage is how far a call of kind Unreachable came.
 	Stage Stage
+	// Proxy is the proxy's host and port where it is what a call of kind Unreachable failed at.
+	Proxy string
 	// RetryAfter is how long Palette asked to wait, 0 where it did not.
 	RetryAfter time.Duration
 	// NextTry is set where the call was not sent, since Palette has rejected the same login
@@ -95,7 +97,7 @@ func (e *Error) PaletteSays() string {
 }
 
 // NoTLS tells whether what listens at the port speaks no TLS.
-func (e *Error) NoTLS() bool { return e.Cause == noTLS }
+func (e *Error) NoTLS() bool { return strings.HasSuffix(e.Cause, noTLS) }
 
 // Unwrap lets errors.Is find the end of the caller's context, and nothing else.
 func (e *Error) Unwrap() error { return e.ctxErr }

@@ -174,7 +174,7 @@ func (x *exchange) holdBack(resp *http.Response) bool {
 }
 
 // passing tells whether an attempt without a connection is worth another one: not where
-// the call was not sent on purpose, nor where a certificate is at fault.
+// the call was not sent on purpose, nor where a certificate is at fault or the proxy says no.
 func passing(err error) bool {
 	var (
 		queue  *queueError
@@ -182,9 +182,13 @@ func passing(err error) bool {
 		verify *tls.CertificateVerificationError
 		record tls.RecordHeaderError
 		host   x509.HostnameError
+		proxy  *connectError
 	)
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return false
+	}
+	if errors.As(err, &proxy) {
+		return badGateway(proxy.status)
 	}
 	return !errors.As(err, &queue) && !errors.As(err, &ours) && !errors.As(err, &verify) && !errors.As(err, &record) && !errors.As(err, &host)
 }

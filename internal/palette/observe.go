@@ -83,6 +83,8 @@ const (
 	Lookup
 	// Connecting to the host (or the proxy).
 	Connecting
+	// Tunnel: the proxy was asked for a way to the host, and gave none.
+	Tunnel
 	// Handshake is TLS's.
 	Handshake
 	// Sent: there was a connection.
