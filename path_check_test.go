@@ -44,6 +44,38 @@ func TestCheckLogsInAndLeavesNothing(t *testing.T) {
 	}, found)
 }
 
+func TestCheckTellsHowLongEachCallTook(t *testing.T) {
+	w := configured(t)
+	calls := []struct {
+		gate  *palettetest.Gate
+		took  time.Duration
+		field string
+		ms    float64
+	}{
+		{w.palette.Hold(palettetest.Login), 20_340 * time.Microsecond, "login_ms", 20.3},
+		{w.palette.Hold(palettetest.UserInfo), 1_050 * time.Millisecond, "user_info_ms", 1050},
+		{w.palette.Hold(palettetest.Revoke), 70 * time.Microsecond, "revoke_ms", 0.1},
+	}
+	done := make(chan error, 1)
+	var found fields
+	go func() {
+		resp, err := w.handle(t.Context(), read, "check/default", nil)
+		if err == nil {
+			found = resp.Data
+		}
+		done <- err
+	}()
+	for _, c := range calls {
+		<-c.gate.Arrived()
+		w.clock.Advance(c.took)
+		c.gate.Release()
+	}
+	require.NoError(t, <-done)
+	for _, c := range calls {
+		assert.InDelta(t, c.ms, found[c.field], 1e-9, c.field)
+	}
+}
+
 func TestCheckUsesWhatIsThere(t *testing.T) {
 	t.Run("the shared session", func(t *testing.T) {
 		w := sharing(t)
