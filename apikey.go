@@ -123,7 +123,7 @@ func (b *backend) issueKey(ctx context.Context, req *logical.Request, r *role, c
 	l.Key = heldKey{Name: keyName, ExpiresAt: b.clock.Now().Add(ttl + keyGrace).UTC()}
 	made, err := b.makeKey(ctx, req.Storage, r, cfg, l)
 	if err != nil {
-		return failedKeyCall(r.ConfigName, err, "")
+		return failedKeyCall(r.ConfigName, cfg, err, "")
 	}
 	l.Key = made
 	// The key's life counts from before the waits for a session, a turn and the answer, its
@@ -249,12 +249,15 @@ func (b *backend) withAuth(ctx context.Context, s logical.Storage, name string, 
 	return call(client, palette.Auth{Token: current.session.newest().Token})
 }
 
-// failedKeyCall answers for a call about a key that did not work.
-func failedKeyCall(name string, err error, hint string) (*logical.Response, error) {
+// failedKeyCall answers for a call with a config's API key, or about a key, that did not work.
+func failedKeyCall(name string, cfg *config, err error, hint string) (*logical.Response, error) {
 	if hint != "" {
 		hint = "; " + hint
 	}
 	if says := palette.Refusal(err); says != nil {
+		if cfg.APIKey != "" && unauthorized(err) {
+			return userError("Palette (%s) does not accept the api_key of config %q%s; write one that is active%s", says.Host, name, says.PaletteSays(), hint), nil
+		}
 		return userError("Palette (%s) refuses to %s for config %q%s; check that its user may do so%s", says.Host, says.Op, name, says.PaletteSays(), hint), nil
 	}
 	return nil, upstreamError(err)

@@ -50,7 +50,7 @@ func (b *backend) renewKey(ctx context.Context, req *logical.Request, l *lease) 
 		return client.UpdateAPIKey(ctx, auth, l.Key.UID, palette.NewAPIKey{Name: l.Key.Name, Description: r.Description, Expiry: expiry})
 	})
 	if err != nil {
-		return nil, asRefusal(failedKeyCall(r.ConfigName, err, "read creds/"+l.Role+" again"))
+		return nil, asRefusal(failedKeyCall(r.ConfigName, cfg, err, "read creds/"+l.Role+" again"))
 	}
 	l.Key.ExpiresAt = expiry
 	took := b.clock.Since(now)

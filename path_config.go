@@ -262,7 +262,7 @@ func (b *backend) verifyConfig(ctx context.Context, s logical.Storage, name stri
 	const hint = "nothing is stored (verify_connection=false stores without a check)"
 	if cfg.APIKey != "" {
 		if err := b.verifyKey(ctx, cfg); err != nil {
-			return failedKeyCall(name, err, hint)
+			return failedKeyCall(name, cfg, err, hint)
 		}
 		return nil, nil
 	}

@@ -41,7 +41,7 @@ func (b *backend) handleRotate(ctx context.Context, req *logical.Request, d *fra
 	case err == nil:
 		return nil, nil
 	case says != nil && says.Op != palette.OpLogin:
-		return failedKeyCall(name, err, "nothing has changed")
+		return failedKeyCall(name, cfg, err, "nothing has changed")
 	default:
 		return failedLogin(name, cfg, err, "")
 	}

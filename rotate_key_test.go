@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -64,7 +65,7 @@ func TestConfigWithAnAPIKey(t *testing.T) {
 	w.mistake(update, "config/k", fields{"api_key": "x", "email": "a@example.com"}, `"api_key" stands instead of`)
 	w.mistake(update, "config/k", fields{"api_key": "a b"}, `"api_key" holds characters`)
 	w.mistake(update, "config/k", fields{"org": "other"}, `"api_key" must be given again`)
-	w.mistake(update, "config/k", fields{"api_key": "nobodys"}, "refuses to", "nothing is stored")
+	w.mistake(update, "config/k", fields{"api_key": "nobodys"}, `does not accept the api_key of config "k"`, "; write one that is active; nothing is stored")
 
 	w.write("config/k", w.login()) // a login instead
 	assert.Equal(t, false, w.read("config/k").Data["api_key_set"])
@@ -74,6 +75,32 @@ func TestConfigWithAnAPIKey(t *testing.T) {
 	w.write("config/k", fields{"api_key": "x", "verify_connection": false})
 	w.mistake(read, "creds/token", nil, "holds an API key, with which nobody can log in")
 	assert.Equal(t, false, w.read("config/k").Data["password_set"])
+}
+
+// A key that Palette does not know is another mistake than a user who may not do what it is
+// used for.
+func TestAnAPIKeyThatDoesNotWork(t *testing.T) {
+	const dead, may = `does not accept the api_key of config "k" (Palette's`, `for config "k" (Palette's`
+	for _, c := range []struct {
+		status     int
+		e          palettetest.Endpoint
+		op         logical.Operation
+		path       string
+		data       fields
+		text, hint string
+	}{
+		{401, palettetest.APIKeyCreate, read, "creds/k", nil, dead, "; write one that is active"},
+		{401, palettetest.APIKeyCreate, update, "rotate-root/k", nil, dead, "; write one that is active; nothing has changed"},
+		{403, palettetest.UserInfo, update, "config/k", fields{"api_key": "nobodys"}, "refuses to look up the user " + may, "; check that its user may do so; nothing is stored"},
+		{403, palettetest.APIKeyCreate, read, "creds/k", nil, "refuses to create an API key " + may, "; check that its user may do so"},
+		{403, palettetest.APIKeyCreate, update, "rotate-root/k", nil, "refuses to create an API key " + may, "; check that its user may do so; nothing has changed"},
+	} {
+		w, _ := keyed(t)
+		w.palette.Inject(c.e, palettetest.Fault{Status: c.status})
+		w.mistake(c.op, c.path, c.data, c.text, c.hint)
+		w.palette.ClearAll()
+		w.keyWorks()
+	}
 }
 
 func TestRotationOfAnAPIKey(t *testing.T) {
