@@ -150,7 +150,7 @@ func (b *backend) invalidate(_ context.Context, key string) {
 // periodic runs each minute on the active node. No part of it keeps the others from their
 // turn: an entry that cannot be read would otherwise stop revocations and rotations for good.
 func (b *backend) periodic(ctx context.Context, req *logical.Request) error {
-	errs := []error{b.listLeftovers(ctx, req.Storage)}
+	errs := []error{b.listLeftovers(ctx, req.Storage), b.unreadableWALs(ctx, req.Storage)}
 	b.findLostKeys(ctx, req.Storage)
 	return errors.Join(append(errs,
 		b.payOwed(ctx, req.Storage),

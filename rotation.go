@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -41,6 +40,8 @@ type rotationKeeper struct {
 	byConfig map[string]*rotationState
 	// listed: the write-ahead entries of an earlier process have been looked up.
 	listed bool
+	// unreadable are those of them that could not be decoded.
+	unreadable []string
 }
 
 // rotationState is one config's. All but gate is guarded by the keeper's mu.
@@ -243,17 +244,6 @@ type keyWAL struct {
 	OldUID string `json:"old_uid,omitempty"`
 }
 
-func decodeWAL(data, into any) error {
-	text, err := json.Marshal(data)
-	if err == nil {
-		err = json.Unmarshal(text, into)
-	}
-	if err != nil {
-		return fmt.Errorf("a write-ahead entry cannot be decoded")
-	}
-	return nil
-}
-
 // listLeftovers looks up, once in a process, what the one before has left behind. It calls
 // nobody: it runs at Initialize, which Vault's unseal waits for, and once more at the first
 // use where it failed there.
@@ -269,23 +259,9 @@ func (b *backend) listLeftovers(ctx context.Context, s logical.Storage) error {
 	if err != nil {
 		return fmt.Errorf("listing the write-ahead entries: %w", err)
 	}
-	found := make(map[string][]string)
-	var keys []string
-	for _, id := range ids {
-		entry, err := framework.GetWAL(ctx, s, id)
-		if err != nil {
-			return fmt.Errorf("reading a write-ahead entry: %w", err)
-		}
-		var of struct {
-			ConfigName string `json:"config_name"`
-		}
-		switch {
-		case entry == nil || decodeWAL(entry.Data, &of) != nil:
-		case entry.Kind == walKey:
-			keys = append(keys, id)
-		case entry.Kind == walPassword || entry.Kind == walRootKey:
-			found[of.ConfigName] = append(found[of.ConfigName], id)
-		}
+	left, err := readWALs(ctx, s, ids)
+	if err != nil {
+		return err
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -293,10 +269,9 @@ func (b *backend) listLeftovers(ctx context.Context, s logical.Storage) error {
 		return nil
 	}
 	k.listed = true
-	for name, left := range found {
-		st := k.of(name)
-		st.leftovers = append(st.leftovers, left...)
+	b.takeUp(left)
+	for _, id := range left.unreadable {
+		b.Logger().Error("a write-ahead entry cannot be decoded; what it tells of is not settled", "entry", framework.WALPrefix+id)
 	}
-	b.lostKeys.add(keys...)
 	return nil
 }

@@ -173,3 +173,49 @@ func (w *world) writtenAhead() string {
 	require.NoError(w.t, decodeWAL(entry.Data, &ahead))
 	return ahead.Password.Reveal()
 }
+
+// An entry that cannot be decoded is named each minute, and stops nothing else.
+func TestWriteAheadEntryThatCannotBeDecoded(t *testing.T) {
+	for _, text := range []string{`{`, `{"type":"password","data":"x"}`} {
+		w := configured(t)
+		w.plant(framework.WALPrefix+"bad", text)
+		w.mount()
+		w.creds("app").mustRevoke()
+		_, err := w.rotateRoot()
+		require.NoError(t, err)
+		w.write("config", fields{"request_timeout": 7})
+		assert.Regexp(t, `\[ERROR\].*cannot be decoded.*entry=wal/bad`, w.log.String())
+		for range 2 {
+			require.ErrorContains(t, w.periodic(), "wal/bad")
+		}
+		require.NoError(t, w.storage.Delete(t.Context(), framework.WALPrefix+"bad"))
+		w.works()
+	}
+}
+
+func TestWriteAheadEntryThatIsMendedIsTakenUp(t *testing.T) {
+	w := brokenOff(t)
+	fresh, key := w.writtenAhead(), w.keys(framework.WALPrefix)[0]
+	entry, err := w.storage.Get(t.Context(), key)
+	require.NoError(t, err)
+	w.plant(key, "{")
+	w.mount()
+	w.mistake(read, "creds/app", nil, "rejects the login")
+	w.plant(key, string(entry.Value))
+	w.minute()
+	w.works()
+	assert.Equal(t, fresh, w.password())
+}
+
+func TestWriteAheadEntriesOfAStorageThatFails(t *testing.T) {
+	w := brokenOff(t)
+	for _, op := range []string{"get", "list"} {
+		w.storage.failOn(op, framework.WALPrefix)
+		w.mount()
+		_, err := w.handle(t.Context(), read, "creds/app", nil)
+		require.ErrorIs(t, err, errDisk)
+		require.ErrorIs(t, w.periodic(), errDisk)
+	}
+	w.storage.heal()
+	w.works()
+}
