@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -164,21 +165,66 @@ func (b *backend) discardKey(s logical.Storage, l *lease, why string) {
 // findLostKeys deletes the keys whose making was broken off, by their names. It runs each
 // minute; walRollback does the same for what this process does not know of.
 func (b *backend) findLostKeys(ctx context.Context, s logical.Storage) {
+	b.silent.forget()
+	var tried []string
 	for _, id := range b.lostKeys.take() {
-		entry, err := framework.GetWAL(ctx, s, id)
-		if err == nil && entry != nil {
-			err = b.endLostKey(ctx, s, entry.Data)
-		}
-		if err == nil && entry != nil {
-			err = framework.DeleteWAL(ctx, s, id)
-		}
-		if err != nil {
-			b.lostKeys.add(id)
-		}
-		if err != nil && !errors.Is(err, errMayStillCome) {
+		err := b.findLostKey(ctx, s, id)
+		switch {
+		case err == nil:
+			continue
+		case errors.Is(err, errUnreached):
+			b.lostKeys.add(id) // before those that were tried, so that each gets its turn
+			continue
+		case !errors.Is(err, errMayStillCome):
 			b.Logger().Warn("an API key whose making was broken off could not be looked for; trying again in a minute", "error", err)
 		}
+		tried = append(tried, id)
 	}
+	b.lostKeys.add(tried...)
+}
+
+// findLostKey deletes one, and its entry.
+func (b *backend) findLostKey(ctx context.Context, s logical.Storage, id string) error {
+	entry, err := framework.GetWAL(ctx, s, id)
+	if err != nil || entry == nil {
+		return err
+	}
+	if err := b.endLostKey(ctx, s, entry.Data); err != nil {
+		return err
+	}
+	return framework.DeleteWAL(ctx, s, id)
+}
+
+// silentConfigs are the configs for which this minute's search for lost keys met a passing
+// fault. With Palette down each try takes request_timeout, and what waits for the search,
+// as the list of what the engine owes does, would wait for all of them.
+type silentConfigs struct {
+	mu      sync.Mutex
+	configs map[string]bool
+}
+
+// errUnreached is for a key that is left for the next minute.
+var errUnreached = errors.New("the call for another key of the config has just failed")
+
+func (u *silentConfigs) forget() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.configs = nil
+}
+
+func (u *silentConfigs) has(name string) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.configs[name]
+}
+
+func (u *silentConfigs) add(name string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.configs == nil {
+		u.configs = make(map[string]bool)
+	}
+	u.configs[name] = true
 }
 
 // endLostKey finds a key by the name that was written ahead, and deletes it.
@@ -198,11 +244,17 @@ func (b *backend) endLostKey(ctx context.Context, s logical.Storage, data any) e
 		b.Logger().Warn("an API key whose making was broken off cannot be looked for: its config has gone or leads elsewhere", "name", w.Name, "dead_by_itself_at", w.Expiry)
 		return nil
 	}
+	if b.silent.has(w.ConfigName) {
+		return errUnreached
+	}
 	found := false
 	err = b.withAuth(ctx, s, w.ConfigName, cfg, func(client paletteAPI, auth palette.Auth) (err error) {
 		found, err = b.deleteByName(ctx, client, auth, w.Name, "")
 		return err
 	})
+	if err != nil && palette.Refusal(err) == nil {
+		b.silent.add(w.ConfigName)
+	}
 	if err == nil && !found && b.clock.Now().Before(cfg.arrivesBy(w.At)) {
 		return errMayStillCome
 	}

@@ -61,6 +61,7 @@ type backend struct {
 
 	rotations  rotationKeeper
 	lostKeys   lostKeys
+	silent     silentConfigs
 	background background
 
 	metrics   *metrics

@@ -1,9 +1,12 @@
 package palette
 
 import (
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -164,4 +167,48 @@ func (o *longOutage) over() {
 	o.kept.mustRevoke()
 	o.key.mustRevoke()
 	o.end()
+}
+
+// Keys that may have been made are looked for each minute: a Palette that is down is asked
+// once for a config, since what comes after waits for it.
+func TestLostKeysAskAPaletteThatIsDownOnce(t *testing.T) {
+	w := issuing(t)
+	w.write("config/b", w.login(fields{"email": admin.Email, "password": admin.Password}))
+	w.write("roles/b", fields{"config_name": "b", "credential_type": "api_key"})
+	w.palette.Inject(palettetest.APIKeyCreate, palettetest.Fault{DropAfter: true})
+	for range 5 {
+		w.fault(read, "creds/key", nil, http.StatusBadGateway)
+		w.fault(read, "creds/b", nil, http.StatusBadGateway)
+	}
+	first := w.b.lostKeys.ids[0]
+	w.palette.ClearAll()
+	w.palette.Inject(palettetest.APIKeyList, palettetest.Fault{Status: 500})
+	w.minute()
+	assert.Equal(t, 2, w.palette.Calls(palettetest.APIKeyList))
+	for _, key := range w.keys(framework.WALPrefix) { // Vault's rollback comes after it
+		entry, err := framework.GetWAL(t.Context(), w.storage, strings.TrimPrefix(key, framework.WALPrefix))
+		require.NoError(t, err)
+		require.ErrorIs(t, w.b.walRollback(t.Context(), &logical.Request{Storage: w.storage}, entry.Kind, entry.Data), errUnreached)
+	}
+	assert.Equal(t, 2, w.palette.Calls(palettetest.APIKeyList))
+	assert.Len(t, w.b.lostKeys.ids, 10)
+	assert.Contains(t, w.b.lostKeys.ids[8:], first, "the next minute begins with another one")
+	w.palette.ClearAll()
+	w.minute()
+	w.remove("sessions/b")
+	w.end()
+}
+
+// A key that Palette refuses to look for says nothing of the others.
+func TestLostKeysThatAreRefusedAreEachAskedFor(t *testing.T) {
+	w := issuing(t)
+	w.palette.Inject(palettetest.APIKeyCreate, palettetest.Fault{DropAfter: true, Times: 3})
+	for range 3 {
+		w.fault(read, "creds/key", nil, http.StatusBadGateway)
+	}
+	w.palette.Inject(palettetest.APIKeyDelete, palettetest.Fault{Status: 403, Times: 1})
+	w.minute()
+	assert.Len(t, w.palette.LiveKeys(), 1)
+	w.minute()
+	w.end()
 }
