@@ -160,23 +160,32 @@ func (b *backend) periodic(ctx context.Context, req *logical.Request) error {
 	)...)
 }
 
-// tendConfigs starts the rotations that are due, and forgets the clients that no config has.
+// tendConfigs starts the rotations that are due, forgets the clients that no config has, and
+// counts the rate limits anew.
 func (b *backend) tendConfigs(ctx context.Context, s logical.Storage) error {
 	used := make(map[palette.Connection]bool)
+	listed := make(map[string]bool)
 	rotates := b.writesConfigs()
 	var errs []error
 	err := b.configs.each(ctx, s, func(name string, cfg *config, err error) {
+		listed[name] = true
 		if err != nil {
 			errs = append(errs, err)
 			return
 		}
 		used[cfg.Connection] = true
+		b.recountLimit(ctx, s, name)
 		if rotates {
 			b.rotateDue(s, name, cfg)
 		}
 	})
 	if err != nil {
 		return err
+	}
+	for _, holder := range b.limitHolders() {
+		if !listed[holder.name] {
+			b.recountLimit(ctx, s, holder.name)
+		}
 	}
 	b.clients.dropIf(func(conn palette.Connection) bool { return !used[conn] })
 	return errors.Join(errs...)
@@ -196,10 +205,9 @@ func (b *backend) clean(ctx context.Context) {
 		b.Logger().Warn("the mount ends with calls to Palette under way; tokens that they bring live to their own expiry")
 	}
 	b.clients.dropAll()
-	b.process.UncountLimits(func(holder any) bool {
-		of, ok := holder.(limitHolder)
-		return ok && of.mount == b
-	})
+	for _, holder := range b.limitHolders() {
+		b.process.UncountLimit(holder)
+	}
 }
 
 // connectionOf finds how to reach the Palette that issued a lease: by the config where

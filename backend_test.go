@@ -78,6 +78,43 @@ func TestInvalidationDropsWhatAnotherNodeChanged(t *testing.T) {
 	assert.Empty(t, w.b.clients.byConn, "clients of configs that may have changed")
 }
 
+// On a performance secondary the primary writes the configs: their rate limits count here
+// within a minute, and those that cannot be read as they did.
+func TestRateLimitsOfAnotherNodeCount(t *testing.T) {
+	w := configured(t)
+	w.write("config/b", w.login())
+	with := func(name, limit string) func() {
+		entry, err := w.storage.Get(t.Context(), configPrefix+name)
+		require.NoError(t, err)
+		text := strings.Replace(string(entry.Value), `"rate_limit":0`, `"rate_limit":`+limit, 1)
+		return func() { w.plant(configPrefix+name, text) }
+	}
+	for _, c := range []struct {
+		name    string
+		change  func()
+		limited bool
+	}{
+		{"a lower one", with("default", "1"), true},
+		{"none any more", with("default", "0"), false},
+		{"another config's", with("b", "1"), true},
+		{"one that cannot be read", func() { w.plant(configPrefix+"b", "{") }, true},
+		{"a list that cannot be read", func() { w.storage.failOn("list", configPrefix) }, true},
+		{"of a deleted config", func() { require.NoError(t, w.storage.Delete(t.Context(), configPrefix+"b")) }, false},
+	} {
+		c.change()
+		w.b.InvalidateKey(t.Context(), configPrefix+"default")
+		w.b.InvalidateKey(t.Context(), configPrefix+"b")
+		w.clock.Advance(time.Minute)
+		_ = w.periodic()
+		w.storage.heal()
+		l := w.creds("app")
+		err := l.revoke() // queue_timeout is less than the second call would have to wait
+		assert.Equal(t, c.limited, err != nil, "%s: %v", c.name, err)
+		w.clock.Advance(5 * time.Second)
+		l.mustRevoke()
+	}
+}
+
 func TestHelpNamesEachField(t *testing.T) {
 	w := newWorld(t)
 	for _, path := range []string{"config", "config/ci", "roles/app", "creds/app", "config/", "roles/", "sessions/", "sessions/ci"} {

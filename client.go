@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/hashicorp/vault/sdk/helper/locksutil"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-palette/internal/palette"
@@ -42,6 +43,33 @@ type limitHolder struct {
 // process.
 func (b *backend) countLimit(name string, cfg *config) {
 	b.process.CountLimit(limitHolder{b, name}, cfg.Address, cfg.RateLimit)
+}
+
+// recountLimit makes the limit of a config count as it is stored, that of a deleted one no
+// longer: another node may have written it. What cannot be read counts on.
+func (b *backend) recountLimit(ctx context.Context, s logical.Storage, name string) {
+	// A write of the config stores and counts under the lock; in between this would undo it.
+	lock := locksutil.LockForKey(b.configLocks, name)
+	lock.Lock()
+	defer lock.Unlock()
+	cfg, err := b.configs.get(ctx, s, name)
+	switch {
+	case err != nil:
+	case cfg == nil:
+		b.process.UncountLimit(limitHolder{b, name})
+	default:
+		b.countLimit(name, cfg)
+	}
+}
+
+// limitHolders are the mount's.
+func (b *backend) limitHolders() (mine []limitHolder) {
+	for _, holder := range b.process.Holders() {
+		if of, ok := holder.(limitHolder); ok && of.mount == b {
+			mine = append(mine, of)
+		}
+	}
+	return mine
 }
 
 // clientFor returns the client of a connection.

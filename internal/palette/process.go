@@ -1,7 +1,9 @@
 package palette
 
 import (
+	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -69,19 +71,11 @@ func (p *Process) UncountLimit(holder any) {
 	}
 }
 
-// UncountLimits takes back the limits of the holders that match.
-func (p *Process) UncountLimits(match func(holder any) bool) {
+// Holders are those whose limits count.
+func (p *Process) Holders() []any {
 	p.mu.Lock()
-	var gone []any
-	for holder := range p.counted {
-		if match(holder) {
-			gone = append(gone, holder)
-		}
-	}
-	p.mu.Unlock()
-	for _, holder := range gone {
-		p.UncountLimit(holder)
-	}
+	defer p.mu.Unlock()
+	return slices.Collect(maps.Keys(p.counted))
 }
 
 // NewClient makes a client. It sends nothing. observer may be nil. Errors are *[FieldError].
