@@ -3,7 +3,6 @@ package e2e
 import (
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -15,32 +14,24 @@ import (
 	"vault-plugin-secrets-palette/internal/palettetest"
 )
 
-// demo is a program of cmd/ that runs a Vault, such as that behind `make demo`, with a
+// builtProgram is a program of cmd/ that runs a Vault, such as that behind `make demo`, with a
 // directory that all of its files are in.
-type demo struct {
+type builtProgram struct {
 	t            *testing.T
 	program, tmp string
 }
 
-func buildDemo(t *testing.T) *demo {
-	t.Helper()
-	return buildProgram(t, "demo")
-}
-
-func buildProgram(t *testing.T, name string) *demo {
+func buildProgram(t *testing.T, name string) *builtProgram {
 	t.Helper()
 	//nolint:usetesting // a short path: the plugin's socket is in it, and sockets' paths are limited
 	tmp, err := os.MkdirTemp("", name+"-")
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(tmp)) })
-	d := &demo{t: t, program: filepath.Join(t.TempDir(), name), tmp: tmp}
-	built, err := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", d.program, "./cmd/"+name).CombinedOutput()
-	require.NoError(t, err, string(built))
-	return d
+	return &builtProgram{t: t, program: goBuild(t, "", nil, "./cmd/"+name), tmp: tmp}
 }
 
 // env names a Palette, or none where it is nil.
-func (d *demo) env(palette *palettetest.Server) []string {
+func (d *builtProgram) env(palette *palettetest.Server) []string {
 	env := append(os.Environ(), "TMPDIR="+d.tmp)
 	for _, name := range []string{"ADDRESS", "EMAIL", "ORG", "PASSWORD"} {
 		env = append(env, "PALETTE_"+name+"=")
@@ -54,7 +45,7 @@ func (d *demo) env(palette *palettetest.Server) []string {
 
 // leavesNothing checks that the program has ended what it started: its files are gone, and
 // no process has one of them open as its program or on its command line.
-func (d *demo) leavesNothing() {
+func (d *builtProgram) leavesNothing() {
 	d.t.Helper()
 	left, err := os.ReadDir(d.tmp)
 	require.NoError(d.t, err)
@@ -70,7 +61,7 @@ func (d *demo) leavesNothing() {
 
 func TestDemo(t *testing.T) {
 	t.Parallel()
-	d := buildDemo(t)
+	d := buildProgram(t, "demo")
 	for _, row := range []struct {
 		name    string
 		palette *palettetest.Server
@@ -100,7 +91,7 @@ func TestDemo(t *testing.T) {
 
 func TestDemoWantsAllOfAPaletteOrNone(t *testing.T) {
 	t.Parallel()
-	d := buildDemo(t)
+	d := buildProgram(t, "demo")
 	cmd := exec.CommandContext(t.Context(), d.program)
 	cmd.Env = append(d.env(nil), "PALETTE_ADDRESS=https://palette.example.com", "PALETTE_ORG=example")
 	out, err := vaulttest.Run(cmd, "")
@@ -114,7 +105,7 @@ func TestDemoWantsAllOfAPaletteOrNone(t *testing.T) {
 // Interrupted with a token alive, and when Palette fails, the demo cleans up as well.
 func TestDemoCleansUp(t *testing.T) {
 	t.Parallel()
-	d := buildDemo(t)
+	d := buildProgram(t, "demo")
 	palette := palettetest.New(t) // which fails the test when a token is alive at its end
 	t.Run("interrupted", func(t *testing.T) {
 		gate := palette.Hold(palettetest.UserInfo)

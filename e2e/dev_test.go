@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -14,28 +13,15 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"vault-plugin-secrets-palette/e2e/vaulttest"
 	"vault-plugin-secrets-palette/internal/palettetest"
 )
-
-// buildVersion builds the plugin as another version.
-func buildVersion(t *testing.T, version, at string) {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-ldflags", "-X main.version="+version, "-o", at, "./cmd/"+vaulttest.PluginName)
-	cmd.Dir = ".."
-	built, err := cmd.CombinedOutput()
-	require.NoError(t, err, string(built))
-}
 
 // The loop of `make dev`: try, change, reload, and what a build that fails leaves.
 func TestDev(t *testing.T) {
 	t.Parallel()
 	d := buildProgram(t, "dev")
 	palette := palettetest.New(t) // which fails the test when a token is alive at its end
-	dir := t.TempDir()
-	plugin, changed, pidFile := filepath.Join(dir, "plugin"), filepath.Join(dir, "changed"), filepath.Join(dir, "pid")
-	buildVersion(t, "v0.0.1", plugin)
-	buildVersion(t, "v0.0.2", changed)
+	plugin, changed, pidFile := buildPlugin(t, "..", "v0.0.1"), buildPlugin(t, "..", "v0.0.2"), filepath.Join(t.TempDir(), "pid")
 	build := fmt.Sprintf("echo building; mv %s %s", changed, plugin) // of which the second one fails
 
 	p := start(t, "", append(d.env(palette), "PLUGIN_BIN="+plugin), d.program, "-build", build, "-pid", pidFile)

@@ -143,11 +143,7 @@ func (p *program) endBy(t *testing.T, signal os.Signal) int {
 // startApp builds and starts examples/app, which calls Palette ten times a second.
 func (x *examples) startApp(t *testing.T, more ...string) *program {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "palette-app")
-	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", binary, ".")
-	build.Dir, build.Env = filepath.Join(examplesDir, "app"), append(os.Environ(), "GOWORK=off")
-	built, err := build.CombinedOutput()
-	require.NoError(t, err, string(built))
+	binary := goBuild(t, filepath.Join(examplesDir, "app"), []string{"GOWORK=off"}, "example.com/palette-app")
 	return start(t, "", x.env(t, "palette-app", append(more, "POLL_INTERVAL=100ms")...), binary)
 }
 

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -93,12 +92,9 @@ func TestSoak(t *testing.T) {
 // newSoak mounts the engine in a program that tells how it is.
 func newSoak(t *testing.T) *soak {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "soak-engine")
-	out, err := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", program, "./cmd/soak-engine").CombinedOutput()
-	require.NoError(t, err, string(out))
 	palette := palettetest.New(t, palettetest.WithLifetime(soakLife), palettetest.WithRateLimit(perSecond), palettetest.WithLockout())
 	s := &soak{
-		stress: newStress(t, vaulttest.Options{Plugin: program}, palette, perSecond),
+		stress: newStress(t, vaulttest.Options{Plugin: goBuild(t, "", nil, "./cmd/soak-engine")}, palette, perSecond),
 		vitals: []*vital{
 			{name: "heap in use after a collection, MiB", slack: 1},
 			{name: "resident memory, MiB", slack: 4},

@@ -1,15 +1,11 @@
 package e2e
 
 import (
-	"debug/buildinfo"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -156,24 +152,6 @@ func stressUser(n int) palettetest.User {
 
 // jwtBegin is the header of each of the stand-in's tokens.
 const jwtBegin = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9."
-
-// raceBuild builds the plugin with the race detector, which needs a C compiler.
-func raceBuild(t *testing.T) (program string) {
-	t.Helper()
-	program = filepath.Join(t.TempDir(), vaulttest.PluginName)
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-race", "-buildvcs=false", "-o", program, "./cmd/"+vaulttest.PluginName)
-	cmd.Dir = ".." // by the plugin's own module
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
-	out, err := cmd.CombinedOutput()
-	if strings.Contains(string(out), "C compiler") || strings.Contains(string(out), "-race is not supported") {
-		t.Skipf("the race detector cannot be had on this machine: %s", out)
-	}
-	require.NoError(t, err, string(out))
-	built, err := buildinfo.ReadFile(program)
-	require.NoError(t, err)
-	require.True(t, slices.ContainsFunc(built.Settings, func(s debug.BuildSetting) bool { return s.Key == "-race" && s.Value == "true" }))
-	return program
-}
 
 // seedOf is the seed that STRESS_SEED gives, or a new one.
 func seedOf(t *testing.T) uint64 {

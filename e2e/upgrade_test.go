@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -168,18 +166,4 @@ func git(t *testing.T, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(t.Context(), "git", args...)
 	cmd.Dir = ".."
 	return cmd.CombinedOutput()
-}
-
-// buildPlugin builds the plugin as `make build` does.
-func buildPlugin(t *testing.T, source, version string) string {
-	t.Helper()
-	program := filepath.Join(t.TempDir(), vaulttest.PluginName)
-	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-X main.version="+version,
-		"-o", program, "./cmd/"+vaulttest.PluginName)
-	build.Dir, build.Env = source, append(os.Environ(), "CGO_ENABLED=0")
-	began := time.Now()
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, string(out))
-	t.Logf("built %s in %.1f s", version, time.Since(began).Seconds())
-	return program
 }
