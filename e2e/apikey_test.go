@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -13,10 +12,12 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/api"
+	"github.com/jonboulle/clockwork"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-palette/e2e/vaulttest"
+	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/palettetest"
 )
 
@@ -77,31 +78,16 @@ func (f *fixture) endOf(lease string) time.Time {
 // makeKey makes an API key at Palette as an operator does, without the engine.
 func (f *fixture) makeKey(name string) (uid, key string) {
 	f.t.Helper()
+	client, err := palette.NewProcess(clockwork.NewRealClock()).NewClient(palette.Connection{Address: f.palette.URL(), RequestTimeout: soon}, "operator", nil)
+	require.NoError(f.t, err)
+	defer client.Close()
 	user := palettetest.DefaultUser
-	call := func(path string, header http.Header, body, into any) {
-		sent, err := json.Marshal(body)
-		require.NoError(f.t, err)
-		req, err := http.NewRequestWithContext(f.t.Context(), http.MethodPost, f.palette.URL()+path, bytes.NewReader(sent))
-		require.NoError(f.t, err)
-		req.Header = header
-		req.Header.Set("Content-Type", "application/json")
-		resp, err := http.DefaultClient.Do(req)
-		require.NoError(f.t, err)
-		defer resp.Body.Close()
-		require.Less(f.t, resp.StatusCode, http.StatusBadRequest)
-		if into != nil {
-			require.NoError(f.t, json.NewDecoder(resp.Body).Decode(into))
-		}
-	}
-	var session struct{ Authorization string }
-	call("/v1/auth/authenticate", http.Header{}, map[string]any{"emailId": user.Email, "password": user.Password, "org": user.Org}, &session)
-	var made struct{ APIKey, UID string }
-	auth := http.Header{"Authorization": {session.Authorization}}
-	call("/v1/apiKeys", auth, map[string]any{
-		"metadata": map[string]any{"name": name}, "spec": map[string]any{"expiry": time.Now().Add(time.Hour).UTC().Format(time.RFC3339)},
-	}, &made)
-	f.palette.EndSession(session.Authorization)
-	return made.UID, made.APIKey
+	session, err := client.Login(f.t.Context(), palette.Login{Email: user.Email, Org: user.Org, Password: palette.Secret(user.Password)})
+	require.NoError(f.t, err)
+	defer f.palette.EndSession(string(session.Raw))
+	uid, made, err := client.CreateAPIKey(f.t.Context(), palette.Auth{Token: session.Raw}, palette.NewAPIKey{Name: name, Expiry: time.Now().Add(time.Hour)})
+	require.NoError(f.t, err)
+	return uid, string(made)
 }
 
 func TestAnAPIKeysLife(t *testing.T) {
