@@ -54,11 +54,7 @@ func TestReadWithArguments(t *testing.T) {
 		{"a role that is not renewable", "read", "creds/once", []string{"renewable=true"}, "10s", false, "does not lift the role's"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			args := append([]string{row.command, f.mount + "/" + row.path}, row.args...)
-			if row.command == "write" && len(row.args) == 0 {
-				args = append(args, "-force")
-			}
-			out := f.cli(args...)
+			out := f.cli(append([]string{row.command, f.mount + "/" + row.path}, row.args...)...)
 			assert.Equal(t, row.duration, tableRow(t, out, "lease_duration"))
 			assert.Equal(t, row.renewable, tableRow(t, out, "lease_renewable") == "true")
 			if row.warning == "" {

@@ -140,9 +140,7 @@ func newLongOutage(t *testing.T, part time.Duration) *longOutage {
 	palette := palettetest.New(t, palettetest.WithLifetime(longLife), palettetest.WithRateLimit(perSecond))
 	door := newDoor(t, palette)
 	v := ownServer(t, vaulttest.InMemory)
-	v.watch(palette.Issued)
-	v.watch(palette.KeySecrets)
-	v.watch(palette.Passwords)
+	watchPalette(v, palette)
 	f := mountFor(t, v, palette, "palette")
 	o := &longOutage{fixture: f, door: door, kept: make(map[string]*api.Secret), took: make(map[string][]time.Duration)}
 	f.pace("", map[string]any{"address": o.door.URL, "request_timeout": hangTimeout.String()})

@@ -39,8 +39,7 @@ type opened struct {
 func open(f *fixture, has features) *opened {
 	f.t.Helper()
 	o := &opened{fixture: f, has: has, away: palettetest.New(f.t, palettetest.WithLifetime(palettetest.DefaultLifetime))}
-	f.vault.watch(o.away.Issued)
-	f.vault.watch(o.away.Passwords)
+	watchPalette(f.vault, o.away)
 	here, away := f.login(), (&fixture{palette: o.away}).login()
 	if has < sharedSessions {
 		delete(here, "rate_limit")

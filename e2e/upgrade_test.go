@@ -78,21 +78,17 @@ func (f *fixture) change(version string) {
 	f.t.Helper()
 	f.cli("secrets", "tune", "-plugin-version="+version, f.mount)
 	f.cli("plugin", "reload", "-type=secret", "-plugin="+vaulttest.PluginName, "-scope=global")
-	require.Eventually(f.t, func() bool { return f.running() == version }, soon, often, "the mount must run %s", version)
-}
-
-// running is the version that the mount's plugin runs as, by Vault's account.
-func (f *fixture) running() string {
-	f.t.Helper()
-	mounts, err := f.api.Sys().ListMountsWithContext(f.t.Context())
-	require.NoError(f.t, err)
-	require.Contains(f.t, mounts, f.mount+"/")
-	return mounts[f.mount+"/"].RunningVersion
+	require.Eventually(f.t, func() bool {
+		running, err := f.vault.PluginVersion(f.t.Context(), f.mount)
+		return err == nil && running == version
+	}, soon, often, "the mount must run %s", version)
 }
 
 func (f *fixture) runs(version string) {
 	f.t.Helper()
-	require.Equal(f.t, version, f.running())
+	running, err := f.vault.PluginVersion(f.t.Context(), f.mount)
+	require.NoError(f.t, err)
+	require.Equal(f.t, version, running)
 	assert.Contains(f.t, f.cli("secrets", "list", "-detailed"), version)
 }
 
