@@ -44,7 +44,7 @@ func NewCluster(tb TB, nodes int, opts Options) *Cluster {
 	if err != nil {
 		tb.Fatalf("%v", err)
 	}
-	until(tb, c.Nodes...)
+	stopAtEnd(tb, c.Nodes...)
 	return c
 }
 

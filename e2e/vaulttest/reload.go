@@ -31,19 +31,12 @@ func (s *Server) Reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	sum, err := s.PluginSHA256()
-	if err != nil {
+	if err = s.register(ctx, version); err != nil {
 		return err
 	}
 	client, err := s.Client()
 	if err != nil {
 		return err
-	}
-	err = client.Sys().RegisterPluginWithContext(ctx, &api.RegisterPluginInput{
-		Name: PluginName, Type: api.PluginTypeSecrets, Command: PluginName, SHA256: sum, Version: version,
-	})
-	if err != nil {
-		return fmt.Errorf("registering the plugin: %w", err)
 	}
 	mounts, err := client.Sys().ListMountsWithContext(ctx)
 	if err != nil {

@@ -96,7 +96,10 @@ func checksum(program string) (string, error) {
 }
 
 // Register puts the plugin into the server's catalog.
-func (s *Server) Register(ctx context.Context) error {
+func (s *Server) Register(ctx context.Context) error { return s.register(ctx, "") }
+
+// register is Register as a version, where it is not empty.
+func (s *Server) register(ctx context.Context, version string) error {
 	sum, err := s.PluginSHA256()
 	if err != nil {
 		return err
@@ -106,7 +109,7 @@ func (s *Server) Register(ctx context.Context) error {
 		return err
 	}
 	err = client.Sys().RegisterPluginWithContext(ctx, &api.RegisterPluginInput{
-		Name: PluginName, Type: api.PluginTypeSecrets, Command: PluginName, SHA256: sum,
+		Name: PluginName, Type: api.PluginTypeSecrets, Command: PluginName, SHA256: sum, Version: version,
 	})
 	if err != nil {
 		return fmt.Errorf("registering the plugin: %w", err)
@@ -232,12 +235,12 @@ func New(tb TB, opts Options) *Server {
 	if err != nil {
 		tb.Fatalf("%v", err)
 	}
-	until(tb, s)
+	stopAtEnd(tb, s)
 	return s
 }
 
-// until stops servers of one cluster at the end of a test, and enables their audit logs.
-func until(tb TB, servers ...*Server) {
+// stopAtEnd stops servers of one cluster at the end of a test, and enables their audit logs.
+func stopAtEnd(tb TB, servers ...*Server) {
 	tb.Helper()
 	tb.Cleanup(func() {
 		tb.Helper()
