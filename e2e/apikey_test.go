@@ -46,7 +46,7 @@ func newKeys(t *testing.T, v *server, more map[string]any, opts ...palettetest.O
 // readKey reads a credential of the role "app", whose key must work.
 func (f *fixture) readKey() (read *api.Secret, key string) {
 	f.t.Helper()
-	read, err := f.api.Logical().ReadWithContext(f.t.Context(), f.mount+"/creds/app")
+	read, err := f.creds("app")
 	require.NoError(f.t, err)
 	key, _ = read.Data["api_key"].(string)
 	require.True(f.t, f.palette.KeyAlive(key), "the key must work at Palette")
@@ -165,7 +165,7 @@ func TestManyKeysAreRevokedByPrefix(t *testing.T) {
 	for range atOnce {
 		reading.Go(func() {
 			for range manyLeases / atOnce {
-				read, err := f.api.Logical().ReadWithContext(t.Context(), f.mount+"/creds/app")
+				read, err := f.creds("app")
 				if !assert.NoError(t, err) {
 					return
 				}
@@ -202,7 +202,7 @@ func TestAKeyWhoseMakerDiesIsDeleted(t *testing.T) {
 	defer held.Release()
 	answer := make(chan error, 1)
 	go func() {
-		_, err := f.api.Logical().ReadWithContext(t.Context(), f.mount+"/creds/app")
+		_, err := f.creds("app")
 		answer <- err
 	}()
 	<-held.Arrived()

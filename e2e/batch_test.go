@@ -32,7 +32,7 @@ func newWithLeases(t *testing.T, v *server) *fixture {
 	for range atOnce {
 		readers.Go(func() {
 			for range manyLeases / atOnce {
-				_, err := f.api.Logical().ReadWithContext(t.Context(), f.mount+"/creds/app")
+				_, err := f.creds("app")
 				assert.NoError(t, err)
 			}
 		})

@@ -89,10 +89,21 @@ func (f *fixture) write(path string, data map[string]any) {
 	require.NoError(f.t, err)
 }
 
+// creds reads a credential of a role.
+func (f *fixture) creds(role string) (*api.Secret, error) {
+	return f.api.Logical().ReadWithContext(f.t.Context(), f.mount+"/creds/"+role)
+}
+
+// rotate asks for a rotation, "rotate-root" or one of a config's name.
+func (f *fixture) rotate(path string) error {
+	_, err := f.api.Logical().WriteWithContext(f.t.Context(), f.mount+"/"+path, nil)
+	return err
+}
+
 // read reads a credential of the role "app", whose token must work.
 func (f *fixture) read() *api.Secret {
 	f.t.Helper()
-	secret, err := f.api.Logical().ReadWithContext(f.t.Context(), f.mount+"/creds/app")
+	secret, err := f.creds("app")
 	require.NoError(f.t, err)
 	f.works(tokenOf(f.t, secret))
 	return secret

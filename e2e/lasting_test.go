@@ -22,7 +22,7 @@ func (f *fixture) readAgain() string {
 	f.t.Helper()
 	var token string
 	require.Eventually(f.t, func() bool {
-		secret, err := f.api.Logical().ReadWithContext(f.t.Context(), f.mount+"/creds/app")
+		secret, err := f.creds("app")
 		if err != nil {
 			f.t.Logf("reading: %v", err)
 			return false

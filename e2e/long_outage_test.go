@@ -236,9 +236,7 @@ func (o *longOutage) round(b breakdown) {
 	}
 	for role, status := range map[string]int{"app": 502, "key": 502, "shared": 0} {
 		for range 2 {
-			ask("read of "+role, status, func() (*api.Secret, error) {
-				return o.api.Logical().ReadWithContext(o.t.Context(), o.mount+"/creds/"+role)
-			})
+			ask("read of "+role, status, func() (*api.Secret, error) { return o.creds(role) })
 		}
 	}
 	for role, status := range map[string]int{"app": 400, "key": 400, "shared": 0} { // Vault makes 400 of each

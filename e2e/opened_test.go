@@ -82,10 +82,7 @@ func (o *opened) goAway() {
 		held := o.away.HoldAfter(palettetest.PasswordChange)
 		defer held.Release()
 		answer := make(chan error, 1)
-		go func() {
-			_, err := o.api.Logical().WriteWithContext(o.t.Context(), o.mount+"/rotate-root/away", nil)
-			answer <- err
-		}()
+		go func() { answer <- o.rotate("rotate-root/away") }()
 		<-held.Arrived()
 		o.away.Down(true)
 		require.Error(o.t, <-answer, "the answer to the change does not come, and no login can tell whether it was made")

@@ -143,7 +143,7 @@ func TestLeasesDoNotWaitBehindReads(t *testing.T) {
 // untried is a read that leaves Palette's limit alone: the token is not tried there.
 func (f *fixture) untried() *api.Secret {
 	f.t.Helper()
-	secret, err := f.api.Logical().ReadWithContext(f.t.Context(), f.mount+"/creds/app")
+	secret, err := f.creds("app")
 	require.NoError(f.t, err)
 	return secret
 }

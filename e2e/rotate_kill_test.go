@@ -118,10 +118,7 @@ func (f *fixture) killedRotation(path string, s step, d death) (changed bool) {
 	held := s.hold(f.palette)
 	defer held.Release()
 	answer := make(chan error, 1)
-	go func() {
-		_, err := f.api.Logical().WriteWithContext(f.t.Context(), f.mount+"/"+path, nil)
-		answer <- err
-	}()
+	go func() { answer <- f.rotate(path) }()
 	select {
 	case <-held.Arrived():
 	case <-time.After(soon):
@@ -265,7 +262,7 @@ func TestWhatComesLateIsNotLost(t *testing.T) {
 			row.set(f)
 			held := f.palette.Hold(row.at)
 			defer held.Release()
-			go func() { _, _ = f.api.Logical().WriteWithContext(t.Context(), f.mount+"/rotate-root", nil) }()
+			go func() { _ = f.rotate("rotate-root") }()
 			<-held.Arrived()
 			v.Kill()
 			require.NotEmpty(t, v.PluginPIDs(), "kill -9 of Vault leaves the plugin behind")
@@ -347,10 +344,7 @@ func TestARotationSurvivesASeal(t *testing.T) {
 			held := f.palette.HoldAfter(palettetest.PasswordChange)
 			defer held.Release()
 			answer := make(chan error, 1)
-			go func() {
-				_, err := f.api.Logical().WriteWithContext(t.Context(), f.mount+"/rotate-root", nil)
-				answer <- err
-			}()
+			go func() { answer <- f.rotate("rotate-root") }()
 			<-held.Arrived()
 			if row.answered {
 				time.AfterFunc(10*often, held.Release)

@@ -92,7 +92,7 @@ func TestNoReadFailsBecauseOfARotation(t *testing.T) {
 				role := []string{"app", "shared"}[n%2]
 				reading.Go(func() {
 					for ctx.Err() == nil {
-						_, err := f.api.Logical().ReadWithContext(t.Context(), f.mount+"/creds/"+role)
+						_, err := f.creds(role)
 						assert.NoError(t, err)
 						reads.Add(1)
 					}
@@ -100,8 +100,7 @@ func TestNoReadFailsBecauseOfARotation(t *testing.T) {
 			}
 			began := time.Now()
 			for range rotations {
-				_, err := f.api.Logical().WriteWithContext(t.Context(), f.mount+"/rotate-root", nil)
-				assert.NoError(t, err)
+				assert.NoError(t, f.rotate("rotate-root"))
 			}
 			stop()
 			reading.Wait()
@@ -123,10 +122,7 @@ func TestWhatComesDuringARotation(t *testing.T) {
 	defer held.Release()
 	first, write, read := make(chan error, 1), make(chan error, 1), make(chan error, 1)
 	try := func(into chan<- error, do func() error) { go func() { into <- do() }() }
-	try(first, func() error {
-		_, err := f.api.Logical().WriteWithContext(t.Context(), f.mount+"/rotate-root", nil)
-		return err
-	})
+	try(first, func() error { return f.rotate("rotate-root") })
 	<-held.Arrived()
 	status, answer := f.request(http.MethodPut, "rotate-root", "")
 	assert.Equal(t, http.StatusConflict, status)
@@ -136,7 +132,7 @@ func TestWhatComesDuringARotation(t *testing.T) {
 		return err
 	})
 	try(read, func() error {
-		_, err := f.api.Logical().ReadWithContext(t.Context(), f.mount+"/creds/app")
+		_, err := f.creds("app")
 		return err
 	})
 	select {

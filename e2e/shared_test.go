@@ -37,7 +37,7 @@ func burst(t *testing.T, n int, role string, of ...*fixture) []served {
 		for _, f := range of {
 			readers.Go(func() {
 				began := time.Now()
-				secret, err := f.api.Logical().ReadWithContext(t.Context(), f.mount+"/creds/"+role)
+				secret, err := f.creds(role)
 				answers <- served{secret, err, time.Since(began)}
 			})
 		}
@@ -246,7 +246,7 @@ func TestWhatEndsASharedSession(t *testing.T) {
 					require.NoError(t, f.api.Sys().UnmountWithContext(context.WithoutCancel(t.Context()), f.mount))
 				})
 				rewritten(map[string]any{"address": second.URL()})(f)
-				next, err := f.api.Logical().ReadWithContext(t.Context(), f.mount+"/creds/app")
+				next, err := f.creds("app")
 				require.NoError(t, err)
 				assert.True(t, second.Alive(tokenOf(t, next)))
 			} else {

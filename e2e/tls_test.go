@@ -39,7 +39,7 @@ func TestMutualTLS(t *testing.T) {
 		"ca_cert": string(f.palette.CA()), "client_cert": string(cert), "client_key": string(key),
 	}))
 	f.write("roles/app", map[string]any{"renewable": false})
-	secret, err := f.api.Logical().ReadWithContext(t.Context(), f.mount+"/creds/app")
+	secret, err := f.creds("app")
 	require.NoError(t, err)
 	assert.True(t, f.palette.Alive(tokenOf(t, secret)))
 
