@@ -111,7 +111,7 @@ soak: vault ## Keep the engine at Palette's limit for 10 minutes (SOAK=10m), and
 		cd e2e && SOAK=$(SOAK) go test -count=1 -timeout 0 -v -run '^TestSoak$$' .
 
 .PHONY: bench
-bench: build vault ## Measure the engine on a real Vault against its limits, and write docs/performance.md (7 minutes)
+bench: build vault ## Measure the engine on a real Vault against its limits, and write docs/performance.md (8 minutes)
 	$(call say,bench)
 	@set -e; $(find-vault); (cd e2e && go build -buildvcs=false -o $(BIN)/bench ./cmd/bench && cd $(CURDIR)/e2e && exec $(BIN)/bench -out ../docs)
 
