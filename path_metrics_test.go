@@ -22,6 +22,8 @@ func (w *world) metricsText() string {
 	data := w.read("metrics").Data
 	assert.Equal(w.t, http.StatusOK, data[logical.HTTPStatusCode])
 	text := string(data[logical.HTTPRawBody].([]byte))
+	assert.NotContains(w.t, text, "127.0.0.1", "an address")
+	assert.NotRegexp(w.t, `"(app|shared|key)"`, text, "a role")
 	w.noSecret("the metrics", text)
 	return text
 }
