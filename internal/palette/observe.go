@@ -37,36 +37,36 @@ type Outcome string
 
 // The outcomes.
 const (
-	OK          Outcome = "ok"
-	Refused     Outcome = "rejected"    // Palette said no: 401, or another 4xx of its own but for the following
-	NotThere    Outcome = "missing"     // 404
-	OverLimit   Outcome = "limited"     // 429
-	OutOfOrder  Outcome = "unavailable" // 5xx or 408
-	NotPalettes Outcome = "malformed"   // a status or a 4xx that is not Palette's
-	TimedOut    Outcome = "timeout"     // no answer within request_timeout
-	NoAnswer    Outcome = "unreachable" // name lookup, connection, TLS, a broken answer
-	BrokenOff   Outcome = "canceled"    // the caller hung up
+	OutcomeOK          Outcome = "ok"
+	OutcomeRejected    Outcome = "rejected"    // Palette said no: 401, or another 4xx of its own but for the following
+	OutcomeMissing     Outcome = "missing"     // 404
+	OutcomeLimited     Outcome = "limited"     // 429
+	OutcomeUnavailable Outcome = "unavailable" // 5xx or 408
+	OutcomeMalformed   Outcome = "malformed"   // a status or a 4xx that is not Palette's
+	OutcomeTimeout     Outcome = "timeout"     // no answer within request_timeout
+	OutcomeUnreachable Outcome = "unreachable" // name lookup, connection, TLS, a broken answer
+	OutcomeCanceled    Outcome = "canceled"    // the caller hung up
 )
 
 // Outcomes are all of them.
-var Outcomes = []Outcome{OK, Refused, NotThere, OverLimit, OutOfOrder, NotPalettes, TimedOut, NoAnswer, BrokenOff}
+var Outcomes = []Outcome{OutcomeOK, OutcomeRejected, OutcomeMissing, OutcomeLimited, OutcomeUnavailable, OutcomeMalformed, OutcomeTimeout, OutcomeUnreachable, OutcomeCanceled}
 
 // outcomes are those of the answers that are no success.
 var outcomes = map[Kind]Outcome{
-	Rejected: Refused, Missing: NotThere, Limited: OverLimit, Unavailable: OutOfOrder, Malformed: NotPalettes,
+	Rejected: OutcomeRejected, Missing: OutcomeMissing, Limited: OutcomeLimited, Unavailable: OutcomeUnavailable, Malformed: OutcomeMalformed,
 }
 
 // outcomeOf tells how a try ended.
 func (x *exchange) outcomeOf(resp *http.Response, body []byte, err error) Outcome {
 	switch {
 	case err != nil && x.timedOut:
-		return TimedOut
+		return OutcomeTimeout
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return BrokenOff
+		return OutcomeCanceled
 	case err != nil:
-		return NoAnswer
+		return OutcomeUnreachable
 	case resp.StatusCode == x.call.want:
-		return OK
+		return OutcomeOK
 	}
 	_, palettes := hear(body)
 	return outcomes[kindOf(resp.StatusCode, palettes)]
