@@ -30,7 +30,7 @@ const (
 
 // check is a look at one config, and what it has found so far.
 type check struct {
-	*backend
+	b       *backend
 	storage logical.Storage
 	name    string
 	cfg     *config
@@ -44,18 +44,18 @@ func (c *check) run(ctx context.Context, freshLogin bool) error {
 		c.found["method"] = "api_key"
 		return c.ask(ctx, palette.Auth{APIKey: c.cfg.APIKey}, "write config/"+c.name+" with an api_key that is active")
 	}
-	have, err := c.sessions.entries.get(ctx, c.storage, c.name)
+	have, err := c.b.sessions.entries.get(ctx, c.storage, c.name)
 	if err != nil {
 		return err
 	}
-	if have != nil && have.of(c.cfg) && have.newest().left(c.clock.Now()) > 0 && !freshLogin {
+	if have != nil && have.of(c.cfg) && have.newest().left(c.b.clock.Now()) > 0 && !freshLogin {
 		c.found["method"] = "session"
 		c.found["token_life"] = int64(have.Life.Seconds())
 		return c.ask(ctx, palette.Auth{Token: have.newest().Token}, "delete sessions/"+c.name+", so that the next read logs in")
 	}
 	c.found["method"] = "login"
 	var trace palette.Trace
-	token, err := c.login(palette.WithTrace(ctx, &trace), c.storage, c.name, c.cfg)
+	token, err := c.b.login(palette.WithTrace(ctx, &trace), c.storage, c.name, c.cfg)
 	if err != nil {
 		return c.failed(ctx, stepLogin, err, "")
 	}
@@ -67,7 +67,7 @@ func (c *check) run(ctx context.Context, freshLogin bool) error {
 
 // ask asks Palette whose the credentials are.
 func (c *check) ask(ctx context.Context, auth palette.Auth, advice string) error {
-	client, err := c.clientFor(c.cfg.Connection)
+	client, err := c.b.clientFor(c.cfg.Connection)
 	if err != nil {
 		return err
 	}
@@ -99,20 +99,20 @@ func (c *check) end(ctx context.Context, token palette.Token) error {
 		trace palette.Trace
 	}
 	done := make(chan outcome, 1)
-	started := c.inBackground(func() {
+	started := c.b.inBackground(func() {
 		out := outcome{err: errPanic} // until the outcome is known
 		defer func() { done <- out }()
 		var client paletteAPI
-		client, out.err = c.clientFor(c.cfg.Connection)
+		client, out.err = c.b.clientFor(c.cfg.Connection)
 		if out.err == nil {
 			out.err = client.Revoke(palette.WithTrace(context.Background(), &out.trace), token.Raw, []palette.Secret{token.Raw})
 		}
 		if out.err != nil && palette.KindOf(out.err) != palette.Missing {
-			c.oweLoose(c.storage, c.cfg.account(), held(token), "a config's check", out.err)
+			c.b.oweLoose(c.storage, c.cfg.account(), held(token), "a config's check", out.err)
 		}
 	})
 	if !started {
-		c.Logger().Warn("the mount ends before a check's token is revoked; it lives to its own expiry", "expires_at", token.ExpiresAt)
+		c.b.Logger().Warn("the mount ends before a check's token is revoked; it lives to its own expiry", "expires_at", token.ExpiresAt)
 		return errEnding
 	}
 	select {

@@ -75,7 +75,7 @@ func (b *backend) handleCheck(ctx context.Context, req *logical.Request, d *fram
 		return userError("field %q is true, but config %q holds an API key, with which nobody can log in", fieldLogin, name), nil
 	}
 	c := &check{
-		backend: b, storage: req.Storage, name: name, cfg: cfg,
+		b: b, storage: req.Storage, name: name, cfg: cfg,
 		found: map[string]any{"ok": true, "config": name, fieldAddress: cfg.Address, "revocation": revocationNotAsked},
 	}
 	if err := c.run(ctx, freshLogin); err != nil {
