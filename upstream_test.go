@@ -57,6 +57,28 @@ func TestTokenOfACallerWhoHungUpIsRevoked(t *testing.T) {
 	}
 }
 
+// A login that waits for a rotation to end is not made for a caller who has gone meanwhile.
+func TestLoginThatWaitsForARotationAndWhoseCallerHasGone(t *testing.T) {
+	w := configured(t)
+	w.creds("app").mustRevoke() // role and config are read: the storage serves nobody who has gone
+	gate := w.palette.Hold(palettetest.PasswordChange)
+	rotated := make(chan error, 1)
+	go func() {
+		_, err := w.rotateRoot()
+		rotated <- err
+	}()
+	<-gate.Arrived()
+	logins := w.palette.Calls(palettetest.Login)
+	ctx, hangUp := context.WithCancel(t.Context())
+	hangUp()
+	_, err := w.b.HandleRequest(ctx, &logical.Request{Operation: read, Path: "creds/app", Storage: w.storage})
+	require.ErrorIs(t, err, context.Canceled)
+	gate.Release()
+	require.NoError(t, <-rotated)
+	w.settle()
+	assert.Equal(t, logins, w.palette.Calls(palettetest.Login))
+}
+
 func TestLateTokenIsOwedWhenItCannotBeRevoked(t *testing.T) {
 	w := configured(t)
 	gate := w.palette.Hold(palettetest.Login)

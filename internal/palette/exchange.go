@@ -101,8 +101,12 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// turn waits for the pause that the last attempt left, and for a turn.
+// turn waits for the pause that the last attempt left, and for a turn. Who has gone gets none,
+// though one be free: the call would be made for nobody.
 func (x *exchange) turn(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if x.pause > 0 {
 		timer := x.clock.NewTimer(x.pause)
 		defer timer.Stop()

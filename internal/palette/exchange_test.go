@@ -192,13 +192,46 @@ func TestPauseIsMadeByTheClock(t *testing.T) {
 	require.ErrorIs(t, <-done, context.Canceled)
 }
 
+// What still waits is not made for a caller who has gone, though a turn is free. What is made
+// for others is.
+func TestCallOfACallerWhoHasGone(t *testing.T) {
+	gone, hangUp := context.WithCancel(t.Context())
+	hangUp()
+	for _, c := range []struct {
+		name string
+		ctx  context.Context
+		made int
+	}{
+		{"its own", gone, 0},
+		{"a detached one", Detach(gone), 0},
+		{"one for several callers", Alone(gone), 1},
+		{"one for several callers, of a detached one", Alone(Detach(gone)), 1},
+	} {
+		r := newRig(t)
+		token, err := r.Login(c.ctx, loginOf(palettetest.DefaultUser))
+		assert.Equal(t, c.made, r.palette.Calls(palettetest.Login), c.name)
+		if c.made == 0 {
+			require.ErrorIs(t, err, context.Canceled, c.name)
+			continue
+		}
+		require.NoError(t, err, c.name)
+		require.NoError(t, r.Revoke(t.Context(), token.Raw, []Secret{token.Raw}))
+	}
+}
+
 func TestCallerWhoHangsUpIsNotSentAgain(t *testing.T) {
 	r := newRig(t)
 	ctx, hangUp := context.WithCancel(t.Context())
-	hangUp()
-	_, err := r.Refresh(ctx, "a-token")
+	gate := r.palette.Hold(palettetest.Refresh)
+	go func() {
+		<-gate.Arrived()
+		hangUp()
+		gate.Release()
+	}()
+	r.palette.Inject(palettetest.Refresh, palettetest.Fault{Status: 503, Times: 1})
+	_, err := r.Refresh(Detach(ctx), "a-token")
 	require.ErrorIs(t, err, context.Canceled)
-	assert.LessOrEqual(t, r.palette.Calls(palettetest.Refresh), 1)
+	assert.Equal(t, 1, r.palette.Calls(palettetest.Refresh))
 }
 
 // The library's own errors and logs hold the URL.
