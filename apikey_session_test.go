@@ -99,3 +99,21 @@ func TestKeyInTheMakingIsNotTakenForALostOne(t *testing.T) {
 	l.mustRevoke()
 	w.remove("sessions/default")
 }
+
+// Each refresh leaves a token to be kept until the session ends, so a 401 that stays brings
+// no more than one in sessionPause.
+func TestA401ThatStaysDoesNotFillTheSession(t *testing.T) {
+	w := issuing(t)
+	w.palette.Inject(palettetest.APIKeyCreate, palettetest.Fault{Status: 401})
+	for range 3 {
+		for range 10 {
+			w.mistake(logical.ReadOperation, "creds/key", nil, "refuses to create an API key")
+		}
+		w.clock.Advance(sessionPause)
+	}
+	assert.Equal(t, 3, w.refreshes())
+	assert.Len(t, w.session().Tokens, 1+3)
+	w.palette.ClearAll()
+	w.creds("key").mustRevoke()
+	w.end()
+}

@@ -62,6 +62,8 @@ type sessionKeeper struct {
 	stale, refreshed map[string]int
 	// pauses says until when a session is handed out as it is, and why.
 	pauses map[string]pause
+	// doubted says when a session's token was last found dead by its use.
+	doubted map[string]time.Time
 }
 
 type pause struct {
@@ -74,6 +76,7 @@ func newSessionKeeper() sessionKeeper {
 		entries: entries[session]{prefix: sessionPrefix},
 		turns:   make(map[string]*semaphore.Weighted), pauses: make(map[string]pause),
 		stale: make(map[string]int), refreshed: make(map[string]int),
+		doubted: make(map[string]time.Time),
 	}
 }
 
@@ -94,6 +97,18 @@ func (k *sessionKeeper) turn(name string) *semaphore.Weighted {
 func (k *sessionKeeper) setStale(name string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.stale[name]++
+}
+
+// doubt is setStale for a session whose token a call has found dead, once in sessionPause: a
+// 401 that stays is the account's, and each refresh for it leaves one more token to be kept.
+func (k *sessionKeeper) doubt(name string, now time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if last, ok := k.doubted[name]; ok && now.Sub(last) < sessionPause {
+		return
+	}
+	k.doubted[name] = now
 	k.stale[name]++
 }
 
@@ -183,7 +198,7 @@ func (b *backend) sessionAfter(ctx context.Context, s logical.Storage, name stri
 		return sessionFlight{}, err
 	}
 	if have != nil && have.newest().Token == dead { // else others have found it too
-		b.sessions.setStale(name)
+		b.sessions.doubt(name, b.clock.Now())
 	}
 	return b.currentSession(ctx, s, name, cfg)
 }
