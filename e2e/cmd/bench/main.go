@@ -6,15 +6,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"vault-plugin-secrets-palette/e2e/bench"
+	"vault-plugin-secrets-palette/e2e/playground"
 )
 
 const (
@@ -23,12 +21,11 @@ const (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	missed, err := run(ctx)
-	if ctx.Err() != nil {
-		err = errors.New("interrupted; all that it had started is gone")
-	}
-	stop()
+	var missed bool
+	err := playground.Interruptible(func(ctx context.Context) (err error) {
+		missed, err = run(ctx)
+		return err
+	})
 	switch {
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "bench:", err)

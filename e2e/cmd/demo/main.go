@@ -11,9 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"vault-plugin-secrets-palette/e2e/playground"
@@ -21,13 +19,8 @@ import (
 )
 
 func main() {
-	// SIGPIPE too: without it `make demo | head` would end here, and leave Vault running.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
-	defer stop()
-	if err := run(ctx, os.Stdout); err != nil {
-		if ctx.Err() != nil {
-			err = errors.New("interrupted; all that it had started is gone")
-		}
+	err := playground.Interruptible(func(ctx context.Context) error { return run(ctx, os.Stdout) })
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}

@@ -11,25 +11,19 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 	"time"
 
+	"vault-plugin-secrets-palette/e2e/playground"
 	"vault-plugin-secrets-palette/e2e/vaulttest"
 	"vault-plugin-secrets-palette/internal/palettetest"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer stop()
 	out := flag.String("out", "", "directory for the answers, one file each, named by the time in milliseconds, and for scenes.tsv: what happened when")
 	every := flag.Duration("every", 5*time.Second, "how often the metrics are read")
 	flag.Parse()
-	err := run(ctx, *out, *every)
-	if ctx.Err() != nil {
-		err = errors.New("interrupted; all that it had started is gone")
-	}
+	err := playground.Interruptible(func(ctx context.Context) error { return run(ctx, *out, *every) })
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "record-metrics:", err)
 		os.Exit(1)
