@@ -6,6 +6,7 @@ import (
 	"image/png"
 	"os"
 
+	weights "golang.org/x/image/font"
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/font"
 	"gonum.org/v1/plot/text"
@@ -16,13 +17,12 @@ import (
 
 // Grafana's grid has 24 columns; a panel's height is in rows. px is a point of the picture.
 const (
-	dpi     = 96
-	px      = vg.Length(72.0 / dpi)
-	columns = 24
-	column  = 60 * px
-	gridRow = 32 * px
-	gap     = 8 * px
-	// head is the room for the title, the caption and a line for each two scenes.
+	dpi      = 96
+	px       = vg.Length(72.0 / dpi)
+	columns  = 24
+	column   = 60 * px
+	gridRow  = 32 * px
+	gap      = 8 * px
 	headLine = 20 * px
 	titleRow = 40 * px
 )
@@ -40,23 +40,24 @@ func style(size float64, of color.Color, bold bool) text.Style {
 	f := font.From(plot.DefaultFont, vg.Length(size)*px)
 	f.Variant = "Sans"
 	if bold {
-		f.Weight = 2 // bold
+		f.Weight = weights.WeightBold
 	}
 	return text.Style{Color: of, Font: f, XAlign: draw.XLeft, YAlign: draw.YTop, Handler: plot.DefaultTextHandler}
 }
 
 // drawBoard draws all panels where the dashboard's grid has them.
-func drawBoard(board *dashboard, answers []answer, kept *recorded, caption, file string) error {
+func drawBoard(board *dashboard, answers []answer, kept *recorded, file string) error {
 	rows := 0
 	for _, p := range board.Panels {
 		rows = max(rows, p.GridPos.Y+p.GridPos.H)
 	}
+	// The room for the title, the caption and a line for each two scenes.
 	head := titleRow + headLine*vg.Length(1+(len(kept.scenes)+1)/2) + gap
 	width, height := columns*column+2*gap, head+vg.Length(rows)*gridRow+gap
 	img := vgimg.NewWith(vgimg.UseWH(width, height), vgimg.UseDPI(dpi))
 	all := draw.New(img)
 	fill(all, page)
-	header(all, board.Title, caption, kept)
+	header(all, board.Title, kept)
 	for i, p := range board.Panels {
 		top := height - head - vg.Length(p.GridPos.Y)*gridRow
 		left := gap + vg.Length(p.GridPos.X)*column
@@ -85,7 +86,7 @@ func drawBoard(board *dashboard, answers []answer, kept *recorded, caption, file
 
 // header has the title, the caption, and what happened when, by the numbers that the panels
 // show.
-func header(c draw.Canvas, title, caption string, kept *recorded) {
+func header(c draw.Canvas, title string, kept *recorded) {
 	at := vg.Point{X: 2 * gap, Y: c.Max.Y - gap}
 	c.FillText(style(22, ink, true), at, title)
 	at.Y -= titleRow - gap

@@ -8,9 +8,9 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"time"
 )
 
+// caption is the line below the title.
 const caption = "Drawn from the dashboard's own queries, as Prometheus's engine answers them, over a run on a real Vault with the stand-in for Palette. Not a screen of Grafana, which took no part."
 
 func main() {
@@ -18,8 +18,6 @@ func main() {
 	flag.StringVar(&d.dashboard, "dashboard", "", "the dashboard")
 	flag.StringVar(&d.run, "run", "", "directory of the metrics")
 	flag.StringVar(&d.out, "out", "", "the picture, PNG")
-	flag.DurationVar(&d.every, "every", 5*time.Second, "how often the metrics were read")
-	flag.StringVar(&d.caption, "caption", caption, "a line below the title")
 	flag.Parse()
 	if err := d.make(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, "monitoring:", err)
@@ -29,8 +27,7 @@ func main() {
 
 // drawing is what the command line asks for.
 type drawing struct {
-	dashboard, run, out, caption string
-	every                        time.Duration
+	dashboard, run, out string
 }
 
 func (d *drawing) make(ctx context.Context) error {
@@ -38,7 +35,7 @@ func (d *drawing) make(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	kept, err := loadRun(d.run, d.every)
+	kept, err := loadRun(d.run)
 	if err != nil {
 		return err
 	}
@@ -52,5 +49,5 @@ func (d *drawing) make(ctx context.Context) error {
 			fmt.Fprintf(os.Stderr, "no data: %s\n", p.Title)
 		}
 	}
-	return drawBoard(board, answers, kept, d.caption, d.out)
+	return drawBoard(board, answers, kept, d.out)
 }

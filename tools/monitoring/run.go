@@ -57,13 +57,16 @@ func loadScenes(file string) ([]scene, error) {
 var targetLabels = map[string]string{"job": "vault-palette", "instance": "vault", "mount": "palette"}
 
 // loadRun reads the files of a run, one for each scrape, named by its time in milliseconds.
-func loadRun(dir string, every time.Duration) (_ *recorded, err error) {
+func loadRun(dir string) (_ *recorded, err error) {
 	files, err := filepath.Glob(filepath.Join(dir, "*.prom"))
 	if err != nil || len(files) == 0 {
 		return nil, errors.Join(fmt.Errorf("there are no metrics in %s", dir), err)
 	}
 	slices.Sort(files)
-	r := &recorded{every: every}
+	r := new(recorded)
+	if r.every, err = gapOf(files); err != nil {
+		return nil, err
+	}
 	if r.scenes, err = loadScenes(filepath.Join(dir, "scenes.tsv")); err != nil {
 		return nil, err
 	}
@@ -97,12 +100,43 @@ func loadRun(dir string, every time.Duration) (_ *recorded, err error) {
 	return r, nil
 }
 
-// load stores one scrape.
-func (r *recorded) load(file string) (time.Time, error) {
+// gapOf is how often the metrics were read, in whole seconds: the gap between the first two
+// files.
+func gapOf(files []string) (time.Duration, error) {
+	if len(files) < 2 {
+		return 0, errors.New("one scrape is no run")
+	}
+	first, err := scrapedAt(files[0])
+	if err != nil {
+		return 0, err
+	}
+	second, err := scrapedAt(files[1])
+	if err != nil {
+		return 0, err
+	}
+	gap := second.Sub(first).Round(time.Second)
+	if gap <= 0 {
+		return 0, fmt.Errorf("%s follows upon %s within less than a second", files[1], files[0])
+	}
+	return gap, nil
+}
+
+// scrapedAt is the time in a file's name.
+func scrapedAt(file string) (time.Time, error) {
 	ms, err := strconv.ParseInt(strings.TrimSuffix(filepath.Base(file), ".prom"), 10, 64)
 	if err != nil {
-		return time.Time{}, fmt.Errorf("the name is no time: %w", err)
+		return time.Time{}, fmt.Errorf("%s: the name is no time: %w", file, err)
 	}
+	return time.UnixMilli(ms), nil
+}
+
+// load stores one scrape.
+func (r *recorded) load(file string) (time.Time, error) {
+	at, err := scrapedAt(file)
+	if err != nil {
+		return time.Time{}, err
+	}
+	ms := at.UnixMilli()
 	text, err := os.ReadFile(file) // #nosec G304 -- of the directory that the command line names
 	if err != nil {
 		return time.Time{}, err
@@ -131,7 +165,7 @@ func (r *recorded) load(file string) (time.Time, error) {
 	if _, err := appender.Append(0, withTarget(up), ms, 1); err != nil {
 		return time.Time{}, err
 	}
-	return time.UnixMilli(ms), appender.Commit()
+	return at, appender.Commit()
 }
 
 func withTarget(of labels.Labels) labels.Labels {

@@ -21,16 +21,15 @@ import (
 
 func main() {
 	out := flag.String("out", "", "directory for the answers, one file each, named by the time in milliseconds, and for scenes.tsv: what happened when")
-	every := flag.Duration("every", 5*time.Second, "how often the metrics are read")
 	flag.Parse()
-	err := playground.Interruptible(func(ctx context.Context) error { return run(ctx, *out, *every) })
+	err := playground.Interruptible(func(ctx context.Context) error { return run(ctx, *out) })
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "record-metrics:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, out string, every time.Duration) error {
+func run(ctx context.Context, out string) error {
 	if out == "" {
 		return errors.New("-out is missing")
 	}
@@ -49,7 +48,7 @@ func run(ctx context.Context, out string, every time.Duration) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	scraped := make(chan error, 1)
-	go func() { scraped <- scraper.run(ctx, every) }()
+	go func() { scraped <- scraper.run(ctx) }()
 	scenes, err := os.Create(filepath.Join(out, "scenes.tsv")) // #nosec G304 -- the command line names it
 	if err != nil {
 		return fmt.Errorf("keeping the scenes: %w", err)

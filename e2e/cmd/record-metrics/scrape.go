@@ -13,6 +13,9 @@ import (
 	"github.com/hashicorp/vault/api"
 )
 
+// every is how often the metrics are read.
+const every = 5 * time.Second
+
 // policyFile is the policy that the documentation gives to Prometheus.
 const policyFile = "../examples/policies/metrics.hcl"
 
@@ -36,7 +39,7 @@ func (w *world) scraper(ctx context.Context, out string) (*scraper, error) {
 }
 
 // run reads until the context ends.
-func (s *scraper) run(ctx context.Context, every time.Duration) error {
+func (s *scraper) run(ctx context.Context) error {
 	ticks := time.NewTicker(every)
 	defer ticks.Stop()
 	for {
