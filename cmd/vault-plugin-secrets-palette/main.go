@@ -3,6 +3,7 @@
 package main
 
 import (
+	"flag"
 	"fmt"
 	"os"
 
@@ -14,18 +15,20 @@ import (
 	palette "vault-plugin-secrets-palette"
 )
 
+const name = "vault-plugin-secrets-palette"
+
 // version is set by the build: -ldflags "-X main.version=v1.2.3".
 var version = "v0.0.0-dev"
 
 func main() {
 	meta := &api.PluginAPIClientMeta{}
 	flags := meta.FlagSet()
+	flags.Init(name, flag.ExitOnError)
+	flags.Usage = func() { fmt.Fprintln(flags.Output(), name+" is started by Vault; by hand only -version is of use") }
 	showVersion := flags.Bool("version", false, "print the version and exit")
-	if err := flags.Parse(os.Args[1:]); err != nil {
-		os.Exit(2) // the flag set has said why
-	}
+	_ = flags.Parse(os.Args[1:]) // it exits by itself
 	if *showVersion {
-		fmt.Fprintln(os.Stdout, "vault-plugin-secrets-palette "+version)
+		fmt.Fprintln(os.Stdout, name+" "+version)
 		return
 	}
 	outliveVault()

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"flag"
 	"fmt"
 	"os"
 
@@ -15,9 +16,8 @@ func main() {
 	meta := &api.PluginAPIClientMeta{}
 	flags := meta.FlagSet()
 	wait := flags.Duration("wait", 0, "how long a read and a revocation wait")
-	if err := flags.Parse(os.Args[1:]); err != nil {
-		os.Exit(2) // the flag set has said why
-	}
+	flags.Init("bench-engine", flag.ExitOnError)
+	_ = flags.Parse(os.Args[1:]) // it exits by itself
 	err := plugin.ServeMultiplex(&plugin.ServeOpts{
 		BackendFactoryFunc: plain.Factory(*wait),
 		TLSProviderFunc:    api.VaultPluginTLSProvider(meta.GetTLSConfig()),

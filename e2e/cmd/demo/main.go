@@ -8,6 +8,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -19,6 +20,11 @@ import (
 )
 
 func main() {
+	flag.Usage = func() {
+		fmt.Fprintln(flag.CommandLine.Output(), "demo shows the engine at work on a real Vault; it has no options, and runs against the stand-in\n"+
+			"for Palette unless PALETTE_ADDRESS, PALETTE_EMAIL, PALETTE_ORG and PALETTE_PASSWORD are set")
+	}
+	flag.Parse()
 	err := playground.Interruptible(func(ctx context.Context) error { return run(ctx, os.Stdout) })
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"flag"
 	"fmt"
 	"os"
 
@@ -23,9 +24,10 @@ func main() {
 
 func serve() error {
 	meta := &api.PluginAPIClientMeta{}
-	if err := meta.FlagSet().Parse(os.Args[1:]); err != nil {
-		return err
-	}
+	flags := meta.FlagSet()
+	flags.Init("soak-engine", flag.ExitOnError)
+	_ = flags.Parse(os.Args[1:]) // it exits by itself
+
 	if !pluginutil.InMetadataMode() { // in which Vault only asks what plugin this is
 		if err := vitals.Serve(); err != nil {
 			return err

@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -25,7 +26,7 @@ func main() {
 // run serves until ctx ends.
 func run(ctx context.Context, args []string, out, usage io.Writer) error {
 	flags := flag.NewFlagSet("palette-standin", flag.ContinueOnError)
-	flags.SetOutput(usage)
+	flags.SetOutput(io.Discard) // its errors are told by who runs it
 	user := palettetest.DefaultUser
 	flags.StringVar(&user.Email, "email", user.Email, "email of the one account")
 	flags.StringVar(&user.Org, "org", user.Org, "organization of the account")
@@ -38,7 +39,12 @@ func run(ctx context.Context, args []string, out, usage io.Writer) error {
 	useTLS := flags.Bool("tls", false, "serve HTTPS with an authority made for this run")
 	caOut := flags.String("ca-out", "", "with -tls: file to write the authority's certificate to (PEM)")
 	if err := flags.Parse(args); err != nil {
-		return err
+		if !errors.Is(err, flag.ErrHelp) {
+			return err
+		}
+		flags.SetOutput(usage)
+		flags.Usage()
+		return nil
 	}
 	opts := []palettetest.Option{
 		palettetest.WithAddress(*listen), palettetest.WithUser(user), palettetest.WithLifetime(*lifetime),

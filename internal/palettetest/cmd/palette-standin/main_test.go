@@ -53,6 +53,15 @@ func TestRun(t *testing.T) {
 func TestRunRefuses(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"-nothing"}, {"-listen", "nowhere"}, {"-tls", "-ca-out", "/nowhere/at/all"}} {
-		require.Error(t, run(t.Context(), args, io.Discard, io.Discard), args)
+		var usage strings.Builder
+		require.Error(t, run(t.Context(), args, io.Discard, &usage), args)
+		assert.Empty(t, usage.String(), "the error says all")
 	}
+}
+
+func TestHelpIsNoError(t *testing.T) {
+	t.Parallel()
+	var usage strings.Builder
+	require.NoError(t, run(t.Context(), []string{"-h"}, io.Discard, &usage))
+	assert.Contains(t, usage.String(), "-rate-limit")
 }
