@@ -65,9 +65,9 @@ dev: build vault ## Keep a Vault running with the plugin mounted; Enter builds a
 	@set -e; $(find-vault); (cd e2e && go build -buildvcs=false -o $(BIN)/dev ./cmd/dev); exec $(BIN)/dev -pid $(BIN)/dev.pid
 
 .PHONY: dev-reload
-dev-reload: ## Have a running `make dev` build and reload the plugin
-	@kill -HUP "$$(cat $(BIN)/dev.pid 2>/dev/null)" 2>/dev/null || { echo 'there is no make dev running here'; exit 1; }
-	@echo 'asked for: the terminal of make dev says how it went'
+dev-reload: ## Have a running `make dev` build and reload the plugin, and tell how it went
+	@test -x $(BIN)/dev || { echo 'there is no make dev running here'; exit 1; }
+	@$(BIN)/dev -reload -pid $(BIN)/dev.pid
 
 .PHONY: test
 test: ## Run every check: commits, workflows, format, dependencies, lint, unit tests, monitoring, fuzzing, reproducible builds, end-to-end tests

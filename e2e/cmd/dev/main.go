@@ -1,6 +1,6 @@
 // Command dev keeps a Vault running with the engine in it, to try changes on: `make dev`.
-// Enter, or SIGHUP (`make dev-reload`), builds the plugin anew and lets Vault run it; Ctrl-C
-// ends all. Palette is the stand-in, or the one that the environment names, as for the demo.
+// Enter, or SIGHUP, builds the plugin anew and lets Vault run it; Ctrl-C ends all. With -reload
+// it asks the one that runs for that, and tells how it went: `make dev-reload`. Palette is the stand-in, or the one that the environment names, as for the demo.
 package main
 
 import (
@@ -23,11 +23,18 @@ import (
 
 func main() {
 	build := flag.String("build", "make build", "shell command that builds the plugin")
-	pidFile := flag.String("pid", "", "file to write the process's ID into, for SIGHUP")
+	pidFile := flag.String("pid", "", "file to write the process's ID into, for SIGHUP and -reload")
+	reload := flag.Bool("reload", false, "have the dev whose ID is in the file of -pid build and reload, and end as that did")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGPIPE)
 	defer stop()
-	if err := run(ctx, *build, *pidFile, os.Stdin, os.Stdout); err != nil {
+	var err error
+	if *reload {
+		err = askForReload(ctx, *pidFile, os.Stdout)
+	} else {
+		err = run(ctx, *build, *pidFile, os.Stdin, os.Stdout)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "dev:", err)
 		os.Exit(1)
 	}
@@ -37,6 +44,7 @@ func main() {
 type dev struct {
 	out     io.Writer
 	build   string
+	pidFile string
 	palette *playground.Palette
 	vault   *vaulttest.Server
 	mounted bool
@@ -48,7 +56,7 @@ func run(ctx context.Context, build, pidFile string, in io.Reader, out io.Writer
 	if err != nil {
 		return err
 	}
-	d := &dev{out: out, build: build, palette: palette}
+	d := &dev{out: out, build: build, pidFile: pidFile, palette: palette}
 	defer func() {
 		goodbye := context.WithoutCancel(ctx)
 		err = errors.Join(err, playground.End(goodbye, d.vault, d.mounted), d.palette.Close())
@@ -64,7 +72,10 @@ func run(ctx context.Context, build, pidFile string, in io.Reader, out io.Writer
 		if err = os.WriteFile(pidFile, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600); err != nil {
 			return fmt.Errorf("writing the process's ID: %w", err)
 		}
-		defer func() { _ = os.Remove(pidFile) }()
+		defer func() {
+			_ = os.Remove(pidFile)
+			_ = os.Remove(outcomeFile(pidFile))
+		}()
 	}
 	d.explain(ctx)
 	for {
@@ -155,13 +166,21 @@ func (d *dev) explain(ctx context.Context) {
 	fmt.Fprintf(d.out, `# Vault with the plugin %s; its log, with the plugin's, is in %s
 # The config "default", and the roles "app" (tokens) and "app-key" (API keys), are written.
 
-export VAULT_ADDR=%s VAULT_TOKEN=%s
+%[7]sexport VAULT_ADDR=%[3]s VAULT_TOKEN=%[4]s
 vault read %[5]s/creds/app
 vault path-help %[5]s
 
 # vault is %[6]s
 # Enter here, or "make dev-reload" elsewhere: build the plugin and reload it. Ctrl-C: end all.
-`, d.version(ctx), filepath.Join(d.vault.Dir, "vault.log"), d.vault.Address, d.vault.Token, playground.MountPath, d.vault.Vault())
+`, d.version(ctx), filepath.Join(d.vault.Dir, "vault.log"), d.vault.Address, d.vault.Token, playground.MountPath, d.vault.Vault(), d.path())
+}
+
+// path puts the vault program on the PATH, where there is none.
+func (d *dev) path() string {
+	if _, err := exec.LookPath("vault"); err == nil {
+		return ""
+	}
+	return "export PATH=" + filepath.Join(d.vault.Dir, "bin") + ":$PATH\n"
 }
 
 func (d *dev) version(ctx context.Context) string {
@@ -170,28 +189,4 @@ func (d *dev) version(ctx context.Context) string {
 		return "(" + err.Error() + ")"
 	}
 	return version
-}
-
-// reload builds the plugin and lets Vault run it. Where that fails the old one goes on.
-func (d *dev) reload(ctx context.Context) {
-	fmt.Fprintln(d.out, "# "+d.build)
-	// #nosec G204 -- the command is the developer's
-	build := exec.CommandContext(ctx, "sh", "-c", d.build)
-	build.Stdout, build.Stderr = d.out, d.out
-	// A group of its own, to end all that the command has started.
-	build.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	build.Cancel = func() error { return syscall.Kill(-build.Process.Pid, syscall.SIGKILL) }
-	err := build.Run()
-	if ctx.Err() != nil {
-		return
-	}
-	if err != nil {
-		fmt.Fprintln(d.out, "# the build failed ("+err.Error()+"); the old plugin goes on")
-		return
-	}
-	if err = d.vault.Reload(ctx); err != nil {
-		fmt.Fprintln(d.out, "# the plugin could not be reloaded: "+err.Error())
-		return
-	}
-	fmt.Fprintln(d.out, "# reloaded; the plugin is "+d.version(ctx))
 }
