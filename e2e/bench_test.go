@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -39,6 +40,20 @@ func TestBench(t *testing.T) {
 	plot, err := os.ReadFile(filepath.Join(out, "performance.svg"))
 	require.NoError(t, err)
 	assert.Contains(t, string(plot), "reads a second")
+	d.leavesNothing()
+}
+
+// Whose reader goes, as in `make bench | head`, has Vaults to end.
+func TestBenchCleansUp(t *testing.T) {
+	t.Parallel()
+	d := buildProgram(t, "bench")
+	p := start(t, "", d.env(nil), d.program, "-quick")
+	require.Eventually(t, func() bool {
+		started, err := filepath.Glob(filepath.Join(d.tmp, "vault-*"))
+		return err == nil && len(started) > 0
+	}, 3*soon, often)
+	assert.Equal(t, 2, p.endBy(t, syscall.SIGPIPE))
+	assert.Contains(t, p.said(), "bench: interrupted; all that it had started is gone\n")
 	d.leavesNothing()
 }
 
