@@ -56,6 +56,10 @@ var errMadeTooLate = logical.CodedError(http.StatusServiceUnavailable, "making t
 type lostKeys struct {
 	mu  sync.Mutex
 	ids []string
+	// silent are the configs for which this minute's search met a passing fault. With Palette
+	// down each try takes request_timeout, and what waits for the search, as the list of what
+	// the engine owes does, would wait for all of them.
+	silent map[string]bool
 }
 
 func (l *lostKeys) add(ids ...string) {
@@ -64,13 +68,28 @@ func (l *lostKeys) add(ids ...string) {
 	l.ids = append(l.ids, ids...)
 }
 
-// take returns the entries, and forgets them.
+// take begins a search: it returns the entries, and forgets them and the silent configs.
 func (l *lostKeys) take() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	ids := l.ids
-	l.ids = nil
+	l.ids, l.silent = nil, nil
 	return ids
+}
+
+func (l *lostKeys) isSilent(config string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.silent[config]
+}
+
+func (l *lostKeys) silence(config string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.silent == nil {
+		l.silent = make(map[string]bool)
+	}
+	l.silent[config] = true
 }
 
 // nameData is what a name_template may use.

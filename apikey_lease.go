@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -141,7 +140,9 @@ func (b *backend) keyDebt(ctx context.Context, s logical.Storage, l *lease) (*de
 	if err != nil {
 		return nil, err
 	}
-	return &debt{Connection: a.conn, Org: a.org, Email: a.email, Key: &l.Key, ConfigName: l.ConfigName}, nil
+	d := a.debt(nil)
+	d.Key, d.ConfigName = &l.Key, l.ConfigName
+	return d, nil
 }
 
 // discardKey deletes a key that no lease will hold or, where that fails, leaves it to the
@@ -165,7 +166,6 @@ func (b *backend) discardKey(s logical.Storage, l *lease, why string) {
 // findLostKeys deletes the keys whose making was broken off, by their names. It runs each
 // minute; walRollback does the same for what this process does not know of.
 func (b *backend) findLostKeys(ctx context.Context, s logical.Storage) {
-	b.silent.forget()
 	var tried []string
 	for _, id := range b.lostKeys.take() {
 		err := b.findLostKey(ctx, s, id)
@@ -185,7 +185,7 @@ func (b *backend) findLostKeys(ctx context.Context, s logical.Storage) {
 
 // findLostKey deletes one, and its entry.
 func (b *backend) findLostKey(ctx context.Context, s logical.Storage, id string) error {
-	entry, err := framework.GetWAL(ctx, s, id)
+	entry, _, err := loadWAL(ctx, s, id)
 	if err != nil || entry == nil {
 		return err
 	}
@@ -195,37 +195,8 @@ func (b *backend) findLostKey(ctx context.Context, s logical.Storage, id string)
 	return framework.DeleteWAL(ctx, s, id)
 }
 
-// silentConfigs are the configs for which this minute's search for lost keys met a passing
-// fault. With Palette down each try takes request_timeout, and what waits for the search,
-// as the list of what the engine owes does, would wait for all of them.
-type silentConfigs struct {
-	mu      sync.Mutex
-	configs map[string]bool
-}
-
 // errUnreached is for a key that is left for the next minute.
 var errUnreached = errors.New("the call for another key of the config has just failed")
-
-func (u *silentConfigs) forget() {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.configs = nil
-}
-
-func (u *silentConfigs) has(name string) bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.configs[name]
-}
-
-func (u *silentConfigs) add(name string) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.configs == nil {
-		u.configs = make(map[string]bool)
-	}
-	u.configs[name] = true
-}
 
 // endLostKey finds a key by the name that was written ahead, and deletes it.
 func (b *backend) endLostKey(ctx context.Context, s logical.Storage, data any) error {
@@ -244,7 +215,7 @@ func (b *backend) endLostKey(ctx context.Context, s logical.Storage, data any) e
 		b.Logger().Warn("an API key whose making was broken off cannot be looked for: its config has gone or leads elsewhere", "name", w.Name, "dead_by_itself_at", w.Expiry)
 		return nil
 	}
-	if b.silent.has(w.ConfigName) {
+	if b.lostKeys.isSilent(w.ConfigName) {
 		return errUnreached
 	}
 	found := false
@@ -253,7 +224,7 @@ func (b *backend) endLostKey(ctx context.Context, s logical.Storage, data any) e
 		return err
 	})
 	if err != nil && palette.Refusal(err) == nil {
-		b.silent.add(w.ConfigName)
+		b.lostKeys.silence(w.ConfigName)
 	}
 	if err == nil && !found && b.clock.Now().Before(cfg.arrivesBy(w.At)) {
 		return errMayStillCome

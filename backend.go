@@ -61,7 +61,6 @@ type backend struct {
 
 	rotations  rotationKeeper
 	lostKeys   lostKeys
-	silent     silentConfigs
 	background background
 
 	metrics   *metrics

@@ -27,11 +27,16 @@ type debt struct {
 	FirstFailed time.Time `json:"first_failed"`
 }
 
+// debt is what is owed to an account: tokens or, without, what is added.
+func (a account) debt(tokens []heldToken) *debt {
+	return &debt{Connection: a.conn, Org: a.org, Email: a.email, Tokens: tokens}
+}
+
 func (d *debt) account() account { return account{conn: d.Connection, org: d.Org, email: d.Email} }
 
 // owe lists tokens to be revoked later; an empty id gets one made.
 func (b *backend) owe(ctx context.Context, s logical.Storage, id string, a account, tokens []heldToken) error {
-	return b.oweDebt(ctx, s, id, &debt{Connection: a.conn, Org: a.org, Email: a.email, Tokens: tokens})
+	return b.oweDebt(ctx, s, id, a.debt(tokens))
 }
 
 func (b *backend) oweDebt(ctx context.Context, s logical.Storage, id string, d *debt) error {

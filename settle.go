@@ -2,7 +2,6 @@ package palette
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -45,9 +44,9 @@ func (b *backend) forgetWAL(ctx context.Context, s logical.Storage, name, id str
 
 // settleEntry settles one write-ahead entry. over: it is of no more use.
 func (b *backend) settleEntry(ctx context.Context, s logical.Storage, name, id string) (over bool, err error) {
-	entry, err := framework.GetWAL(ctx, s, id)
+	entry, _, err := loadWAL(ctx, s, id)
 	if err != nil {
-		return false, fmt.Errorf("reading a write-ahead entry: %w", err)
+		return false, err
 	}
 	if entry == nil {
 		return true, nil

@@ -27,7 +27,7 @@ func (b *backend) revokeToken(ctx context.Context, s logical.Storage, l *lease) 
 	}
 	return b.endLease(ctx, s, l, ending{
 		what: fmt.Sprintf("tokens (%d)", len(tokens)), deadAt: lastDeath(tokens),
-		debt: &debt{Connection: a.conn, Org: a.org, Email: a.email, Tokens: tokens},
+		debt: a.debt(tokens),
 		now:  func() error { return b.revoke(ctx, a, tokens) },
 	})
 }

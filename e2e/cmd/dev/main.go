@@ -1,6 +1,7 @@
 // Command dev keeps a Vault running with the engine in it, to try changes on: `make dev`.
 // Enter, or SIGHUP, builds the plugin anew and lets Vault run it; Ctrl-C ends all. With -reload
-// it asks the one that runs for that, and tells how it went: `make dev-reload`. Palette is the stand-in, or the one that the environment names, as for the demo.
+// it asks the one that runs for that, and tells how it went: `make dev-reload`. Palette is the
+// stand-in, or the one that the environment names, as for the demo.
 package main
 
 import (
