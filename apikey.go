@@ -139,7 +139,7 @@ func (b *backend) issueKey(ctx context.Context, req *logical.Request, r *role, c
 	if l.TTL > 0 && l.TTL < ttl {
 		ttl = l.TTL
 	}
-	l.Key = heldKey{Name: keyName, ExpiresAt: b.clock.Now().Add(ttl + keyGrace).UTC()}
+	l.Key = heldKey{Name: keyName, ExpiresAt: time.Now().Add(ttl + keyGrace).UTC()}
 	made, err := b.makeKey(ctx, req.Storage, r, cfg, l)
 	if err != nil {
 		return failedKeyCall(r.ConfigName, cfg, err, "")
@@ -147,7 +147,7 @@ func (b *backend) issueKey(ctx context.Context, req *logical.Request, r *role, c
 	l.Key = made
 	// The key's life counts from before the waits for a session, a turn and the answer, its
 	// lease from now on.
-	now := b.clock.Now()
+	now := time.Now()
 	left := made.leaseLeft(now)
 	if left < time.Second {
 		b.discardKey(req.Storage, l, "a making that took as long as the key's lease")
@@ -194,7 +194,7 @@ func (l *lease) keyCredential(r *role, ttl time.Duration, now time.Time) map[str
 // makeKey makes the lease's key. Its name is written ahead and stays until the key is in
 // the hands of the handler; one that arrives after the caller has gone is deleted.
 func (b *backend) makeKey(ctx context.Context, s logical.Storage, r *role, cfg *config, l *lease) (heldKey, error) {
-	w := &keyWAL{ConfigName: r.ConfigName, Address: cfg.Address, Name: l.Key.Name, Expiry: l.Key.ExpiresAt, At: b.clock.Now().UTC()}
+	w := &keyWAL{ConfigName: r.ConfigName, Address: cfg.Address, Name: l.Key.Name, Expiry: l.Key.ExpiresAt, At: time.Now().UTC()}
 	late := func(made heldKey) {
 		l.Key = made
 		b.discardKey(s, l, "a call whose caller had gone")

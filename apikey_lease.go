@@ -30,7 +30,7 @@ func (b *backend) renewKey(ctx context.Context, req *logical.Request, l *lease) 
 	if err != nil {
 		return nil, err
 	}
-	now := b.clock.Now()
+	now := time.Now()
 	granted := b.shortest(r, now.Sub(req.Secret.IssueTime), keyLimit(r))
 	if granted.left < time.Second {
 		return nil, refusedBy(granted, l)
@@ -41,7 +41,7 @@ func (b *backend) renewKey(ctx context.Context, req *logical.Request, l *lease) 
 	l.ConfigName = r.ConfigName
 	secret := req.Secret
 	b.bound(secret, l, granted.left, now)
-	ttl, _, err := framework.CalculateTTL(b.System(), secret.Increment, secret.TTL, 0, secret.MaxTTL, 0, b.byWallClock(secret.IssueTime))
+	ttl, _, err := framework.CalculateTTL(b.System(), secret.Increment, secret.TTL, 0, secret.MaxTTL, 0, secret.IssueTime)
 	if err != nil {
 		return nil, refusal("%s", err)
 	}
@@ -53,7 +53,7 @@ func (b *backend) renewKey(ctx context.Context, req *logical.Request, l *lease) 
 		return nil, asRefusal(failedKeyCall(r.ConfigName, cfg, err, "read creds/"+l.Role+" again"))
 	}
 	l.Key.ExpiresAt = expiry
-	took := b.clock.Since(now)
+	took := time.Since(now)
 	if granted.left-took < time.Second {
 		return nil, refusedBy(granted, l)
 	}
@@ -68,17 +68,11 @@ func (b *backend) renewKey(ctx context.Context, req *logical.Request, l *lease) 
 	return &logical.Response{Secret: secret, Data: l.keyCredential(r, ttl, now)}, nil
 }
 
-// byWallClock brings a time of the injected clock to the one that framework.CalculateTTL
-// goes by. In a running plugin they are the same.
-func (b *backend) byWallClock(at time.Time) time.Time {
-	return wallClock.Now().Add(-b.clock.Since(at))
-}
-
 // mayLive tells whether a key may be alive. Its expiry alone does not: a renewal whose answer
 // was lost has moved it, by as much as the mount's maximum at most.
 func (b *backend) mayLive(k *heldKey) bool {
-	_, most := b.limits.get(b.clock, b.System())
-	return k.ExpiresAt.Add(most).After(b.clock.Now())
+	_, most := b.limits.get(b.System())
+	return k.ExpiresAt.Add(most).After(time.Now())
 }
 
 // revokeKey deletes the key at Palette, as endLease does. One that is gone, or surely dead,
@@ -208,7 +202,7 @@ func (b *backend) endLostKey(ctx context.Context, s logical.Storage, data any) e
 	if err != nil {
 		return err
 	}
-	if !w.Expiry.After(b.clock.Now()) {
+	if !w.Expiry.After(time.Now()) {
 		return nil // dead by itself
 	}
 	if cfg == nil || cfg.Address != w.Address {
@@ -226,7 +220,7 @@ func (b *backend) endLostKey(ctx context.Context, s logical.Storage, data any) e
 	if err != nil && palette.Refusal(err) == nil {
 		b.lostKeys.silence(w.ConfigName)
 	}
-	if err == nil && !found && b.clock.Now().Before(cfg.arrivesBy(w.At)) {
+	if err == nil && !found && time.Now().Before(cfg.arrivesBy(w.At)) {
 		return errMayStillCome
 	}
 	return err

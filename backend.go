@@ -12,7 +12,6 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/helper/locksutil"
 	"github.com/hashicorp/vault/sdk/logical"
-	"github.com/jonboulle/clockwork"
 	"golang.org/x/sync/semaphore"
 
 	"vault-plugin-secrets-palette/internal/palette"
@@ -28,16 +27,12 @@ const (
 	sessionPrefix    = "sessions/"
 )
 
-// wallClock is the clock that Vault's SDK goes by, whatever the engine's is.
-var wallClock = clockwork.NewRealClock()
-
 // process is what all mounts of this plugin process share towards Palette.
-var process = palette.NewProcess(clockwork.NewRealClock())
+var process = palette.NewProcess()
 
 // backend is one mount of the engine.
 type backend struct {
 	*framework.Backend
-	clock     clockwork.Clock
 	process   *palette.Process
 	userAgent string
 	// storage is the mount's, for Clean, which gets none.
@@ -97,7 +92,6 @@ func (b *backend) setUp(ctx context.Context, conf *logical.BackendConfig) error 
 
 func newBackend(process *palette.Process, version string) *backend {
 	b := &backend{
-		clock:       process.Clock(),
 		process:     process,
 		userAgent:   "vault-plugin-secrets-palette/" + strings.TrimPrefix(version, "v"),
 		configs:     entries[config]{prefix: configPrefix, blank: blankConfig},
@@ -194,7 +188,7 @@ func (b *backend) tendConfigs(ctx context.Context, s logical.Storage) error {
 // within cleanPatience. Always it gives the calls under way a moment to end, so that a
 // token that arrives late is still revoked.
 func (b *backend) clean(ctx context.Context) {
-	ctx, cancel := palette.WithTimeout(ctx, b.clock, cleanPatience)
+	ctx, cancel := context.WithTimeout(ctx, cleanPatience)
 	defer cancel()
 	if b.storage != nil && b.System().Tainted() {
 		b.background.leave() // what was sent comes back, and is revoked, while this goes on

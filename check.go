@@ -48,7 +48,7 @@ func (c *check) run(ctx context.Context, freshLogin bool) error {
 	if err != nil {
 		return err
 	}
-	if have != nil && have.of(c.cfg) && have.newest().left(c.b.clock.Now()) > 0 && !freshLogin {
+	if have != nil && have.of(c.cfg) && have.newest().left(time.Now()) > 0 && !freshLogin {
 		c.found["method"] = "session"
 		c.found["token_life"] = int64(have.Life.Seconds())
 		return c.ask(ctx, palette.Auth{Token: have.newest().Token}, "delete sessions/"+c.name+", so that the next read logs in")

@@ -34,7 +34,7 @@ func connectionKey(configName, address string) string {
 
 // keepConnection stores a config's connection for the leases that need it.
 func (b *backend) keepConnection(ctx context.Context, s logical.Storage, configName string, conn palette.Connection) error {
-	entry, err := logical.StorageEntryJSON(connectionKey(configName, conn.Address), keptConnection{conn, b.clock.Now().UTC()})
+	entry, err := logical.StorageEntryJSON(connectionKey(configName, conn.Address), keptConnection{conn, time.Now().UTC()})
 	if err != nil {
 		return fmt.Errorf("encoding the connection to %s: %w", conn.Address, err)
 	}
@@ -66,7 +66,7 @@ func (b *backend) forgetConnections(ctx context.Context, s logical.Storage) erro
 	if !b.writesConfigs() {
 		return nil
 	}
-	_, most := b.limits.get(b.clock, b.System())
+	_, most := b.limits.get(b.System())
 	keep := max(connectionKept, most+time.Hour)
 	ids, err := s.List(ctx, connectionPrefix)
 	if err != nil {
@@ -75,7 +75,7 @@ func (b *backend) forgetConnections(ctx context.Context, s logical.Storage) erro
 	var errs []error
 	for _, id := range ids {
 		kept, err := loadConnection(ctx, s, connectionPrefix+id)
-		if err != nil || kept == nil || b.clock.Since(kept.KeptAt) < keep {
+		if err != nil || kept == nil || time.Since(kept.KeptAt) < keep {
 			errs = append(errs, err)
 			continue
 		}

@@ -155,7 +155,7 @@ func tooLong(asked time.Duration, granted limit) string {
 // shortest returns the tightest limit on a term of a lease that was issued some time ago
 // and is bounded by what it carries.
 func (b *backend) shortest(r *role, elapsed time.Duration, carries limit) limit {
-	byDefault, most := b.limits.get(b.clock, b.System())
+	byDefault, most := b.limits.get(b.System())
 	limits := []limit{
 		carries,
 		{"the mount's max_lease_ttl", most - elapsed},

@@ -4,8 +4,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jonboulle/clockwork"
-
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
@@ -22,15 +20,15 @@ type mountLimits struct {
 	most      time.Duration
 }
 
-func (m *mountLimits) get(clock clockwork.Clock, system logical.SystemView) (byDefault, most time.Duration) {
+func (m *mountLimits) get(system logical.SystemView) (byDefault, most time.Duration) {
 	m.mu.Lock()
-	fresh := !m.readAt.IsZero() && clock.Since(m.readAt) < mountLimitsFor
+	fresh := !m.readAt.IsZero() && time.Since(m.readAt) < mountLimitsFor
 	byDefault, most = m.byDefault, m.most
 	m.mu.Unlock()
 	if fresh {
 		return byDefault, most
 	}
-	now := clock.Now()
+	now := time.Now()
 	byDefault, most = system.DefaultLeaseTTL(), system.MaxLeaseTTL()
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"strings"
 	gotemplate "text/template"
 	"text/template/parse"
+	"time"
 
 	"github.com/hashicorp/go-secure-stdlib/base62"
 	"github.com/hashicorp/vault/sdk/helper/template"
@@ -45,7 +46,7 @@ var nameFunctions = map[string]any{
 		}
 		return base62.Random(length)
 	},
-	"timestamp": func(format string) (string, error) { return namePart(wallClock.Now().Format(format)) },
+	"timestamp": func(format string) (string, error) { return namePart(time.Now().Format(format)) },
 }
 
 func bounded(function func(...any) string) func(...any) (string, error) {

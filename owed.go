@@ -47,7 +47,7 @@ func (b *backend) oweDebt(ctx context.Context, s logical.Storage, id string, d *
 		}
 		id = made
 	}
-	d.FirstFailed = b.clock.Now().UTC()
+	d.FirstFailed = time.Now().UTC()
 	entry, err := logical.StorageEntryJSON(owedPrefix+id, d)
 	if err != nil {
 		return fmt.Errorf("encoding the tokens to be revoked: %w", err)
@@ -147,7 +147,7 @@ func (b *backend) loadOwed(ctx context.Context, s logical.Storage) (byAccount ma
 			keys = append(keys, &dueKey{id, d})
 			continue
 		}
-		tokens := alive(d.Tokens, b.clock.Now())
+		tokens := alive(d.Tokens, time.Now())
 		if len(tokens) == 0 {
 			errs = append(errs, b.takeOff(ctx, s, id))
 			continue
@@ -274,9 +274,9 @@ func (b *backend) payPatiently(ctx context.Context) {
 		if !b.queueFull.Load() {
 			return
 		}
-		pause := b.clock.NewTimer(queuePause)
+		pause := time.NewTimer(queuePause)
 		select {
-		case <-pause.Chan():
+		case <-pause.C:
 		case <-ctx.Done():
 			pause.Stop()
 			return

@@ -186,7 +186,7 @@ func (b *backend) writeConfig(ctx context.Context, s logical.Storage, name strin
 		if old, err = b.configs.get(ctx, s, name); err != nil {
 			return nil, nil, nil, err
 		}
-		if next, resp = old.change(d, b.clock.Now()); resp != nil {
+		if next, resp = old.change(d, time.Now()); resp != nil {
 			return nil, nil, resp, nil
 		}
 		if resp, err = b.checkConfig(ctx, s, name, next, d); err != nil || resp.IsError() {
@@ -242,8 +242,8 @@ func (b *backend) enterForWrite(ctx context.Context, s logical.Storage, name str
 // that its secret works. What they left is looked at once more when nothing of it can reach
 // Palette any longer.
 func (b *backend) supersede(name string, cfg *config) {
-	until := cfg.arrivesBy(b.clock.Now())
-	for _, id := range b.rotations.unsettled(name, b.clock.Now()) {
+	until := cfg.arrivesBy(time.Now())
+	for _, id := range b.rotations.unsettled(name, time.Now()) {
 		b.rotations.watch(name, id, until)
 	}
 }

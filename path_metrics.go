@@ -114,7 +114,7 @@ func (b *backend) configStock(ctx context.Context, s logical.Storage) (configs, 
 			return
 		}
 		if since := cmp.Or(cfg.SecretSince, cfg.LastRotated); since != 0 {
-			ages = append(ages, secretAge{name, b.clock.Since(time.Unix(since, 0))})
+			ages = append(ages, secretAge{name, time.Since(time.Unix(since, 0))})
 		}
 	})
 	slices.SortStableFunc(ages, func(x, y secretAge) int { return cmp.Compare(y.age, x.age) })

@@ -142,7 +142,7 @@ func (b *backend) issueShared(ctx context.Context, s logical.Storage, r *role, c
 	}
 	b.metrics.sharedReads.WithLabelValues(current.state).Inc()
 	newest := current.session.newest()
-	resp, err := b.issue(r, l, newest, newest.left(b.clock.Now()))
+	resp, err := b.issue(r, l, newest, newest.left(time.Now()))
 	if err == nil && current.warning != "" {
 		resp.AddWarning(current.warning)
 	}

@@ -76,7 +76,7 @@ func (b *backend) rotateAlone(ctx context.Context, s logical.Storage, name strin
 	if err := b.settle(ctx, s, name); err != nil {
 		return err
 	}
-	if len(b.rotations.unsettled(name, b.clock.Now())) > 0 {
+	if len(b.rotations.unsettled(name, time.Now())) > 0 {
 		return errors.New("an earlier rotation waits for the storage to take its outcome; no other begins before")
 	}
 	cfg, err := b.configs.get(ctx, s, name)
@@ -120,7 +120,7 @@ func (b *backend) rotatePassword(ctx context.Context, s logical.Storage, name st
 	if err != nil {
 		return err
 	}
-	w := &passwordWAL{ConfigName: name, origin: cfg.origin(), Password: fresh, Way: wayOf(cfg), At: b.clock.Now().UTC()}
+	w := &passwordWAL{ConfigName: name, origin: cfg.origin(), Password: fresh, Way: wayOf(cfg), At: time.Now().UTC()}
 	id, err := framework.PutWAL(ctx, s, walPassword, w)
 	if err != nil {
 		return fmt.Errorf("writing the new password ahead: %w", err)
@@ -193,7 +193,7 @@ func (b *backend) writesConfigs() bool {
 // rotateDue starts a config's rotation where rotation_period asks for one, else it settles
 // what an earlier one has left behind. It does not wait for Palette.
 func (b *backend) rotateDue(s logical.Storage, name string, cfg *config) {
-	now := b.clock.Now()
+	now := time.Now()
 	switch {
 	case !b.dueAt(name, cfg).After(now):
 		b.inBackground(func() { b.rotateOnTime(s, name) })
@@ -231,7 +231,7 @@ func (b *backend) rotateOnTime(s logical.Storage, name string) {
 			st.failures, st.nextTry = 0, time.Time{}
 			return
 		}
-		st.nextTry = b.clock.Now().Add(min(firstRotationPause<<min(st.failures, 10), lastRotationPause))
+		st.nextTry = time.Now().Add(min(firstRotationPause<<min(st.failures, 10), lastRotationPause))
 		st.failures++
 		b.Logger().Error("a rotation failed", "config", name, "next_try", st.nextTry.UTC(), "failures", st.failures, "error", err)
 	})

@@ -44,7 +44,7 @@ func (b *backend) rotateKey(ctx context.Context, s logical.Storage, name string,
 	if err != nil {
 		return fmt.Errorf("naming the key: %w", err)
 	}
-	now := b.clock.Now().UTC()
+	now := time.Now().UTC()
 	life := rootKeyLife
 	if cfg.RotationPeriod > 0 {
 		life = max(2*cfg.RotationPeriod, 24*time.Hour)

@@ -162,7 +162,7 @@ func (b *backend) enter(ctx context.Context, s logical.Storage, name string) (le
 	if err = b.listLeftovers(ctx, s); err != nil {
 		return nil, err
 	}
-	unsettled := func() bool { return len(b.rotations.unsettled(name, b.clock.Now())) > 0 }
+	unsettled := func() bool { return len(b.rotations.unsettled(name, time.Now())) > 0 }
 	for first := true; ; first = false {
 		if unsettled() {
 			if err = b.settleAlone(ctx, s, name); err != nil {

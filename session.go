@@ -166,7 +166,7 @@ func (b *backend) currentSession(ctx context.Context, s logical.Storage, name st
 	if err != nil {
 		return sessionFlight{}, err
 	}
-	now := b.clock.Now()
+	now := time.Now()
 	if have != nil && have.of(cfg) {
 		if have.fresh(now) && !k.isStale(name) {
 			return sessionFlight{session: have, state: sessionStored}, nil
@@ -198,7 +198,7 @@ func (b *backend) sessionAfter(ctx context.Context, s logical.Storage, name stri
 		return sessionFlight{}, err
 	}
 	if have != nil && have.newest().Token == dead { // else others have found it too
-		b.sessions.doubt(name, b.clock.Now())
+		b.sessions.doubt(name, time.Now())
 	}
 	return b.currentSession(ctx, s, name, cfg)
 }
@@ -252,7 +252,7 @@ func (b *backend) makeFresh(ctx context.Context, s logical.Storage, name string)
 		have = nil
 	}
 	if have != nil {
-		now := b.clock.Now()
+		now := time.Now()
 		if have.fresh(now) && !b.sessions.isStale(name) { // by the flight before this one
 			return sessionFlight{session: have, state: sessionStored}, nil
 		}
@@ -270,7 +270,7 @@ func (b *backend) makeFresh(ctx context.Context, s logical.Storage, name string)
 // refreshed keeps a session's new token or, where the refresh failed for a passing reason,
 // hands out the present one with the life that it has left.
 func (b *backend) refreshed(ctx context.Context, s logical.Storage, name string, have *session, token palette.Token, failed error) (sessionFlight, error) {
-	now := b.clock.Now()
+	now := time.Now()
 	if failed != nil {
 		if have.newest().left(now) < time.Second {
 			return sessionFlight{}, failed
@@ -300,7 +300,7 @@ func (b *backend) newSession(ctx context.Context, s logical.Storage, name string
 	if err != nil {
 		return sessionFlight{}, err
 	}
-	now := b.clock.Now()
+	now := time.Now()
 	next := &session{
 		origin: cfg.origin(), IssuedAt: now.UTC(), Life: token.Life, Tokens: []heldToken{held(token)},
 	}
@@ -374,7 +374,7 @@ func (b *backend) endSessionBut(ctx context.Context, s logical.Storage, name str
 // and deletes the session. The caller has the session's turn.
 func (b *backend) endStored(ctx context.Context, s logical.Storage, name string, have *session) error {
 	l := &lease{ConfigName: name, origin: have.origin}
-	if tokens := alive(have.Tokens, b.clock.Now()); len(tokens) > 0 {
+	if tokens := alive(have.Tokens, time.Now()); len(tokens) > 0 {
 		a, err := b.accountOf(ctx, s, l)
 		if err != nil {
 			return err

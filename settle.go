@@ -14,7 +14,7 @@ import (
 // of, and ends them one way or the other. Without an error the config can be used, also
 // where an entry stays for the storage's sake. The caller has the config's gate alone.
 func (b *backend) settle(ctx context.Context, s logical.Storage, name string) error {
-	for _, id := range b.rotations.unsettled(name, b.clock.Now()) {
+	for _, id := range b.rotations.unsettled(name, time.Now()) {
 		if !b.rotations.resolved(name, id) {
 			over, err := b.settleEntry(ctx, s, name, id)
 			if err != nil {
@@ -91,7 +91,7 @@ func (b *backend) isOver(name, id string, cfg *config, at time.Time) bool {
 		return true
 	}
 	until := cfg.arrivesBy(at)
-	if !b.clock.Now().Before(until) {
+	if !time.Now().Before(until) {
 		return true
 	}
 	b.rotations.watch(name, id, until)

@@ -32,7 +32,7 @@ func (b *backend) renewToken(ctx context.Context, req *logical.Request, l *lease
 	if err != nil {
 		return nil, err
 	}
-	if bound := b.shortest(r, b.clock.Since(req.Secret.IssueTime), tokenLimit(palette.MaxTokenLife)); bound.left < time.Second {
+	if bound := b.shortest(r, time.Since(req.Secret.IssueTime), tokenLimit(palette.MaxTokenLife)); bound.left < time.Second {
 		return nil, refusedBy(bound, l)
 	}
 	l.ConfigName = r.ConfigName // where the role has changed to another config of the same login
@@ -50,19 +50,19 @@ func refusedBy(bound limit, l *lease) error {
 // renewOwn returns a new token for a lease with a session of its own, or, where it holds as
 // many as it may, the newest one again. It keeps those that are alive with the lease.
 func (b *backend) renewOwn(ctx context.Context, req *logical.Request, r *role, cfg *config, l *lease) (*logical.Response, error) {
-	l.Tokens = alive(l.Tokens, b.clock.Now())
+	l.Tokens = alive(l.Tokens, time.Now())
 	if len(l.Tokens) == 0 {
 		return nil, refusal("the lease's token is dead, so that there is no session to renew; read creds/%s again", l.Role)
 	}
 	newest := l.Tokens[len(l.Tokens)-1]
 	if len(l.Tokens) >= maxLeaseTokens {
-		return b.renewed(req.Secret, r, l, newest, newest.left(b.clock.Now()))
+		return b.renewed(req.Secret, r, l, newest, newest.left(time.Now()))
 	}
 	token, err := b.refresh(ctx, req.Storage, cfg, newest.Token)
 	if err != nil {
 		return nil, failedRefresh(l, err)
 	}
-	l.Tokens = append(alive(l.Tokens, b.clock.Now()), held(token))
+	l.Tokens = append(alive(l.Tokens, time.Now()), held(token))
 	resp, err := b.renewed(req.Secret, r, l, held(token), token.Life)
 	if err != nil { // Vault keeps the lease as it was, without the token
 		b.discard(req.Storage, cfg.account(), held(token), "a renewal that came too late")
@@ -78,7 +78,7 @@ func (b *backend) renewShared(ctx context.Context, req *logical.Request, r *role
 	}
 	b.metrics.sharedReads.WithLabelValues(current.state).Inc()
 	newest := current.session.newest()
-	resp, err := b.renewed(req.Secret, r, l, newest, newest.left(b.clock.Now()))
+	resp, err := b.renewed(req.Secret, r, l, newest, newest.left(time.Now()))
 	if err == nil && current.warning != "" {
 		resp.AddWarning(current.warning)
 	}
@@ -111,7 +111,7 @@ func (b *backend) renewable(ctx context.Context, s logical.Storage, l *lease) (*
 // renewed makes the response of a renewal with a token that has some life left. It looks at
 // the limits once more, since the call has taken its time: Vault refuses what is over.
 func (b *backend) renewed(secret *logical.Secret, r *role, l *lease, token heldToken, life time.Duration) (*logical.Response, error) {
-	now := b.clock.Now()
+	now := time.Now()
 	granted := b.shortest(r, now.Sub(secret.IssueTime), tokenLimit(life))
 	if granted.left < time.Second {
 		return nil, refusedBy(granted, l)

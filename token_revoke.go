@@ -17,7 +17,7 @@ const owedPatience = 30 * time.Second
 // revokeToken ends all live tokens of a lease, at the address that issued them, as endLease
 // does. A lease of a shared session holds none: others use it.
 func (b *backend) revokeToken(ctx context.Context, s logical.Storage, l *lease) (owed bool, err error) {
-	tokens := alive(l.Tokens, b.clock.Now())
+	tokens := alive(l.Tokens, time.Now())
 	if len(tokens) == 0 {
 		return false, nil
 	}
@@ -55,7 +55,7 @@ func (b *backend) endLease(ctx context.Context, s logical.Storage, l *lease, e e
 	if err != nil {
 		return false, err
 	}
-	if listed != nil && b.clock.Since(listed.FirstFailed) >= owedPatience {
+	if listed != nil && time.Since(listed.FirstFailed) >= owedPatience {
 		b.Logger().Warn("a lease ends, but Palette has not revoked yet what it held; the engine goes on trying each minute",
 			"role", l.Role, "address", l.Address, "held", e.what, "first_failed", listed.FirstFailed, "dead_by_itself_at", e.deadAt)
 		return true, nil

@@ -50,7 +50,7 @@ func (b *backend) sendLogin(ctx context.Context, s logical.Storage, cfg *config,
 	token, err := client.Login(ctx, login)
 	var mfa *palette.MFAError
 	if errors.As(err, &mfa) && mfa.Token != "" {
-		b.discardNow(s, cfg.account(), heldToken{mfa.Token, b.clock.Now().Add(palette.DefaultTokenLife)}, "a login that owes a second factor")
+		b.discardNow(s, cfg.account(), heldToken{mfa.Token, time.Now().Add(palette.DefaultTokenLife)}, "a login that owes a second factor")
 	}
 	return token, err
 }

@@ -10,7 +10,6 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/api"
 	"github.com/hashicorp/vault/sdk/plugin"
-	"github.com/jonboulle/clockwork"
 
 	palette "vault-plugin-secrets-palette"
 )
@@ -33,7 +32,7 @@ func main() {
 	}
 	outliveVault()
 	go func() {
-		awaitFarewell(clockwork.NewRealClock(), os.Getppid)
+		awaitFarewell(os.Getppid)
 		os.Exit(1)
 	}()
 	err := plugin.ServeMultiplex(&plugin.ServeOpts{

@@ -4,8 +4,6 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
-
-	"github.com/jonboulle/clockwork"
 )
 
 const (
@@ -25,9 +23,9 @@ func outliveVault() { signal.Ignore(syscall.SIGPIPE) }
 
 // awaitFarewell returns farewell after the parent has died: the process then has another
 // parent. Where that does not show, as on Windows, it never returns.
-func awaitFarewell(clock clockwork.Clock, parent func() int) {
+func awaitFarewell(parent func() int) {
 	for vault := parent(); parent() == vault; {
-		clock.Sleep(parentEvery)
+		time.Sleep(parentEvery)
 	}
-	clock.Sleep(farewell)
+	time.Sleep(farewell)
 }

@@ -13,8 +13,6 @@ import (
 	"net/url"
 	"sync/atomic"
 	"time"
-
-	"github.com/jonboulle/clockwork"
 )
 
 // maxAnswer bounds the answer that is read, in bytes. Real ones are a few KiB.
@@ -26,7 +24,6 @@ type Client struct {
 	process   *Process
 	conn      Connection
 	host      string
-	clock     clockwork.Clock
 	userAgent string
 	transport *http.Transport
 	pacer     *pacer
@@ -86,7 +83,7 @@ func (c *Client) do(ctx context.Context, k call) (answer, error) {
 		return answer{}, err
 	}
 	if k.deadline.IsZero() {
-		k.deadline = c.clock.Now().Add(c.conn.patience())
+		k.deadline = time.Now().Add(c.conn.patience())
 	}
 	x := &exchange{Client: c, call: k}
 	resp, err := x.run(req)

@@ -64,7 +64,7 @@ func (x *exchange) run(req *http.Request) (*http.Response, error) {
 		Logger:     nil, // it would log the URL, and with it the token of a refresh
 		RetryMax:   1 << 20,
 		CheckRetry: x.again,
-		// The pause is made in RoundTrip, by the injected clock.
+		// The pause is made in RoundTrip, before the turn.
 		Backoff:      func(time.Duration, time.Duration, int, *http.Response) time.Duration { return 0 },
 		ErrorHandler: retryablehttp.PassthroughErrorHandler,
 	}
@@ -77,13 +77,13 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := x.turn(waiting(req.Context())); err != nil {
 		return nil, err
 	}
-	timed, cancel := WithTimeout(req.Context(), x.clock, x.conn.RequestTimeout)
+	timed, cancel := context.WithTimeout(req.Context(), x.conn.RequestTimeout)
 	defer cancel()
 	traced := httptrace.WithClientTrace(timed, x.progress.hooks(func() {
 		x.connected = true
 		x.pacer.sentNow(x.stamp)
 	}))
-	x.sent = x.clock.Now()
+	x.sent = time.Now()
 	resp, err := x.transport.RoundTrip(req.WithContext(traced))
 	var body []byte
 	if err == nil {
@@ -93,7 +93,7 @@ func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	x.timedOut = errors.Is(context.Cause(timed), context.DeadlineExceeded) && req.Context().Err() == nil
 	x.outcome = x.outcomeOf(resp, body, err)
-	x.observer.Called(x.call.endpoint, x.outcome, x.clock.Since(x.sent))
+	x.observer.Called(x.call.endpoint, x.outcome, time.Since(x.sent))
 	x.note(req.Context(), resp)
 	if err != nil {
 		return nil, err
@@ -108,18 +108,18 @@ func (x *exchange) turn(ctx context.Context) error {
 		return ctx.Err()
 	}
 	if x.pause > 0 {
-		timer := x.clock.NewTimer(x.pause)
+		timer := time.NewTimer(x.pause)
 		defer timer.Stop()
 		select {
-		case <-timer.Chan():
+		case <-timer.C:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 	var err error
-	began := x.clock.Now()
+	began := time.Now()
 	x.stamp, err = x.pacer.wait(ctx, x.call.class, x.call.deadline.Sub(began), x.limited+x.failed > 0)
-	x.observer.Waited(x.call.class == urgent, x.clock.Since(began), err == nil)
+	x.observer.Waited(x.call.class == urgent, time.Since(began), err == nil)
 	if err != nil {
 		return err
 	}
@@ -158,13 +158,13 @@ func (x *exchange) canRetry(resp *http.Response, err error) bool {
 	}
 	x.pause = jittered(x.process.pause, x.failed)
 	x.failed++
-	return !x.clock.Now().Add(x.pause).After(x.call.deadline)
+	return !time.Now().Add(x.pause).After(x.call.deadline)
 }
 
 // holdBack keeps the whole address back for as long as Palette asks, and tells whether
 // this call can wait for that.
 func (x *exchange) holdBack(resp *http.Response) bool {
-	now := x.clock.Now()
+	now := time.Now()
 	pause := retryAfter(resp.Header.Get("Retry-After"), now)
 	if pause == 0 {
 		pause = jittered(limitedPause, x.limited)

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/jonboulle/clockwork"
 )
 
 // Palette can suspend an account for 15 minutes after five failed logins (its
@@ -42,8 +40,6 @@ type account struct{ address, org, email string }
 // and each that works lets two more go beside the others. 500 that start together with a
 // password that was changed at Palette would otherwise fail 500 times.
 type guard struct {
-	clock clockwork.Clock
-
 	mu sync.Mutex
 	// failures are the times of the rejected logins within the window, the oldest first.
 	failures []time.Time
@@ -119,7 +115,7 @@ func (p *place) take(ctx context.Context, login Login, limited bool, until time.
 
 // await waits for an entrant's place.
 func (p *place) await(ctx context.Context, e *entrant, until time.Time) error {
-	expired := p.clock.NewTimer(until.Sub(p.clock.Now()))
+	expired := time.NewTimer(until.Sub(time.Now()))
 	defer expired.Stop()
 	select {
 	case err := <-e.ready:
@@ -127,7 +123,7 @@ func (p *place) await(ctx context.Context, e *entrant, until time.Time) error {
 		return err
 	case <-ctx.Done():
 		return p.withdraw(e, ctx.Err())
-	case <-expired.Chan():
+	case <-expired.C:
 		return p.withdraw(e, &queueError{"other logins of the account, whose outcome this one waits for, have not ended within queue_timeout"})
 	}
 }
@@ -151,7 +147,7 @@ func (g *guard) allowed(limited bool) int {
 	switch {
 	case len(g.failures) > 0:
 		g.ramp = 1
-	case g.inFlight == 0 && g.clock.Now().Before(g.provenUntil):
+	case g.inFlight == 0 && time.Now().Before(g.provenUntil):
 		g.ramp = maxInFlight
 	case g.inFlight == 0:
 		g.ramp = 1
@@ -186,7 +182,7 @@ func (g *guard) callIn() {
 // refusal is the answer to a login that must not go out: what Palette said to the last
 // one, and when the next may. The caller holds mu.
 func (g *guard) refusal(login Login) error {
-	now := g.clock.Now()
+	now := time.Now()
 	for len(g.failures) > 0 && now.Sub(g.failures[0]) >= lockoutWindow {
 		g.failures = g.failures[1:]
 	}
@@ -239,9 +235,9 @@ func (g *guard) settle(login Login, mine *place, err error) {
 		g.failures, g.rejection = nil, nil
 		g.worked = digest(login.Password)
 		g.ramp += rampStep
-		g.provenUntil = g.clock.Now().Add(provenFor)
+		g.provenUntil = time.Now().Add(provenFor)
 	case rejection != nil && rejection.NextTry.IsZero():
-		g.failures = append(g.failures, g.clock.Now())
+		g.failures = append(g.failures, time.Now())
 		g.rejection, g.rejected = rejection, digest(login.Password)
 		g.ramp, g.provenUntil = 1, time.Time{}
 		if g.worked == g.rejected {

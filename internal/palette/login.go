@@ -42,7 +42,7 @@ var withoutCookie = url.Values{"setCookie": {"false"}}
 func (c *Client) Login(ctx context.Context, login Login) (Token, error) {
 	const op = OpLogin
 	g := c.process.guard(account{c.conn.Address, login.Org, login.Email})
-	until := c.clock.Now().Add(c.conn.patience())
+	until := time.Now().Add(c.conn.patience())
 	token, err := g.login(login, func(p *place) (Token, error) { return c.login(ctx, op, login, p, until) })
 	if says := Refusal(err); says != nil && !says.NextTry.IsZero() {
 		c.observer.Withheld()

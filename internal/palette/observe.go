@@ -158,7 +158,7 @@ func (x *exchange) note(ctx context.Context, resp *http.Response) {
 	if !ok {
 		return
 	}
-	*trace = Trace{Took: x.clock.Since(x.sent)}
+	*trace = Trace{Took: time.Since(x.sent)}
 	if resp == nil {
 		return
 	}

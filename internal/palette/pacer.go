@@ -7,8 +7,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/jonboulle/clockwork"
 )
 
 const (
@@ -39,8 +37,6 @@ const (
 
 // pacer spaces the calls to one address, of all clients of the process together.
 type pacer struct {
-	clock clockwork.Clock
-
 	mu sync.Mutex
 	// limits are those that count here, by their holder; the lowest counts. fallback does
 	// where there is none.
@@ -54,7 +50,7 @@ type pacer struct {
 	// heldUntil is when Palette lets calls in again, after a 429.
 	heldUntil time.Time
 	// alarm is set for the next turn while any call waits.
-	alarm clockwork.Timer
+	alarm *time.Timer
 }
 
 // turn is a call that waits. given gets its stamp when it may be sent.
@@ -74,14 +70,14 @@ func (p *pacer) count(holder any, limit int) {
 		return
 	}
 	p.limits[holder] = limit
-	p.setAlarm(p.clock.Now())
+	p.setAlarm(time.Now())
 }
 
 func (p *pacer) uncount(holder any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.limits, holder)
-	p.setAlarm(p.clock.Now()) // without its limit the next turn may come sooner
+	p.setAlarm(time.Now()) // without its limit the next turn may come sooner
 }
 
 // limited tells whether there is a limit.
@@ -112,14 +108,14 @@ func (p *pacer) wait(ctx context.Context, c class, patience time.Duration, again
 	if t == nil || err != nil {
 		return sent, err
 	}
-	expired := p.clock.NewTimer(patience)
+	expired := time.NewTimer(patience)
 	defer expired.Stop()
 	select {
 	case sent := <-t.given:
 		return sent, nil
 	case <-ctx.Done():
 		return nil, p.leave(t, ctx.Err())
-	case <-expired.Chan():
+	case <-expired.C:
 		// Urgent calls that came later have gone before it.
 		p.mu.Lock()
 		err := p.busy(patience)
@@ -132,7 +128,7 @@ func (p *pacer) wait(ctx context.Context, c class, patience time.Duration, again
 func (p *pacer) enter(c class, patience time.Duration, again bool) (*turn, *stamp, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now := p.clock.Now()
+	now := time.Now()
 	if len(p.waiting[urgent])+len(p.waiting[patient]) == 0 && !p.nextSlot(1, now).After(now) {
 		return nil, p.take(now), nil
 	}
@@ -166,7 +162,7 @@ func (p *pacer) ahead(c class) int {
 // busy is the refusal of a call that would wait too long. The caller holds mu.
 func (p *pacer) busy(wait time.Duration) error {
 	why := fmt.Sprintf("rate_limit is %d calls a second", p.limit())
-	if held := p.heldUntil.Sub(p.clock.Now()); held > 0 {
+	if held := p.heldUntil.Sub(time.Now()); held > 0 {
 		why = fmt.Sprintf("Palette has answered 429 and asks to hold back for %s", held.Round(time.Second/10))
 	}
 	return &queueError{fmt.Sprintf("%s, and the turn would come after %s, later than queue_timeout", why, wait.Round(time.Second/10))}
@@ -208,7 +204,7 @@ func (p *pacer) sentNow(s *stamp) {
 	if s == nil || i < 0 {
 		return
 	}
-	s.at = p.clock.Now()
+	s.at = time.Now()
 	p.sent = append(slices.Delete(p.sent, i, i+1), s) // no other is later
 }
 
@@ -245,7 +241,7 @@ func (p *pacer) leave(t *turn, err error) error {
 func (p *pacer) holdBack(d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now := p.clock.Now()
+	now := time.Now()
 	if until := now.Add(d); until.After(p.heldUntil) {
 		p.heldUntil = until
 	}
@@ -256,7 +252,7 @@ func (p *pacer) holdBack(d time.Duration) {
 func (p *pacer) dispatch() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now := p.clock.Now()
+	now := time.Now()
 	for {
 		t := p.peek()
 		if t == nil || p.nextSlot(1, now).After(now) {
@@ -293,7 +289,7 @@ func (p *pacer) setAlarm(now time.Time) {
 		p.alarm = nil
 	}
 	if p.peek() != nil {
-		p.alarm = p.clock.AfterFunc(p.nextSlot(1, now).Sub(now), p.dispatch)
+		p.alarm = time.AfterFunc(p.nextSlot(1, now).Sub(now), p.dispatch)
 	}
 }
 

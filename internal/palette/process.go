@@ -1,13 +1,13 @@
 package palette
 
 import (
+	"context"
 	"maps"
+	"net"
 	"net/http"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/jonboulle/clockwork"
 )
 
 // retryPause is the first pause before a call is sent again; it doubles with each.
@@ -17,9 +17,10 @@ const retryPause = 250 * time.Millisecond
 // Palette counts the calls of an IP address and the failed logins of an account, not those
 // of a mount.
 type Process struct {
-	clock clockwork.Clock
 	// pause is the first pause before a call is sent again.
 	pause time.Duration
+	// dial connects instead of the network; nil in a running plugin.
+	dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	mu     sync.Mutex
 	pacers map[string]*pacer // by address
@@ -29,9 +30,9 @@ type Process struct {
 }
 
 // NewProcess makes the shared part of a process's clients.
-func NewProcess(clock clockwork.Clock) *Process {
+func NewProcess() *Process {
 	return &Process{
-		clock: clock, pause: retryPause,
+		pause:  retryPause,
 		pacers: make(map[string]*pacer), guards: make(map[account]*guard), counted: make(map[any]string),
 	}
 }
@@ -43,8 +44,12 @@ func (p *Process) WithoutPauses() *Process {
 	return p
 }
 
-// Clock is the clock that the process goes by.
-func (p *Process) Clock() clockwork.Clock { return p.clock }
+// WithDial makes connections by dial instead of the network, for tests whose Palette listens in
+// memory.
+func (p *Process) WithDial(dial func(ctx context.Context, network, address string) (net.Conn, error)) *Process {
+	p.dial = dial
+	return p
+}
 
 // CountLimit makes a rate limit, in calls a second (0: none), count for all calls to an
 // address. A holder, such as a config of a mount, has one; it must be comparable. The lowest
@@ -87,8 +92,11 @@ func (p *Process) NewClient(conn Connection, userAgent string, observer Observer
 	if err != nil {
 		return nil, err
 	}
+	if p.dial != nil {
+		transport.DialContext, transport.Proxy = p.dial, nil
+	}
 	c := &Client{
-		process: p, conn: conn, host: conn.hostPort(), clock: p.clock, userAgent: userAgent,
+		process: p, conn: conn, host: conn.hostPort(), userAgent: userAgent,
 		transport: transport, pacer: p.pacer(conn.Address), observer: observer,
 	}
 	c.pacer.mu.Lock()
@@ -102,7 +110,7 @@ func (p *Process) pacer(address string) *pacer {
 	defer p.mu.Unlock()
 	at, ok := p.pacers[address]
 	if !ok {
-		at = &pacer{clock: p.clock, limits: make(map[any]int)}
+		at = &pacer{limits: make(map[any]int)}
 		p.pacers[address] = at
 	}
 	return at
@@ -113,7 +121,7 @@ func (p *Process) guard(of account) *guard {
 	defer p.mu.Unlock()
 	g, ok := p.guards[of]
 	if !ok {
-		g = &guard{clock: p.clock}
+		g = &guard{}
 		p.guards[of] = g
 	}
 	return g

@@ -48,7 +48,7 @@ func (c *Client) refused(k call, resp *http.Response, body []byte) *Error {
 	}
 	switch {
 	case e.Kind == Limited:
-		e.RetryAfter = retryAfter(resp.Header.Get("Retry-After"), c.clock.Now())
+		e.RetryAfter = retryAfter(resp.Header.Get("Retry-After"), time.Now())
 	case e.Kind != Malformed:
 	case status >= 400:
 		e.Cause = "the answer is not Palette's (no JSON error)"

@@ -145,10 +145,10 @@ func (s *Server) pause(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return true
 	}
-	timer := s.opts.clock.NewTimer(d)
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
-	case <-timer.Chan():
+	case <-timer.C:
 		return true
 	case <-ctx.Done():
 		return false

@@ -28,7 +28,7 @@ func (s *Server) arrive(e Endpoint) (refusal *answer, dropped bool) {
 	if s.opts.rateLimit <= 0 {
 		return nil, false
 	}
-	now := s.opts.clock.Now()
+	now := time.Now()
 	window := s.counts.window
 	for len(window) > 0 && now.Sub(window[0]) >= time.Second {
 		window = window[1:]

@@ -1,10 +1,6 @@
 package palettetest
 
-import (
-	"time"
-
-	"github.com/jonboulle/clockwork"
-)
+import "time"
 
 // RevokeScope says what a revocation ends. Palette's documentation doesn't tell, so tests run with both.
 type RevokeScope int
@@ -41,11 +37,11 @@ type User struct {
 var DefaultUser = User{Email: "vault@example.com", Org: "example", Password: "Correct-Horse-7-Battery"}
 
 type settings struct {
+	inMemory                   bool
 	address                    string
 	tls                        bool
 	tlsNames                   []string
 	clientCA                   []byte
-	clock                      clockwork.Clock
 	lifetime                   time.Duration
 	sessionTimeout             time.Duration
 	revokeScope                RevokeScope
@@ -77,10 +73,6 @@ func WithTLS(names ...string) Option {
 func WithClientCA(pem []byte) Option {
 	return func(s *settings) { s.tls, s.clientCA = true, pem }
 }
-
-// WithClock takes the time from clock: issue and expiry, rate limit, lockout, and the pauses of WithLatency and
-// Fault.Delay, which end when that clock has advanced. TLS certificates are valid by the real time.
-func WithClock(clock clockwork.Clock) Option { return func(s *settings) { s.clock = clock } }
 
 // WithLifetime sets the life of a token, in whole seconds; DefaultLifetime otherwise.
 func WithLifetime(d time.Duration) Option { return func(s *settings) { s.lifetime = d } }

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
-	"github.com/jonboulle/clockwork"
 )
 
 // TB is the part of testing.TB that the stand-in needs.
@@ -66,7 +65,7 @@ func New(tb TB, opts ...Option) *Server {
 
 // Start starts a stand-in that runs until Close. It fails where it can't listen or make its certificate.
 func Start(opts ...Option) (*Server, error) {
-	o := settings{address: "127.0.0.1:0", lifetime: DefaultLifetime, clock: clockwork.NewRealClock()}
+	o := settings{address: "127.0.0.1:0", lifetime: DefaultLifetime}
 	for _, opt := range opts {
 		opt(&o)
 	}
@@ -115,7 +114,7 @@ func (s *Server) listen() error {
 		s.http.TLSConfig, s.ca = config, authority
 		scheme, serve = "https", func(l net.Listener) error { return s.http.ServeTLS(l, "", "") }
 	}
-	listener, err := net.Listen("tcp", s.opts.address)
+	listener, err := s.opts.listener()
 	if err != nil {
 		return fmt.Errorf("listening on %s: %w", s.opts.address, err)
 	}
@@ -126,6 +125,14 @@ func (s *Server) listen() error {
 		}
 	})
 	return nil
+}
+
+// listener is where calls arrive.
+func (o *settings) listener() (net.Listener, error) {
+	if o.inMemory {
+		return listenInMemory(), nil
+	}
+	return net.Listen("tcp", o.address)
 }
 
 // Close ends the server: held calls are let go, connections closed. It waits for the calls under way.
