@@ -73,7 +73,11 @@ func Factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend,
 
 // FactoryFor makes a Factory for a build of the given version (a "v" and a semantic
 // version), which Vault shows with the mount.
-func FactoryFor(version string) logical.Factory {
+func FactoryFor(version string) logical.Factory { return FactoryOn(process, version) }
+
+// FactoryOn is FactoryFor with another process than this one: two simulated nodes in one test
+// share nothing towards Palette.
+func FactoryOn(process *palette.Process, version string) logical.Factory {
 	return func(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
 		b := newBackend(process, version)
 		if err := b.setUp(ctx, conf); err != nil {
