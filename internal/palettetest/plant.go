@@ -39,3 +39,10 @@ func (s *Server) PlantKey(email, org, uid, name, secret string, expiry time.Time
 	s.state.keyUIDs = append(s.state.keyUIDs, uid)
 	s.state.keySecrets = append(s.state.keySecrets, secret)
 }
+
+// DeleteKey deletes an API key as Palette's console does. One that is not there is no mistake.
+func (s *Server) DeleteKey(uid string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.state.keys, uid)
+}
