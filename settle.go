@@ -1,7 +1,9 @@
 package palette
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -13,14 +15,35 @@ import (
 // settle finds out what became of the rotations that a config's write-ahead entries tell
 // of, and ends them one way or the other. Without an error the config can be used, also
 // where an entry stays for the storage's sake. The caller has the config's gate alone.
+//
+// The newest entry comes first: of several passwords Palette knows the last that it took. Where
+// neither an entry's password nor the config's works, another entry may hold the one that does.
 func (b *backend) settle(ctx context.Context, s logical.Storage, name string) error {
-	for _, id := range b.rotations.unsettled(name, time.Now()) {
+	ids := b.rotations.unsettled(name, time.Now())
+	slices.Reverse(ids)
+	for {
+		unknown, err := b.settleEach(ctx, s, name, ids)
+		if err == nil || !rejected(err) || len(unknown) == len(ids) {
+			return err
+		}
+		ids = unknown // another one has changed the config
+	}
+}
+
+// settleEach settles entries, and returns those whose passwords were rejected, with the first
+// rejection. Another error ends it.
+func (b *backend) settleEach(ctx context.Context, s logical.Storage, name string, ids []string) (unknown []string, first error) {
+	for _, id := range ids {
 		if !b.rotations.resolved(name, id) {
 			over, err := b.settleEntry(ctx, s, name, id)
 			if err != nil {
 				b.rotations.with(name, func(st *rotationState) { st.trouble = err.Error() })
 				b.Logger().Warn("the outcome of a broken-off rotation is not known yet; what it may have made is kept", "config", name, "error", err)
-				return err
+				if !rejected(err) {
+					return nil, err
+				}
+				unknown, first = append(unknown, id), cmp.Or(first, err)
+				continue
 			}
 			if !over {
 				continue
@@ -29,7 +52,7 @@ func (b *backend) settle(ctx context.Context, s logical.Storage, name string) er
 		}
 		b.forgetWAL(ctx, s, name, id)
 	}
-	return nil
+	return unknown, first
 }
 
 // forgetWAL deletes an entry that is of no more use. Where that fails it is tried again at

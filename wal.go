@@ -1,10 +1,12 @@
 package palette
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/helper/jsonutil"
@@ -60,6 +62,7 @@ type leftBehind struct {
 // from being taken up: no config could be used otherwise.
 func readWALs(ctx context.Context, s logical.Storage, ids []string) (leftBehind, error) {
 	left := leftBehind{rotations: make(map[string][]string)}
+	written := make(map[string]int64)
 	for _, id := range ids {
 		entry, name, err := loadWAL(ctx, s, id)
 		switch {
@@ -72,7 +75,11 @@ func readWALs(ctx context.Context, s logical.Storage, ids []string) (leftBehind,
 			left.keys = append(left.keys, id)
 		case entry.Kind == walPassword || entry.Kind == walRootKey:
 			left.rotations[name] = append(left.rotations[name], id)
+			written[id] = entry.CreatedAt
 		}
+	}
+	for _, rotations := range left.rotations { // the oldest first, as a process notes its own
+		slices.SortStableFunc(rotations, func(x, y string) int { return cmp.Compare(written[x], written[y]) })
 	}
 	return left, nil
 }
