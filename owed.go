@@ -182,6 +182,9 @@ func (b *backend) payKeys(ctx context.Context, s logical.Storage, keys []*dueKey
 		if err := b.endKey(ctx, s, l); err != nil {
 			b.Logger().Warn("an API key could not be deleted yet; trying again in a minute", "address", l.Address, "uid", l.Key.UID, "listed_since", k.debt.FirstFailed, "error", err)
 			failed[through] = palette.KindOf(err) != palette.Rejected
+			if palette.KindOf(err) == palette.Limited {
+				b.queueFull.Store(true)
+			}
 			continue
 		}
 		b.owedDone(1, holdsKey)
@@ -301,7 +304,8 @@ func (b *backend) endSessions(ctx context.Context) {
 func (b *backend) endMount(ctx context.Context) {
 	b.endSessions(ctx)
 	b.payPatiently(ctx)
-	b.endSessions(ctx) // API keys on the list may have begun one
+	b.endSessions(ctx)  // API keys on the list may have begun one
+	b.payPatiently(ctx) // and the rate limit may have left no turn for its end
 	owed, keys, err := b.loadOwed(context.WithoutCancel(ctx), b.storage)
 	if err != nil {
 		b.Logger().Warn("not all that is left to revoke is known", "error", err)
