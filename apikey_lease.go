@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -264,10 +265,16 @@ func (b *backend) walRollback(ctx context.Context, req *logical.Request, kind st
 		if err := b.listLeftovers(ctx, req.Storage); err != nil {
 			return err
 		}
-		if len(b.rotations.leftovers(of.ConfigName)) > 0 {
-			return fmt.Errorf("a rotation of config %q is not settled yet", of.ConfigName)
+		for _, id := range b.rotations.leftovers(of.ConfigName) {
+			entry, _, err := loadWAL(ctx, req.Storage, id)
+			if err != nil {
+				return err
+			}
+			if entry != nil && reflect.DeepEqual(entry.Data, data) {
+				return fmt.Errorf("a rotation of config %q is not settled yet", of.ConfigName)
+			}
 		}
-		// Settled, and only the entry is left.
+		// Settled, and only the entry is left. Another rotation may be under way.
 		return nil
 	}
 	return fmt.Errorf("a write-ahead entry is of the unknown kind %q", kind)

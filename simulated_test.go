@@ -142,6 +142,37 @@ func TestAnUnsentPasswordDoesNotHideTheOneThatWorks(t *testing.T) {
 	})
 }
 
+// Vault hands over old write-ahead entries once a minute, and so may rotation_period have a rotation begin.
+func TestARotationUnderWayDoesNotKeepAnotherOnesEntry(t *testing.T) {
+	inLife(t, nil, func(l *life) {
+		t := l.t
+		l.after = func(_, key string) error {
+			if strings.HasPrefix(key, "wal/") {
+				return errDiskFull
+			}
+			return nil
+		}
+		_, err := l.handle(logical.UpdateOperation, "rotate-root", nil)
+		require.ErrorIs(t, err, errDiskFull)
+		l.after = nil
+		time.Sleep(16 * time.Minute)
+		gate := l.palette.Hold(palettetest.PasswordChange)
+		done := make(chan error)
+		go func() {
+			_, err := l.handle(logical.UpdateOperation, "rotate-root", nil)
+			done <- err
+		}()
+		<-gate.Arrived()
+		_, err = l.handle(logical.RollbackOperation, "", nil)
+		require.NoError(t, err)
+		left, err := l.List(t.Context(), "wal/")
+		require.NoError(t, err)
+		assert.Len(t, left, 1, "the entry of the rotation under way stays")
+		gate.Release()
+		require.NoError(t, <-done)
+	})
+}
+
 func (l *life) rename(from, to string) {
 	l.t.Helper()
 	entry, err := l.Get(l.t.Context(), from)
