@@ -387,5 +387,9 @@ func (b *backend) endStored(ctx context.Context, s logical.Storage, name string,
 			}
 		}
 	}
-	return b.sessions.entries.delete(context.WithoutCancel(ctx), s, name)
+	err := b.sessions.entries.delete(context.WithoutCancel(ctx), s, name)
+	if err != nil {
+		b.sessions.setStale(name) // a config that is led back would hand out dead tokens
+	}
+	return err
 }
