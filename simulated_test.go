@@ -204,6 +204,24 @@ func TestASessionThatCouldNotBeForgottenIsNotHandedOut(t *testing.T) {
 	})
 }
 
+// A login has its turn under rate_limit and then waits for other logins of the account: the turn is over by then.
+func TestALoginThatWaitedForOthersTakesAnotherTurn(t *testing.T) {
+	inLife(t, nil, func(l *life) {
+		l.must(logical.CreateOperation, "roles/app", map[string]any{"renewable": false})
+		time.Sleep(time.Minute)
+		l.palette.Inject(palettetest.Login, palettetest.Fault{Times: 2})
+		l.palette.Inject(palettetest.Login, palettetest.Fault{Status: 429, Times: 3})
+		leases := make(chan *logical.Response, 20)
+		for range cap(leases) {
+			go func() { leases <- l.read("creds/app") }()
+		}
+		for range cap(leases) {
+			defer l.revoke(<-leases)
+		}
+		assert.Zero(l.t, l.palette.Rejected429())
+	}, palettetest.WithRateLimit(10), palettetest.WithLatency(300*time.Millisecond))
+}
+
 func (l *life) rename(from, to string) {
 	l.t.Helper()
 	entry, err := l.Get(l.t.Context(), from)
