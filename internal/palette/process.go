@@ -93,7 +93,7 @@ func (p *Process) NewClient(conn Connection, userAgent string, observer Observer
 		return nil, err
 	}
 	if p.dial != nil {
-		transport.DialContext, transport.Proxy = p.dial, nil
+		transport.DialContext = p.dial
 	}
 	c := &Client{
 		process: p, conn: conn, host: conn.hostPort(), userAgent: userAgent,
