@@ -79,7 +79,7 @@ func TestEachOperationDeclaresTheErrorsThatItGives(t *testing.T) {
 	for _, path := range newWorld(t).b.Paths {
 		at := concrete.Replace(path.Pattern)
 		for op, operation := range path.Operations {
-			t.Run(string(op)+" "+at, func(t *testing.T) {
+			bubble(t, string(op)+" "+at, func(t *testing.T) {
 				var given []int
 				for _, meet := range troubles {
 					if status := meeting(t, meet, op, at); status >= http.StatusBadRequest {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
@@ -130,7 +131,7 @@ func TestEventsTellWhatChanges(t *testing.T) {
 			w.mistake(logical.UpdateOperation, "rotate-root", nil)
 		}, []happened{rotated("palette/root-rotate-fail", "false")}},
 	} {
-		t.Run(c.name, func(t *testing.T) {
+		bubble(t, c.name, func(t *testing.T) {
 			w, l := listened(t)
 			c.do(w)
 			assert.Equal(t, c.want, l.take(w))
@@ -139,31 +140,35 @@ func TestEventsTellWhatChanges(t *testing.T) {
 }
 
 func TestEventsThatVaultDoesNotTakeHinderNothing(t *testing.T) {
-	w, l := listened(t)
-	l.fail = errors.New("no")
-	w.creds("app").mustRevoke()
-	assert.Len(t, l.take(w), 2)
-	assert.InDelta(t, 2, w.metrics()["events_lost_total"], 0)
+	synctest.Test(t, func(t *testing.T) {
+		w, l := listened(t)
+		l.fail = errors.New("no")
+		w.creds("app").mustRevoke()
+		assert.Len(t, l.take(w), 2)
+		assert.InDelta(t, 2, w.metrics()["events_lost_total"], 0)
+	})
 }
 
 func TestEventsDoNotPileUpBehindASlowServer(t *testing.T) {
-	w, l := listened(t)
-	l.held = make(chan struct{})
-	for range maxWaitingEvents + 3 {
-		w.write("roles/app", fields{"ttl": 60}) // returns at once
-	}
-	close(l.held)
-	sent := len(l.take(w))
-	lost := w.metrics()["events_lost_total"]
-	assert.InDelta(t, maxWaitingEvents+3, float64(sent)+lost, 0)
-	assert.Positive(t, lost)
-	w.write("roles/app", fields{"ttl": 60})
-	assert.Len(t, l.take(w), 1, "and it goes on")
+	synctest.Test(t, func(t *testing.T) {
+		w, l := listened(t)
+		l.held = make(chan struct{})
+		for range maxWaitingEvents + 3 {
+			w.write("roles/app", fields{"ttl": 60}) // returns at once
+		}
+		close(l.held)
+		sent := len(l.take(w))
+		lost := w.metrics()["events_lost_total"]
+		assert.InDelta(t, maxWaitingEvents+3, float64(sent)+lost, 0)
+		assert.Positive(t, lost)
+		w.write("roles/app", fields{"ttl": 60})
+		assert.Len(t, l.take(w), 1, "and it goes on")
+	})
 }
 
 func TestAServerWithoutEventsIsNoError(t *testing.T) {
 	for _, has := range []string{"events", "observations", "neither"} {
-		t.Run(has, func(t *testing.T) {
+		bubble(t, has, func(t *testing.T) {
 			w, l := listened(t)
 			w.b.announcer.events, w.b.announcer.observations = nil, nil
 			if has == "events" {
@@ -191,7 +196,7 @@ func TestEventsGoToServersThatKeepThem(t *testing.T) {
 		{"community", &logical.PluginEnvironment{VaultVersion: "1.21.2"}, 0},
 		{"one that does not say", nil, 2},
 	} {
-		t.Run(c.server, func(t *testing.T) {
+		bubble(t, c.server, func(t *testing.T) {
 			w, l := listened(t)
 			w.system.PluginEnvironment = c.env
 			require.NoError(t, w.b.Initialize(t.Context(), &logical.InitializationRequest{Storage: w.storage}))
@@ -202,10 +207,12 @@ func TestEventsGoToServersThatKeepThem(t *testing.T) {
 }
 
 func TestTheServersSenderIsTheMounts(t *testing.T) {
-	l := new(listener)
-	b := newBackend(newWorld(t).process, "v0.0.0-test")
-	require.NoError(t, b.setUp(t.Context(), &logical.BackendConfig{System: &logical.StaticSystemView{}, EventsSender: l, ObservationRecorder: l}))
-	b.announce("palette/a-test", "a/path")
-	require.NoError(t, b.background.wait(t.Context()))
-	assert.Equal(t, []happened{{"palette/a-test", fields{"path": "a/path"}}}, l.events)
+	synctest.Test(t, func(t *testing.T) {
+		l := new(listener)
+		b := newBackend(newWorld(t).process, "v0.0.0-test")
+		require.NoError(t, b.setUp(t.Context(), &logical.BackendConfig{System: &logical.StaticSystemView{}, EventsSender: l, ObservationRecorder: l}))
+		b.announce("palette/a-test", "a/path")
+		require.NoError(t, b.background.wait(t.Context()))
+		assert.Equal(t, []happened{{"palette/a-test", fields{"path": "a/path"}}}, l.events)
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -46,7 +47,7 @@ func TestNameTemplateFunctions(t *testing.T) {
 		`{{ .RoleName | replace "o" "0" }}`:                                         "r0le",
 		`{{ base64 "?>" }}`:                                                         "Pz4=",
 		`{{ html "<" }}{{ js "'" }}{{ urlquery "a b" }}`:                            `&lt;\'a+b`,
-		`{{ timestamp "MST"}}`:                                                      wallClock.Now().Format("MST"),
+		`{{ timestamp "MST"}}`:                                                      time.Now().Format("MST"),
 		`{{ if .DisplayName }}{{ .DisplayName | uppercase | truncate 3 }}{{ end }}`: "TOK",
 	} {
 		made, err := newNameTemplate(text)

@@ -130,7 +130,7 @@ func (s *Server) listen() error {
 // listener is where calls arrive.
 func (o *settings) listener() (net.Listener, error) {
 	if o.inMemory {
-		return listenInMemory(), nil
+		return ListenInMemory(), nil
 	}
 	return net.Listen("tcp", o.address)
 }
