@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/api"
-	"github.com/jonboulle/clockwork"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -78,7 +77,7 @@ func (f *fixture) endOf(lease string) time.Time {
 // makeKey makes an API key at Palette as an operator does, without the engine.
 func (f *fixture) makeKey(name string) (uid, key string) {
 	f.t.Helper()
-	client, err := palette.NewProcess(clockwork.NewRealClock()).NewClient(palette.Connection{Address: f.palette.URL(), RequestTimeout: soon}, "operator", nil)
+	client, err := palette.NewProcess().NewClient(palette.Connection{Address: f.palette.URL(), RequestTimeout: soon}, "operator", nil)
 	require.NoError(f.t, err)
 	defer client.Close()
 	user := palettetest.DefaultUser
