@@ -46,10 +46,10 @@ func (i *interrupted) backOff(config string) {
 }
 
 var (
-	// errBackedOff is for a key that is left for the next minute.
-	errBackedOff = errors.New("the call for another key of the config has just failed")
-	// errMayArrive is for a key whose making may still reach Palette.
-	errMayArrive = errors.New("the call that makes the key may still be on its way")
+	// ErrBackedOff is for a key that is left for the next minute.
+	ErrBackedOff = errors.New("the call for another key of the config has just failed")
+	// ErrMayArrive is for a key whose making may still reach Palette.
+	ErrMayArrive = errors.New("the call that makes the key may still be on its way")
 )
 
 // The log's messages for keys whose making was interrupted.
@@ -58,24 +58,25 @@ const (
 	MsgCannotSearch = "an API key whose making was interrupted cannot be looked for: its config has gone or leads elsewhere"
 )
 
-// DeleteInterrupted deletes the keys whose making was interrupted, by their names. It runs each
-// minute; [Manager.Rollback] does the same for what this process does not know of.
-func (m *Manager) DeleteInterrupted(ctx context.Context, s logical.Storage) {
+// EachMinute deletes the keys whose making was interrupted, by their names. [Manager.Rollback] does
+// the same for what this process does not know of. A key that stays is logged.
+func (m *Manager) EachMinute(ctx context.Context, s logical.Storage) error {
 	var tried []string
 	for _, id := range m.interrupted.take() {
 		err := m.deleteInterrupted(ctx, s, id)
 		switch {
 		case err == nil:
 			continue
-		case errors.Is(err, errBackedOff):
+		case errors.Is(err, ErrBackedOff):
 			m.Interrupted([]string{id}) // before the entries that were tried, so that each gets its try
 			continue
-		case !errors.Is(err, errMayArrive):
+		case !errors.Is(err, ErrMayArrive):
 			m.Logger().Warn(MsgSearchFailed, "error", err)
 		}
 		tried = append(tried, id)
 	}
 	m.Interrupted(tried)
+	return nil
 }
 
 // deleteInterrupted deletes one key and its write-ahead entry.
@@ -109,7 +110,7 @@ func (m *Manager) Rollback(ctx context.Context, s logical.Storage, data any) err
 		return nil
 	}
 	if m.interrupted.isBackedOff(w.ConfigName) {
-		return errBackedOff
+		return ErrBackedOff
 	}
 	found := false
 	err = m.use(ctx, s, w.ConfigName, cfg, func(client upstream.API, auth palette.Auth) (err error) {
@@ -120,7 +121,7 @@ func (m *Manager) Rollback(ctx context.Context, s logical.Storage, data any) err
 		m.interrupted.backOff(w.ConfigName)
 	}
 	if err == nil && !found && time.Now().Before(cfg.ArrivesBy(w.At)) {
-		return errMayArrive
+		return ErrMayArrive
 	}
 	return err
 }

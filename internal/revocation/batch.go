@@ -8,9 +8,9 @@ import (
 	"vault-plugin-secrets-palette/internal/tasks"
 )
 
-// maxBatch is how many tokens go into one call. Palette's document names no limit (an
+// MaxBatch is how many tokens go into one call. Palette's document names no limit (an
 // assumption).
-const maxBatch = 100
+const MaxBatch = 100
 
 // request is the tokens of one lease on their way to their end.
 type request struct {
@@ -76,7 +76,7 @@ func (m *Manager) send(a Account) {
 	}
 }
 
-// next takes the next requests of an account, up to maxBatch tokens. No request ends the
+// next takes the next requests of an account, up to MaxBatch tokens. No request ends the
 // account's calls.
 func (b *batches) next(a Account) []*request {
 	b.mu.Lock()
@@ -94,7 +94,7 @@ func (b *batches) next(a Account) []*request {
 // fitting is how many of the first requests fit into one call.
 func fitting(waiting []*request) int {
 	tokens, n := 0, 0
-	for n < len(waiting) && (n == 0 || tokens+len(waiting[n].tokens) <= maxBatch) {
+	for n < len(waiting) && (n == 0 || tokens+len(waiting[n].tokens) <= MaxBatch) {
 		tokens += len(waiting[n].tokens)
 		n++
 	}

@@ -45,7 +45,7 @@ func (m *Manager) EndLease(ctx context.Context, s logical.Storage, l Lease) (isP
 	if err != nil {
 		return false, err
 	}
-	if before != nil && time.Since(before.FirstFailed) >= retryAfter {
+	if before != nil && time.Since(before.FirstFailed) >= RetryAfter {
 		m.Logger().Warn(MsgLeaseEndsPending, "role", l.Role, "address", l.Address, "credential", l.What, "first_failed", before.FirstFailed, "dead_by_itself_at", l.DeadAt)
 		return true, nil
 	}

@@ -19,6 +19,9 @@ const (
 	MsgRetryFailed    = "not all pending revocations could be retried"
 )
 
+// EachMinute is Retry.
+func (m *Manager) EachMinute(ctx context.Context, s logical.Storage) error { return m.Retry(ctx, s) }
+
 // Retry tries the pending revocations, in batches: each minute, and while a mount ends. One run
 // goes at a time. An account that fails is left alone for the rest of the run, since with Palette
 // down each try takes request_timeout.

@@ -198,7 +198,7 @@ func (m *Manager) EnqueueLoose(s logical.Storage, a Account, token store.Token, 
 	}
 }
 
-// retryAfter is how long after the first failed revocation of a lease the engine still asks Vault
+// RetryAfter is how long after the first failed revocation of a lease the engine still asks Vault
 // to try again. Vault gives a lease up as irrevocable after six tries (source: Vault's expiration
 // manager), so from then on the engine answers with success and retries by itself.
-const retryAfter = 30 * time.Second
+const RetryAfter = 30 * time.Second

@@ -43,12 +43,19 @@ func (f *flush) next() bool {
 	return f.running
 }
 
-// limitedPause is how long the end of a mount waits where the rate limit holds a run back.
-const limitedPause = 250 * time.Millisecond
+// LimitedPause is how long the end of a mount waits where the rate limit holds a run back.
+const LimitedPause = 250 * time.Millisecond
 
-// RetryUntil retries the pending revocations as long as the rate limit alone stands in the way,
+// Clean ends what a removed mount still has to revoke, as far as ctx allows.
+func (m *Manager) Clean(ctx context.Context, s logical.Storage, removed bool) {
+	if removed {
+		m.retryUntil(ctx, s)
+	}
+}
+
+// retryUntil retries the pending revocations as long as the rate limit alone stands in the way,
 // until ctx ends.
-func (m *Manager) RetryUntil(ctx context.Context, s logical.Storage) {
+func (m *Manager) retryUntil(ctx context.Context, s logical.Storage) {
 	for {
 		m.limited.Store(false)
 		if err := m.Retry(ctx, s); err != nil {
@@ -57,7 +64,7 @@ func (m *Manager) RetryUntil(ctx context.Context, s logical.Storage) {
 		if !m.limited.Load() {
 			return
 		}
-		pause := time.NewTimer(limitedPause)
+		pause := time.NewTimer(LimitedPause)
 		select {
 		case <-pause.C:
 		case <-ctx.Done():
@@ -70,11 +77,17 @@ func (m *Manager) RetryUntil(ctx context.Context, s logical.Storage) {
 // MsgUnmountLeaves is the log's message for what a removed mount leaves alive.
 const MsgUnmountLeaves = "the mount is removed with tokens and API keys that Palette has not ended; they live to their own expiry"
 
-// ReportLeft logs what a removed mount leaves alive at Palette.
-func (m *Manager) ReportLeft(ctx context.Context, s logical.Storage) {
-	found, err := m.loadAll(ctx, s)
+// Report is the last part of a mount's end: it logs what a removed mount leaves alive at Palette.
+type Report struct{ *Manager }
+
+// Clean logs what is left.
+func (r Report) Clean(ctx context.Context, s logical.Storage, removed bool) {
+	if !removed {
+		return
+	}
+	found, err := r.loadAll(context.WithoutCancel(ctx), s)
 	if err != nil {
-		m.Logger().Warn("not all pending revocations are known", "error", err)
+		r.Logger().Warn("not all pending revocations are known", "error", err)
 	}
 	tokens := 0
 	for _, entries := range found.tokens {
@@ -83,6 +96,6 @@ func (m *Manager) ReportLeft(ctx context.Context, s logical.Storage) {
 		}
 	}
 	if tokens+len(found.keys) > 0 {
-		m.Logger().Warn(MsgUnmountLeaves, "tokens", tokens, "api_keys", len(found.keys))
+		r.Logger().Warn(MsgUnmountLeaves, "tokens", tokens, "api_keys", len(found.keys))
 	}
 }

@@ -14,6 +14,31 @@ import (
 // MsgUndecodable is the log's message for a write-ahead entry that cannot be decoded.
 const MsgUndecodable = "a write-ahead entry cannot be decoded; what it is about is not recovered"
 
+// MsgLookUpFailed is the log's message for a storage that fails at Initialize.
+const MsgLookUpFailed = "what a crash has left could not be looked up"
+
+// Initialize looks up what the process before has left. Where the storage fails, the first use
+// tries again, and the mount is of use without it.
+func (m *Manager) Initialize(ctx context.Context, s logical.Storage) error {
+	if err := m.LookUp(ctx, s); err != nil {
+		m.Logger().Error(MsgLookUpFailed, "error", err)
+	}
+	return nil
+}
+
+// EachMinute starts the rotations that are due and recovers the interrupted ones. A config that
+// cannot be read is named by the error, and does not keep the others from their rotation.
+func (m *Manager) EachMinute(ctx context.Context, s logical.Storage) error {
+	errs := []error{m.LookUp(ctx, s), m.mended(ctx, s)}
+	writes := m.WritesConfigs()
+	err := m.Configs.Each(ctx, s, func(name string, cfg *store.Config, err error) {
+		if errs = append(errs, err); err == nil && writes {
+			m.tend(s, name, cfg)
+		}
+	})
+	return errors.Join(append(errs, err)...)
+}
+
 // LookUp looks up, once in a process, what the process before has left. LookUp calls nobody, since
 // Vault's unseal waits for Initialize. The first use of a config tries again where the storage
 // failed.
@@ -57,9 +82,9 @@ func (m *Manager) take(found store.Interrupted) {
 	m.undecodable = found.Undecodable
 }
 
-// Undecodable is an error that names the write-ahead entries that cannot be decoded. An entry that
-// an operator has mended is recovered from then on. Undecodable runs each minute.
-func (m *Manager) Undecodable(ctx context.Context, s logical.Storage) error {
+// mended looks at the write-ahead entries that could not be decoded: an entry that an operator has
+// mended is recovered from then on. The error names the others.
+func (m *Manager) mended(ctx context.Context, s logical.Storage) error {
 	m.mu.Lock()
 	ids := m.undecodable
 	m.mu.Unlock()

@@ -14,9 +14,9 @@ import (
 	"vault-plugin-secrets-palette/internal/upstream"
 )
 
-// rootKeyLife is how long a config's own key lives without rotation_period. With a period the key
+// RootKeyLife is how long a config's own key lives without rotation_period. With a period the key
 // lives twice the period, a day at least, so that rotations may fail for a while.
-const rootKeyLife = 365 * 24 * time.Hour
+const RootKeyLife = 365 * 24 * time.Hour
 
 // verifyKey asks Palette whose a config's API key is.
 func (m *Manager) verifyKey(ctx context.Context, cfg *store.Config) error {
@@ -45,7 +45,7 @@ func (m *Manager) rotateKey(ctx context.Context, s logical.Storage, name string,
 		return fmt.Errorf("naming the key: %w", err)
 	}
 	now := time.Now().UTC()
-	life := rootKeyLife
+	life := RootKeyLife
 	if cfg.RotationPeriod > 0 {
 		life = max(2*cfg.RotationPeriod, 24*time.Hour)
 	}

@@ -14,7 +14,7 @@ import (
 // The passwords that no policy makes. Palette's own policy asks for 14 characters of four classes
 // (source: Palette's administrators' documentation).
 const (
-	passwordLength  = 32
+	PasswordLength  = 32
 	passwordDigits  = 6
 	passwordSymbols = 4
 	// symbols need no escape in JSON, a shell and a URL.
@@ -36,7 +36,7 @@ func (m *Manager) newPassword(ctx context.Context, policy string) (palette.Secre
 		return "", fmt.Errorf("making a password: %w", err)
 	}
 	for {
-		text, err := generator.Generate(passwordLength, passwordDigits, passwordSymbols, false, true)
+		text, err := generator.Generate(PasswordLength, passwordDigits, passwordSymbols, false, true)
 		if err != nil {
 			return "", fmt.Errorf("making a password: %w", err)
 		}

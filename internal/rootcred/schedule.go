@@ -32,9 +32,9 @@ func (m *Manager) WritesConfigs() bool {
 	return m.System().LocalMount() || !replication.HasState(consts.ReplicationPerformanceSecondary)
 }
 
-// Tend starts a config's rotation where rotation_period asks for it, else the recovery of an
-// interrupted rotation. Tend does not wait for Palette.
-func (m *Manager) Tend(s logical.Storage, name string, cfg *store.Config) {
+// tend starts a config's rotation where rotation_period asks for it, else the recovery of an
+// interrupted rotation. tend does not wait for Palette.
+func (m *Manager) tend(s logical.Storage, name string, cfg *store.Config) {
 	switch {
 	case !m.DueAt(name, cfg).After(time.Now()):
 		m.Tasks.StartFollowUp(func() { m.rotateOnTime(s, name) })

@@ -142,7 +142,7 @@ func (m *Manager) refreshed(ctx context.Context, s logical.Storage, name string,
 		}
 		why := refreshFailed + failed.Error()
 		m.Logger().Warn(MsgNotRefreshed, "config", name, "token_expires_at", have.Newest().ExpiresAt, "error", failed)
-		m.with(name, func(n *note) { n.pausedUntil, n.pausedFor = now.Add(refreshPause), why })
+		m.with(name, func(n *note) { n.pausedUntil, n.pausedFor = now.Add(RefreshPause), why })
 		return Handle{have, why, StateStale}, nil
 	}
 	next := *have

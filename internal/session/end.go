@@ -67,8 +67,12 @@ func (m *Manager) End(ctx context.Context, s logical.Storage, name string) error
 	return m.endBut(ctx, s, name, nil)
 }
 
-// EndAll ends all shared sessions of the mount, and logs what it cannot end.
-func (m *Manager) EndAll(ctx context.Context, s logical.Storage) {
+// Clean ends all shared sessions of a removed mount, and logs what it cannot end. A seal or a reload
+// leaves the sessions, for the next active node to go on with.
+func (m *Manager) Clean(ctx context.Context, s logical.Storage, removed bool) {
+	if !removed {
+		return
+	}
 	names, err := m.sessions.List(ctx, s)
 	if err != nil {
 		m.Logger().Warn(MsgNotListed, "error", err)

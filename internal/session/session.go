@@ -25,9 +25,9 @@ import (
 	"vault-plugin-secrets-palette/internal/upstream"
 )
 
-// refreshPause is how long a session whose refresh has failed is handed out as it is. With Palette
+// RefreshPause is how long a session whose refresh has failed is handed out as it is. With Palette
 // down each try takes request_timeout, and each reader would wait for a try.
-const refreshPause = 10 * time.Second
+const RefreshPause = 10 * time.Second
 
 // Session is the shared session of a config.
 type Session struct {
@@ -144,11 +144,11 @@ func (m *Manager) isSuspect(name string) (suspect bool) {
 	return suspect
 }
 
-// suspectOnce marks a session whose token a use has found dead, once in refreshPause. A 401 that
+// suspectOnce marks a session whose token a use has found dead, once in RefreshPause. A 401 that
 // stays is the account's, and each refresh for it leaves one more token to be kept.
 func (m *Manager) suspectOnce(name string, now time.Time) {
 	m.with(name, func(n *note) {
-		if n.suspectedAt.IsZero() || now.Sub(n.suspectedAt) >= refreshPause {
+		if n.suspectedAt.IsZero() || now.Sub(n.suspectedAt) >= RefreshPause {
 			n.suspectedAt = now
 			n.generation++
 		}

@@ -130,11 +130,10 @@ func (c *Collection[T]) forget(name string) {
 	delete(c.cached, name)
 }
 
-// Invalidate forgets the entry under a storage key that another node has written. ok tells
-// whether the key belongs to the collection, name is the entry's.
-func (c *Collection[T]) Invalidate(key string) (name string, ok bool) {
-	if name, ok = strings.CutPrefix(key, c.prefix); ok {
+// Invalidate forgets the entry under a storage key that another node has written. Keys of other
+// prefixes are ignored.
+func (c *Collection[T]) Invalidate(key string) {
+	if name, ok := strings.CutPrefix(key, c.prefix); ok {
 		c.forget(name)
 	}
-	return name, ok
 }

@@ -113,6 +113,13 @@ func (g *Group) end() {
 	}
 }
 
+// Running counts the tasks that run.
+func (g *Group) Running() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.running
+}
+
 // Wait returns when no task runs. The error is the end of ctx.
 func (g *Group) Wait(ctx context.Context) error {
 	g.mu.Lock()
@@ -140,6 +147,16 @@ func (g *Group) Drain(ctx context.Context) error {
 	g.mu.Unlock()
 	g.Leave()
 	return g.Wait(ctx)
+}
+
+// MsgTasksLeft is the log's message for a mount that ends before its tasks.
+const MsgTasksLeft = "the mount ends with calls to Palette under way; tokens that they bring live to their own expiry"
+
+// Clean gives the running tasks a moment to end, so that a token that comes late is still revoked.
+func (g *Group) Clean(ctx context.Context, _ logical.Storage, _ bool) {
+	if g.Drain(ctx) != nil {
+		g.Logger().Warn(MsgTasksLeft)
+	}
 }
 
 // Shield runs work and logs its panic. Without it a panic in a goroutine would end the plugin's

@@ -11,9 +11,16 @@ package upstream
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/store"
 )
 
 // API is what the engine calls at Palette.
@@ -34,7 +41,12 @@ type API interface {
 // Clients keeps a client for each connection.
 type Clients struct {
 	// New makes a client. It sends nothing.
-	New func(palette.Connection) (API, error)
+	New     func(palette.Connection) (API, error)
+	Configs *store.Configs
+	// WritesConfigs tells whether this node may write what Vault replicates.
+	WritesConfigs func() bool
+	// MaxLease is the mount's longest lease.
+	MaxLease func() time.Duration
 
 	mu           sync.Mutex
 	byConnection map[palette.Connection]API
@@ -83,9 +95,39 @@ func (c *Clients) DropAll() { c.DropIf(func(palette.Connection) bool { return tr
 func (c *Clients) Connections() []palette.Connection {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var all []palette.Connection
-	for conn := range c.byConnection {
-		all = append(all, conn)
-	}
-	return all
+	return slices.Collect(maps.Keys(c.byConnection))
 }
+
+// Invalidate forgets all clients where another node has written a config: the connection that the
+// config had is not known any more.
+func (c *Clients) Invalidate(key string) {
+	if strings.HasPrefix(key, store.ConfigPrefix) {
+		c.DropAll()
+	}
+}
+
+// EachMinute forgets the clients that no config has, and deletes the kept connections that no
+// living credential can need. On a performance secondary the primary deletes them.
+func (c *Clients) EachMinute(ctx context.Context, s logical.Storage) error {
+	used := make(map[palette.Connection]bool)
+	err := c.Configs.Each(ctx, s, func(_ string, cfg *store.Config, err error) {
+		if err == nil {
+			used[cfg.Connection] = true
+		}
+	})
+	if err != nil {
+		return err
+	}
+	c.DropIf(func(conn palette.Connection) bool { return !used[conn] })
+	if !c.WritesConfigs() {
+		return nil
+	}
+	forgotten, err := store.ForgetConnections(ctx, s, c.MaxLease())
+	for _, conn := range forgotten {
+		c.Drop(conn)
+	}
+	return err
+}
+
+// Clean closes all connections.
+func (c *Clients) Clean(context.Context, logical.Storage, bool) { c.DropAll() }

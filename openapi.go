@@ -1,11 +1,23 @@
 package palette
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 )
+
+// announced makes of an operation that changes something one whose success Vault is told of.
+func (b *backend) announced(kind string, handler framework.OperationFunc) framework.OperationFunc {
+	return func(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+		resp, err := handler(ctx, req, d)
+		if err == nil && !resp.IsError() {
+			b.events.Send(kind, req.Path, logical.EventMetadataOperation, string(req.Operation), logical.EventMetadataModified, "true")
+		}
+		return resp, err
+	}
+}
 
 // displayAttrs names a path's operations in the mount's OpenAPI document.
 func displayAttrs(suffix string) *framework.DisplayAttributes {

@@ -3,7 +3,6 @@ package palette
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -14,11 +13,9 @@ import (
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
-)
 
-// errPanic is what a caller gets for a bug. What was panicked with is not shown: it may
-// hold anything.
-var errPanic = errors.New("internal error in the palette secrets engine; the server's log has the stack")
+	"vault-plugin-secrets-palette/internal/tasks"
+)
 
 // HandleRequest implements logical.Backend. It looks at the input before the framework
 // does, which only warns about unknown fields and prints the values that it cannot
@@ -27,7 +24,7 @@ func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp
 	defer func() {
 		if recover() != nil {
 			b.Logger().Error("panic in a request", "operation", req.Operation, "stack", string(debug.Stack()))
-			resp, err = nil, errPanic
+			resp, err = nil, tasks.ErrPanic
 		}
 	}()
 	if problem := b.checkInput(req); problem != "" {

@@ -1,4 +1,10 @@
-package palette
+// Package check looks at one config: whether the config works and, where it does not, which step
+// fails and what to do.
+//
+// Promise: the advice never accuses the wrong side, and no answer holds a secret.
+//
+// State: none; each check is a value of its own.
+package check
 
 import (
 	"cmp"
@@ -9,17 +15,24 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/revocation"
+	"vault-plugin-secrets-palette/internal/rootcred"
+	"vault-plugin-secrets-palette/internal/session"
+	"vault-plugin-secrets-palette/internal/store"
+	"vault-plugin-secrets-palette/internal/tasks"
+	"vault-plugin-secrets-palette/internal/upstream"
 )
 
 // Values of the check's answer.
 const (
-	revocationAvailable = "available"
-	revocationMissing   = "missing"
-	revocationFailed    = "failed"
-	revocationNotAsked  = "not_asked"
+	RevocationAvailable = "available"
+	RevocationMissing   = "missing"
+	RevocationFailed    = "failed"
+	RevocationNotAsked  = "not_asked"
 
 	stepLookup  = "name lookup"
 	stepConnect = "connection"
@@ -28,34 +41,53 @@ const (
 	stepToken   = "token"
 )
 
-// check is a look at one config, and what it has found so far.
+// Checker checks the configs of a mount.
+type Checker struct {
+	Clients     *upstream.Clients
+	Credentials *rootcred.Manager
+	Sessions    *session.Manager
+	Revocations *revocation.Manager
+	Tasks       *tasks.Group
+	Logger      func() hclog.Logger
+}
+
+// check is a check of one config, and what it has found so far.
 type check struct {
-	b       *backend
+	*Checker
 	storage logical.Storage
 	name    string
-	cfg     *config
+	cfg     *store.Config
 	found   map[string]any
 }
 
-// run fills what was found. Errors are the storage's and the caller's; Palette's are among
-// what was found.
+// Run checks a config, and returns what it has found, by the names of the answer's fields. Where
+// freshLogin is true, Run logs in although there is a session. Errors are the storage's and the
+// caller's; Palette's are among what was found.
+func (c *Checker) Run(ctx context.Context, s logical.Storage, name string, cfg *store.Config, freshLogin bool) (map[string]any, error) {
+	k := &check{
+		Checker: c, storage: s, name: name, cfg: cfg,
+		found: map[string]any{"ok": true, "config": name, "address": cfg.Address, "revocation": RevocationNotAsked},
+	}
+	return k.found, k.run(ctx, freshLogin)
+}
+
 func (c *check) run(ctx context.Context, freshLogin bool) error {
 	if c.cfg.APIKey != "" {
 		c.found["method"] = "api_key"
 		return c.ask(ctx, palette.Auth{APIKey: c.cfg.APIKey}, "write config/"+c.name+" with an api_key that is active")
 	}
-	have, err := c.b.sessions.entries.get(ctx, c.storage, c.name)
+	have, err := c.Sessions.Stored(ctx, c.storage, c.name)
 	if err != nil {
 		return err
 	}
-	if have != nil && have.of(c.cfg) && have.newest().left(time.Now()) > 0 && !freshLogin {
+	if have != nil && have.Of(c.cfg) && have.Newest().Left(time.Now()) > 0 && !freshLogin {
 		c.found["method"] = "session"
 		c.found["token_life"] = int64(have.Life.Seconds())
-		return c.ask(ctx, palette.Auth{Token: have.newest().Token}, "delete sessions/"+c.name+", so that the next read logs in")
+		return c.ask(ctx, palette.Auth{Token: have.Newest().Token}, "delete sessions/"+c.name+", so that the next read logs in")
 	}
 	c.found["method"] = "login"
 	var trace palette.Trace
-	token, err := c.b.login(palette.WithTrace(ctx, &trace), c.storage, c.name, c.cfg)
+	token, err := c.Credentials.Login(palette.WithTrace(ctx, &trace), c.storage, c.name, c.cfg)
 	if err != nil {
 		return c.failed(ctx, stepLogin, err, "")
 	}
@@ -67,7 +99,7 @@ func (c *check) run(ctx context.Context, freshLogin bool) error {
 
 // ask asks Palette whose the credentials are.
 func (c *check) ask(ctx context.Context, auth palette.Auth, advice string) error {
-	client, err := c.b.clientFor(c.cfg.Connection)
+	client, err := c.Clients.For(c.cfg.Connection)
 	if err != nil {
 		return err
 	}
@@ -77,7 +109,7 @@ func (c *check) ask(ctx context.Context, auth palette.Auth, advice string) error
 		return c.failed(ctx, stepToken, err, advice)
 	}
 	c.timed("user_info_ms", trace)
-	c.found[fieldOrg], c.found["tenant_uid"], c.found[fieldUserUID] = info.OrgName, info.TenantUID, info.UserUID
+	c.found["org"], c.found["tenant_uid"], c.found["user_uid"] = info.OrgName, info.TenantUID, info.UserUID
 	return nil
 }
 
@@ -99,30 +131,30 @@ func (c *check) end(ctx context.Context, token palette.Token) error {
 		trace palette.Trace
 	}
 	done := make(chan outcome, 1)
-	started := c.b.inBackground(func() {
-		out := outcome{err: errPanic} // until the outcome is known
+	started := c.Tasks.StartFollowUp(func() {
+		out := outcome{err: tasks.ErrPanic} // until the outcome is known
 		defer func() { done <- out }()
-		var client paletteAPI
-		client, out.err = c.b.clientFor(c.cfg.Connection)
+		var client upstream.API
+		client, out.err = c.Clients.For(c.cfg.Connection)
 		if out.err == nil {
 			out.err = client.Revoke(palette.WithTrace(context.Background(), &out.trace), token.Raw, []palette.Secret{token.Raw})
 		}
 		if out.err != nil && palette.KindOf(out.err) != palette.Missing {
-			c.b.oweLoose(c.storage, c.cfg.account(), held(token), "a config's check", out.err)
+			c.Revocations.EnqueueLoose(c.storage, revocation.AccountOf(c.cfg), store.TokenOf(token), "a config's check", out.err)
 		}
 	})
 	if !started {
-		c.b.Logger().Warn("the mount ends before a check's token is revoked; it lives to its own expiry", "expires_at", token.ExpiresAt)
-		return errEnding
+		c.Logger().Warn("the mount ends before a check's token is revoked; it lives to its own expiry", "expires_at", token.ExpiresAt)
+		return tasks.ErrEnding
 	}
 	select {
 	case out := <-done:
-		c.found["revocation"] = revocationAvailable
+		c.found["revocation"] = RevocationAvailable
 		switch {
 		case palette.KindOf(out.err) == palette.Missing:
-			c.found["revocation"] = revocationMissing
+			c.found["revocation"] = RevocationMissing
 		case out.err != nil:
-			c.found["revocation"] = revocationFailed
+			c.found["revocation"] = RevocationFailed
 		default:
 			c.found["revoke_ms"] = rounded(float64(out.trace.Took) / float64(time.Millisecond))
 		}
@@ -144,8 +176,9 @@ func (c *check) failed(ctx context.Context, step string, err error, advice strin
 		return err
 	}
 	text := err.Error()
-	if resp, unmendable := failedLogin(c.name, c.cfg, err, ""); unmendable == nil && step == stepLogin {
-		text = resp.Error().Error()
+	var mistake *upstream.Mistake
+	if step == stepLogin && errors.As(upstream.LoginFailed(c.name, c.cfg, err, ""), &mistake) {
+		text = mistake.Text
 	}
 	switch {
 	case isMFA:

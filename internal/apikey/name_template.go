@@ -1,4 +1,4 @@
-package palette
+package apikey
 
 import (
 	"encoding/base64"
