@@ -52,7 +52,7 @@ func TestAnOutageOfPaletteLeavesNoTokenAlive(t *testing.T) {
 		require.True(t, f.palette.Alive(token), "the leases are gone and the tokens live: they are on the engine's list")
 	}
 	log := f.ofThisPalette()
-	assert.Contains(t, log, "a lease ends, but Palette has not revoked yet what it held")
+	assert.Contains(t, log, "a lease ends, and the revocation of its credential stays pending")
 	assert.NotContains(t, log, "revoked tokens whose revocation was pending")
 
 	f.palette.Down(false)
