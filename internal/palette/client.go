@@ -78,37 +78,28 @@ type answer struct {
 // do sends a call, again where that can help and do no harm, and returns the answer where
 // it is a success. Errors are *[Error].
 func (c *Client) do(ctx context.Context, k call) (answer, error) {
-	req, err := c.request(ctx, k)
-	if err != nil {
-		return answer{}, err
-	}
 	if k.deadline.IsZero() {
 		k.deadline = time.Now().Add(c.conn.patience())
 	}
 	x := &exchange{Client: c, call: k}
-	resp, err := x.run(req)
+	r, err := x.run(ctx)
 	if c.closed.Load() {
 		c.transport.CloseIdleConnections() // net/http keeps them again once a call comes after Close
 	}
 	if err != nil {
 		return answer{}, c.noAnswer(ctx, x, err)
 	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return answer{}, c.noAnswer(ctx, x, err)
-	}
-	if len(body) > maxAnswer {
+	if len(r.body) > maxAnswer {
 		return answer{}, c.failure(k.op, Malformed, "the answer is larger than 1 MiB")
 	}
-	if resp.StatusCode != k.want {
-		refused := c.refused(k, resp, body)
+	if r.status != k.want {
+		refused := c.refused(k, r)
 		if refused.Kind == Limited {
 			refused.Cause = x.gaveUp
 		}
 		return answer{}, refused
 	}
-	return answer{body, x.sent}, nil
+	return answer{r.body, x.sent}, nil
 }
 
 func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {

@@ -115,9 +115,9 @@ func FuzzErrorBody(f *testing.F) {
 		if status < 100 || status > 999 || status == http.StatusOK || len(password) < 8 || len(token) < 8 {
 			return // no answer, or no secrets, of which others' words may be full
 		}
-		resp := &http.Response{StatusCode: status, Header: http.Header{"Retry-After": {retryAfter}, "Location": {location}}}
+		r := &reply{status, http.Header{"Retry-After": {retryAfter}, "Location": {location}}, []byte(body)}
 		k := call{op: OpLogin, want: http.StatusOK, auth: Auth{Token: Secret(token)}, secrets: []Secret{Secret(password)}}
-		e := c.refused(k, resp, []byte(body))
+		e := c.refused(k, r)
 		assertKind(t, status, e)
 		for name, text := range map[string]string{"code": e.Code, "message": e.Message, "ref": e.Ref, "cause": e.Cause} {
 			assert.LessOrEqual(t, len(text), 2*maxTextLength, name)
@@ -182,7 +182,7 @@ func FuzzRetryAfter(f *testing.F) {
 
 		alone := &Client{process: c.process, conn: c.conn, pacer: &pacer{limits: make(map[any]int)}}
 		x := &exchange{Client: alone, call: call{deadline: time.Now().Add(time.Minute)}}
-		again := x.holdBack(&http.Response{Header: http.Header{"Retry-After": {header}}})
+		again := x.holdBack(&reply{header: http.Header{"Retry-After": {header}}})
 		held := time.Until(alone.pacer.heldUntil)
 		assert.Positive(t, held, "a 429 always holds back")
 		assert.LessOrEqual(t, held, longestHold)

@@ -57,7 +57,7 @@ var outcomes = map[Kind]Outcome{
 }
 
 // outcomeOf tells how a try ended.
-func (x *exchange) outcomeOf(resp *http.Response, body []byte, err error) Outcome {
+func (x *exchange) outcomeOf(r *reply, err error) Outcome {
 	switch {
 	case err != nil && x.timedOut:
 		return OutcomeTimeout
@@ -65,11 +65,11 @@ func (x *exchange) outcomeOf(resp *http.Response, body []byte, err error) Outcom
 		return OutcomeCanceled
 	case err != nil:
 		return OutcomeUnreachable
-	case resp.StatusCode == x.call.want:
+	case r.status == x.call.want:
 		return OutcomeOK
 	}
-	_, palettes := hear(body)
-	return outcomes[kindOf(resp.StatusCode, palettes)]
+	_, palettes := hear(r.body)
+	return outcomes[kindOf(r.status, palettes)]
 }
 
 // Stage is how far a call came that got no answer.
@@ -153,16 +153,16 @@ func WithTrace(ctx context.Context, into *Trace) context.Context {
 }
 
 // note fills the context's trace, if it has one.
-func (x *exchange) note(ctx context.Context, resp *http.Response) {
+func (x *exchange) note(ctx context.Context, r *reply) {
 	trace, ok := ctx.Value(traceKey{}).(*Trace)
 	if !ok {
 		return
 	}
 	*trace = Trace{Took: time.Since(x.sent)}
-	if resp == nil {
+	if r == nil {
 		return
 	}
-	at, err := http.ParseTime(resp.Header.Get("Date"))
+	at, err := http.ParseTime(r.header.Get("Date"))
 	if err != nil {
 		return
 	}

@@ -3,6 +3,7 @@ package palette
 import (
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 )
@@ -37,9 +38,9 @@ func kindOf(status int, palettes bool) Kind {
 }
 
 // refused makes the error of an answer that is no success.
-func (c *Client) refused(k call, resp *http.Response, body []byte) *Error {
-	says, palettes := hear(body)
-	status := resp.StatusCode
+func (c *Client) refused(k call, r *reply) *Error {
+	says, palettes := hear(r.body)
+	status := r.status
 	e := c.failure(k.op, kindOf(status, palettes), "")
 	e.Status = status
 	secrets := append([]Secret{k.auth.Token, k.auth.APIKey, says.APIKey}, k.secrets...)
@@ -48,12 +49,12 @@ func (c *Client) refused(k call, resp *http.Response, body []byte) *Error {
 	}
 	switch {
 	case e.Kind == Limited:
-		e.RetryAfter = retryAfter(resp.Header.Get("Retry-After"), time.Now())
+		e.RetryAfter = retryAfter(r.header.Get("Retry-After"), time.Now())
 	case e.Kind != Malformed:
 	case status >= 400:
 		e.Cause = "the answer is not Palette's (no JSON error)"
 	case status >= 300:
-		e.Cause = "a redirect" + redirectHost(resp, secrets) + ", which is not followed (is the address right?)"
+		e.Cause = "a redirect" + redirectHost(r, secrets) + ", which is not followed (is the address right?)"
 	default:
 		e.Cause = "the answer is not Palette's, which is " + strconv.Itoa(k.want)
 	}
@@ -61,8 +62,8 @@ func (c *Client) refused(k call, resp *http.Response, body []byte) *Error {
 }
 
 // redirectHost names where a redirect leads. Only the host: its path may hold a token.
-func redirectHost(resp *http.Response, secrets []Secret) string {
-	to, err := resp.Location()
+func redirectHost(r *reply, secrets []Secret) string {
+	to, err := url.Parse(r.header.Get("Location"))
 	if err != nil || to.Host == "" {
 		return ""
 	}
