@@ -209,14 +209,15 @@ func (b *backend) makeKey(ctx context.Context, s logical.Storage, r *role, cfg *
 			return heldKey{}, fmt.Errorf("writing the key's name ahead: %w", err)
 		}
 		made := l.Key
-		err = b.withAuth(ctx, s, r.ConfigName, cfg, func(client paletteAPI, auth palette.Auth) (err error) {
-			made.UID, made.Key, err = client.CreateAPIKey(ctx, auth, palette.NewAPIKey{
+		var creation error // an error of the session's login says that no key was made
+		err = b.withAuth(ctx, s, r.ConfigName, cfg, func(client paletteAPI, auth palette.Auth) error {
+			made.UID, made.Key, creation = client.CreateAPIKey(ctx, auth, palette.NewAPIKey{
 				Name: made.Name, Description: r.Description, UserUID: r.UserUID, Expiry: made.ExpiresAt,
 			})
-			return err
+			return creation
 		})
 		switch {
-		case err != nil && palette.Refusal(err) == nil && palette.KindOf(err) != palette.Limited:
+		case err != nil && palette.VerdictOf(creation) == palette.Unknown:
 			b.lostKeys.add(id) // it may have been made
 			return heldKey{}, err
 		case err != nil:

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -273,15 +272,8 @@ func (b *backend) walRollback(ctx context.Context, req *logical.Request, kind st
 	return fmt.Errorf("a write-ahead entry is of the unknown kind %q", kind)
 }
 
-// gone tells whether Palette says that a key does not exist (any more). A 404 that is not
-// Palette's says nothing.
-func gone(err error) bool {
-	says := palette.Refusal(err)
-	return says != nil && says.Kind == palette.Missing
-}
+// gone tells whether Palette says that a key does not exist (any more).
+func gone(err error) bool { return palette.VerdictOf(err) == palette.Gone }
 
-// unauthorized tells whether Palette took what authenticated a call for dead.
-func unauthorized(err error) bool {
-	says := palette.Refusal(err)
-	return says != nil && says.Status == http.StatusUnauthorized
-}
+// unauthorized tells whether Palette takes what authenticated a call for dead.
+func unauthorized(err error) bool { return palette.VerdictOf(err) == palette.AuthDead }

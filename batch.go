@@ -125,7 +125,7 @@ func (b *backend) endAll(ctx context.Context, a account, batch []*revocation) {
 		err = b.endTogether(ctx, a, client, batch)
 	}
 	switch {
-	case palette.KindOf(err) != palette.Rejected:
+	case palette.VerdictOf(err) != palette.NotDone:
 	case len(batch) > 1:
 		b.endAll(ctx, a, batch[:len(batch)/2])
 		b.endAll(ctx, a, batch[len(batch)/2:])
@@ -149,8 +149,8 @@ func (b *backend) endApart(ctx context.Context, a account, tokens []heldToken) e
 	return failed
 }
 
-// endTogether ends tokens in one call. A 401 says that the token which authenticated it is
-// dead, and nothing of the others, so the next one asks.
+// endTogether ends tokens in one call. Where the token which authenticated it is dead, that says
+// nothing of the others, and the next one asks.
 func (b *backend) endTogether(ctx context.Context, a account, client paletteAPI, batch []*revocation) error {
 	var left []heldToken
 	for _, r := range batch {
@@ -159,12 +159,12 @@ func (b *backend) endTogether(ctx context.Context, a account, client paletteAPI,
 	slices.SortStableFunc(left, func(x, y heldToken) int { return y.ExpiresAt.Compare(x.ExpiresAt) })
 	for len(left) > 0 {
 		err := client.Revoke(ctx, left[0].Token, secretsOf(left))
-		switch {
-		case err == nil:
+		switch palette.VerdictOf(err) {
+		case palette.Done:
 			return nil
-		case unauthorized(err):
+		case palette.AuthDead:
 			left = left[1:]
-		case palette.KindOf(err) == palette.Missing:
+		case palette.NoEndpoint:
 			b.Logger().Warn("this Palette has no endpoint to revoke tokens (404); they die by themselves",
 				"address", a.conn.Address, "tokens", len(left), "dead_at", lastDeath(left))
 			return nil

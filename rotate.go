@@ -127,12 +127,9 @@ func (b *backend) rotatePassword(ctx context.Context, s logical.Storage, name st
 	}
 	b.rotations.addLeftover(name, id)
 	err = client.ChangePassword(ctx, palette.Auth{Token: token.Raw}, palette.PasswordChange{Email: cfg.Email, Current: cfg.Password, New: fresh})
-	switch palette.KindOf(err) {
-	case 0:
-		if err != nil {
-			return err
-		}
-	case palette.Rejected, palette.Missing, palette.Limited: // Palette has not taken it
+	switch palette.VerdictOf(err) {
+	case palette.Done:
+	case palette.NotDone, palette.AuthDead, palette.HeldBack: // Palette has not taken it
 		b.rotations.resolve(name, id)
 		b.forgetWAL(ctx, s, name, id)
 		return err

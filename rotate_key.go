@@ -57,7 +57,7 @@ func (b *backend) rotateKey(ctx context.Context, s logical.Storage, name string,
 	b.rotations.addLeftover(name, wal)
 	uid, key, err := client.CreateAPIKey(ctx, auth, palette.NewAPIKey{Name: w.Name, Description: "The API key of the Vault secrets engine's config " + name, Expiry: w.Expiry})
 	if err != nil {
-		if palette.Refusal(err) != nil { // it was not made
+		if palette.VerdictOf(err) != palette.Unknown { // it was not made
 			b.rotations.resolve(name, wal)
 			b.forgetWAL(ctx, s, name, wal)
 		}

@@ -258,7 +258,7 @@ func (b *backend) makeFresh(ctx context.Context, s logical.Storage, name string)
 		}
 		if len(alive(have.Tokens, now)) > 0 {
 			token, err := client.Refresh(ctx, have.newest().Token)
-			if palette.Refusal(err) == nil {
+			if palette.VerdictOf(err) != palette.SessionOver {
 				return b.refreshed(ctx, s, name, have, token, err)
 			}
 			b.Logger().Info("a shared session is over, logging in again", "config", name, "error", err)

@@ -42,20 +42,15 @@ func (c *Client) Close() {
 type call struct {
 	// op is what the call does, as a verb, for messages.
 	op string
-	// endpoint is the same for an [Observer]: one of [Endpoints].
+	// endpoint names its rule, and the call for an [Observer].
 	endpoint     string
 	method, path string
 	query        url.Values
-	// want is the status of a success. Another 2xx is not Palette's: a proxy's page, say.
-	want int
 	// auth is empty for a login.
 	auth Auth
 	body any
 	// class is the call's place in the line for a turn.
 	class class
-	// once: the call must not be sent again when it may have arrived, since it makes
-	// something that only its answer names, or would be refused the second time.
-	once bool
 	// admit is asked when the call has its turn, and may refuse it.
 	admit func(context.Context) error
 	// deadline is when the call's last attempt begins; zero: after queue_timeout.
@@ -89,10 +84,7 @@ func (c *Client) do(ctx context.Context, k call) (answer, error) {
 	if err != nil {
 		return answer{}, c.noAnswer(ctx, x, err)
 	}
-	if len(r.body) > maxAnswer {
-		return answer{}, c.failure(k.op, Malformed, "the answer is larger than 1 MiB")
-	}
-	if r.status != k.want {
+	if r.kind != documented {
 		refused := c.refused(k, r)
 		if refused.Kind == Limited {
 			refused.Cause = x.gaveUp
@@ -140,7 +132,7 @@ func (c *Client) noAnswer(caller context.Context, x *exchange, err error) error 
 	case errors.As(err, &ours):
 		return ours
 	case errors.As(err, &queue):
-		e.Kind, e.Cause = Limited, queue.text
+		e.Kind, e.Verdict, e.Cause = Limited, HeldBack, queue.text
 	case caller.Err() != nil:
 		e.ctxErr = caller.Err()
 		e.Cause = cause(e.ctxErr)
@@ -160,15 +152,11 @@ func (c *Client) noAnswer(caller context.Context, x *exchange, err error) error 
 	return e
 }
 
-// decode reads a JSON answer. Errors are *[Error] and never quote the answer.
+// decode reads an answer whose form its rule has looked at. Errors are *[Error] and never quote
+// the answer.
 func (c *Client) decode(op string, a answer, into any) error {
-	err := json.Unmarshal(a.body, into)
-	var otherForm *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &otherForm):
+	if json.Unmarshal(a.body, into) != nil {
 		return c.failure(op, Malformed, "the answer is JSON of another form than Palette's")
-	case err != nil:
-		return c.failure(op, Malformed, "the answer is no JSON")
 	}
 	return nil
 }

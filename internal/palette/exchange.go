@@ -54,6 +54,7 @@ type reply struct {
 	status int
 	header http.Header
 	body   []byte
+	kind   answerKind
 }
 
 // run sends the call until it is answered, or must not be sent again.
@@ -107,7 +108,9 @@ func (x *exchange) send(req *http.Request) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &reply{resp.StatusCode, resp.Header, body}, nil
+	r := &reply{status: resp.StatusCode, header: resp.Header, body: body}
+	r.kind = rules[x.call.endpoint].kindOf(r)
+	return r, nil
 }
 
 // turn waits for the pause that the last attempt left, and for a turn. Who has gone gets none,
@@ -144,9 +147,9 @@ func (x *exchange) canRetry(r *reply, err error) bool {
 	switch {
 	case err != nil && (x.connected || x.timedOut || !passing(err)):
 		return false
-	case err == nil && r.status == http.StatusTooManyRequests:
+	case err == nil && r.kind == tooMany:
 		return x.holdBack(r)
-	case err == nil && !badGateway(r.status), err == nil && x.call.once:
+	case err == nil && (!badGateway(r.status) || rules[x.call.endpoint].sent == once):
 		return false
 	}
 	if x.failed == maxRetries {
