@@ -216,11 +216,12 @@ func TestCheckTellsTheStepThatFailsAndWhatToDo(t *testing.T) {
 		{"a second factor", inject(palettetest.Login, palettetest.Fault{MFA: true}), "login", "second factor", "MFA"},
 		{"Palette is out of order", inject(palettetest.Login, palettetest.Fault{Status: 500}), "login", "500", "wait"},
 		{"the limit is reached", inject(palettetest.Login, palettetest.Fault{Status: 429, RetryAfter: "600"}), "login", "limit", "rate_limit"},
-		{"another server", inject(palettetest.Login, palettetest.Fault{Garbage: true}), "login", "no JSON", "not Palette's"},
-		{"no such path", inject(palettetest.Login, palettetest.Fault{Status: 404, Body: "not found"}), "login", "404", "not Palette's"},
+		{"another server", inject(palettetest.Login, palettetest.Fault{Garbage: true}), "login", "text/html", "somebody between Vault and Palette answers"},
+		{"no such path", inject(palettetest.Login, palettetest.Fault{Status: 404, Body: "not found"}), "login", "404", "somebody between Vault and Palette answers"},
+		{"a gateway", inject(palettetest.Login, palettetest.Fault{Foreign: true, Status: 401, Body: "<html>"}), "login", "status 401, text/html", "look at the proxy"},
 		{"the token does not work", inject(palettetest.UserInfo, palettetest.Fault{Status: 401}), "token", "401", "try again"},
 		{"the user may not ask", inject(palettetest.UserInfo, palettetest.Fault{Status: 403}), "token", "403", "permission"},
-		{"the answer names nobody", inject(palettetest.UserInfo, palettetest.Fault{Body: "{}"}), "token", "names no user", "not Palette's"},
+		{"the answer names nobody", inject(palettetest.UserInfo, palettetest.Fault{Body: "{}"}), "token", "JSON of another form", "somebody between Vault and Palette answers"},
 	} {
 		bubble(t, c.name, func(t *testing.T) { c.fails(configured(t)) })
 	}

@@ -68,8 +68,14 @@ func TestRotationSurvivesAFaultAtEachStep(t *testing.T) {
 		{"the log does not take the password", func(w *world) { w.storage.failOn("put", framework.WALPrefix) }, "the disk is full", false, 0},
 		{"Palette refuses", func(w *world) { w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{Status: 400, Times: 1}) }, "message", false, 0},
 		{"Palette has no such endpoint", func(w *world) {
-			w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{Status: 404, Garbage: true, Times: 1})
-		}, "404", false, 0},
+			w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{Status: 404, Times: 1})
+		}, "Not Found", false, 0},
+		{"somebody else answers", func(w *world) {
+			w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{Foreign: true, Status: 401, Body: "<html>", Times: 1})
+		}, "not Palette's answer", false, 1},
+		{"somebody else answers when it is done", func(w *world) {
+			w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{Foreign: true, Status: 403, AfterWork: true, Times: 1})
+		}, "", true, 0},
 		{"Palette is lost before it takes it", func(w *world) { w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{Drop: true, Times: 1}) }, "change the password", false, 1},
 		{"Palette fails", func(w *world) { w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{Status: 503, Times: 1}) }, "503", false, 1},
 		{"the answer is lost", func(w *world) {

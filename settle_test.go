@@ -121,7 +121,8 @@ func TestRotationLeftoverGoesNoOtherWay(t *testing.T) {
 		var seen strings.Builder
 		proxy := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(&seen, r.Body)
-			rw.WriteHeader(http.StatusUnauthorized)
+			rw.WriteHeader(http.StatusUnauthorized) // a thief speaks as Palette does
+			_, _ = io.WriteString(rw, `{"code":"InvalidCredentials","message":"no"}`)
 		}))
 		require.NoError(t, proxy.Listener.Close())
 		proxy.Listener = palettetest.ListenInMemory()

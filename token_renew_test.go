@@ -218,7 +218,8 @@ func TestRenewalWhenPaletteFails(t *testing.T) {
 		{"429", palettetest.Fault{Status: 429, RetryAfter: "3"}, http.StatusServiceUnavailable, "429"},
 		{"404 of another server's", palettetest.Fault{Status: 404, Garbage: true}, http.StatusBadGateway, "404"},
 		{"dropped", palettetest.Fault{Drop: true}, http.StatusBadGateway, "closed before the answer"},
-		{"garbage", palettetest.Fault{Garbage: true}, http.StatusBadGateway, "no JSON"},
+		{"a page", palettetest.Fault{Garbage: true}, http.StatusBadGateway, "status 200, text/html"},
+		{"a gateway", palettetest.Fault{Foreign: true, Status: 401, Body: "<html>"}, http.StatusBadGateway, "not Palette's answer"},
 		{"redirect with the token", palettetest.Fault{Redirect: "http://127.0.0.1:1/%zz"}, http.StatusBadGateway, ""},
 	} {
 		bubble(t, c.name, func(t *testing.T) {

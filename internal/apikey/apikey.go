@@ -69,9 +69,9 @@ func (m *Manager) Create(ctx context.Context, s logical.Storage, r *store.Role, 
 		if err != nil {
 			return store.Key{}, fmt.Errorf("writing the key's name ahead: %w", err)
 		}
-		key, err := m.create(ctx, s, r, cfg, name, expiry)
+		key, verdict, err := m.create(ctx, s, r, cfg, name, expiry)
 		if err != nil {
-			m.createFailed(ctx, s, id, err)
+			m.createFailed(ctx, s, id, verdict)
 			return store.Key{}, err
 		}
 		if err := framework.DeleteWAL(ctx, s, id); err != nil {
@@ -85,22 +85,24 @@ func (m *Manager) Create(ctx context.Context, s logical.Storage, r *store.Role, 
 	}, late)
 }
 
-// create calls Palette.
-func (m *Manager) create(ctx context.Context, s logical.Storage, r *store.Role, cfg *store.Config, name string, expiry time.Time) (store.Key, error) {
+// create calls Palette. The verdict is that of the creation alone: an error of the session's login
+// says that no key was made.
+func (m *Manager) create(ctx context.Context, s logical.Storage, r *store.Role, cfg *store.Config, name string, expiry time.Time) (store.Key, palette.Verdict, error) {
 	key := store.Key{Name: name, ExpiresAt: expiry}
-	err := m.use(ctx, s, r.ConfigName, cfg, func(client upstream.API, auth palette.Auth) (err error) {
-		key.UID, key.Key, err = client.CreateAPIKey(ctx, auth, palette.NewAPIKey{
+	var creation error
+	err := m.use(ctx, s, r.ConfigName, cfg, func(client upstream.API, auth palette.Auth) error {
+		key.UID, key.Key, creation = client.CreateAPIKey(ctx, auth, palette.NewAPIKey{
 			Name: name, Description: r.Description, UserUID: r.UserUID, Expiry: expiry,
 		})
-		return err
+		return creation
 	})
-	return key, err
+	return key, palette.VerdictOf(creation), err
 }
 
 // createFailed deletes the write-ahead entry of a key that Palette has not made. Where Palette may
 // have made the key, the entry stays.
-func (m *Manager) createFailed(ctx context.Context, s logical.Storage, id string, failed error) {
-	if palette.Refusal(failed) == nil && palette.KindOf(failed) != palette.Limited {
+func (m *Manager) createFailed(ctx context.Context, s logical.Storage, id string, verdict palette.Verdict) {
+	if verdict == palette.Unknown {
 		m.Interrupted([]string{id})
 		return
 	}

@@ -139,7 +139,7 @@ func (c *check) end(ctx context.Context, token palette.Token) error {
 		if out.err == nil {
 			out.err = client.Revoke(palette.WithTrace(context.Background(), &out.trace), token.Raw, []palette.Secret{token.Raw})
 		}
-		if out.err != nil && palette.KindOf(out.err) != palette.Missing {
+		if out.err != nil && palette.VerdictOf(out.err) != palette.NoEndpoint {
 			c.Revocations.EnqueueLoose(c.storage, revocation.AccountOf(c.cfg), store.TokenOf(token), "a config's check", out.err)
 		}
 	})
@@ -151,7 +151,7 @@ func (c *check) end(ctx context.Context, token palette.Token) error {
 	case out := <-done:
 		c.found["revocation"] = RevocationAvailable
 		switch {
-		case palette.KindOf(out.err) == palette.Missing:
+		case palette.VerdictOf(out.err) == palette.NoEndpoint:
 			c.found["revocation"] = RevocationMissing
 		case out.err != nil:
 			c.found["revocation"] = RevocationFailed
@@ -188,9 +188,11 @@ func (c *check) failed(ctx context.Context, step string, err error, advice strin
 	case says.Kind == palette.Limited:
 		advice = "Palette's limit is reached or the engine's own queue is long: wait, see rate_limit and queue_timeout, and whether roles can be shared"
 	case says.Kind == palette.Unavailable:
-		advice = "Palette, or a proxy before it, is out of order: wait, and look at its own state"
-	case says.Kind == palette.Malformed, says.Kind == palette.Missing && says.PaletteSays() == "":
-		advice = "what answers there is not Palette's API: check address and proxy_url"
+		advice = "Palette is out of order: wait, and look at its own state"
+	case says.Kind == palette.Foreign:
+		advice = "somebody between Vault and Palette answers: look at the proxy (" + proxySetting + "), the gateway and the address"
+	case says.Kind == palette.Malformed:
+		advice = "Palette's answer is of no use: ask its support"
 	case !says.NextTry.IsZero():
 		advice = c.withheld(says)
 	case step == stepLogin:

@@ -77,7 +77,7 @@ func TestKeyInAnUnexpectedAnswerIsNotQuoted(t *testing.T) {
 	defer s.Close()
 	client := newClient(t, NewProcess(), Connection{Address: s.URL, RequestTimeout: time.Minute})
 	_, _, err := client.CreateAPIKey(t.Context(), Auth{Token: "t"}, NewAPIKey{Name: "k", Expiry: epoch})
-	require.ErrorContains(t, err, "the answer is not Palette's, which is 201")
-	assert.Equal(t, Malformed, KindOf(err))
+	require.ErrorContains(t, err, "this is not Palette's answer (status 200, ")
+	assert.Equal(t, Foreign, KindOf(err))
 	assert.NotContains(t, err.Error(), "Leaky")
 }

@@ -70,11 +70,11 @@ func TestObserverIsToldOfEachTry(t *testing.T) {
 	}{
 		{"a success", palettetest.Fault{}, []string{"user_info ok 0s"}},
 		{"a refusal", palettetest.Fault{Status: 403}, []string{"user_info rejected 0s"}},
-		{"a refusal that is a proxy's", palettetest.Fault{Garbage: true, Status: 407}, []string{"user_info malformed 0s"}},
-		{"a token that does not count", palettetest.Fault{Garbage: true, Status: 401}, []string{"user_info rejected 0s"}},
+		{"a refusal that is a proxy's", palettetest.Fault{Garbage: true, Status: 407}, []string{"user_info foreign 0s"}},
+		{"a 401 that is a proxy's", palettetest.Fault{Garbage: true, Status: 401}, []string{"user_info foreign 0s"}},
 		{"no such path", palettetest.Fault{Status: 404}, []string{"user_info missing 0s"}},
 		{"a fault", palettetest.Fault{Status: 500}, []string{"user_info unavailable 0s"}},
-		{"a redirect", palettetest.Fault{Redirect: "https://example.com/"}, []string{"user_info malformed 0s"}},
+		{"a redirect", palettetest.Fault{Redirect: "https://example.com/"}, []string{"user_info foreign 0s"}},
 		{"a passing fault", palettetest.Fault{Status: 503, Times: 1}, []string{"user_info unavailable 0s", "user_info again after unavailable", "user_info ok 0s"}},
 		{"no answer", palettetest.Fault{Drop: true}, []string{"user_info unreachable 0s"}},
 	} {

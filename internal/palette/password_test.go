@@ -78,7 +78,8 @@ func TestPasswordChangeIsNotSentAgainOnceItMayHaveArrived(t *testing.T) {
 			{palettetest.Fault{Status: 502}, Unavailable, false},
 			{palettetest.Fault{Status: 503}, Unavailable, false},
 			{palettetest.Fault{Status: 504}, Unavailable, false},
-			{palettetest.Fault{Garbage: true}, Malformed, false},
+			{palettetest.Fault{Garbage: true}, Foreign, false},
+			{palettetest.Fault{Foreign: true, Status: 504, AfterWork: true}, Foreign, true},
 		} {
 			r := newRig(t, palettetest.AllowLiveTokens())
 			auth := r.auth(t)

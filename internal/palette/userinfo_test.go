@@ -44,24 +44,3 @@ func TestUserInfo(t *testing.T) {
 		}
 	})
 }
-
-func TestUserInfoAnswersThatAreNone(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		r := newRig(t, palettetest.AllowLiveTokens())
-		auth := r.auth(t)
-		for _, c := range []struct {
-			fault palettetest.Fault
-			want  string
-		}{
-			{palettetest.Fault{Body: `{}`}, "the answer names no user"},
-			{palettetest.Fault{Body: `{"userUid":7}`}, "JSON of another form"},
-			{palettetest.Fault{Garbage: true}, "no JSON"},
-			{palettetest.Fault{Body: `{"userUid":"u"}`, Status: 203}, "which is 200"},
-		} {
-			r.palette.Inject(palettetest.UserInfo, c.fault)
-			_, err := r.UserInfo(t.Context(), auth)
-			assert.Equal(t, Malformed, KindOf(err), c.want)
-			assert.ErrorContains(t, err, c.want)
-		}
-	})
-}

@@ -28,6 +28,10 @@ func TestFaultInsteadOfWork(t *testing.T) {
 		{"body alone", palettetest.Fault{Body: `{"a":1}`}, 200, http.Header{"Content-Type": {"application/json"}}, nil},
 		{"retry after", palettetest.Fault{Status: 429, RetryAfter: "7"}, 429, http.Header{"Retry-After": {"7"}}, nil},
 		{"header", palettetest.Fault{Status: 500, Header: http.Header{"x-a": {"b"}}}, 500, http.Header{"X-A": {"b"}}, nil},
+		{"somebody else's page", palettetest.Fault{Foreign: true, Status: 401, Body: "<html>"}, 401, http.Header{"Content-Type": {"text/html; charset=utf-8"}}, nil},
+		{"somebody else's JSON", palettetest.Fault{Foreign: true, Body: `{"message":"m"}`}, 200, http.Header{"Content-Type": {"application/json"}}, nil},
+		{"somebody else's nothing", palettetest.Fault{Foreign: true, Status: 404}, 404, nil, func(t *testing.T, r reply) { assert.Empty(t, r.text) }},
+		{"of any content type", palettetest.Fault{Foreign: true, Body: `{}`, Header: http.Header{"Content-Type": {"a/b"}}}, 200, http.Header{"Content-Type": {"a/b"}}, nil},
 		{"garbage", palettetest.Fault{Garbage: true}, 200, nil, func(t *testing.T, r reply) { assert.Contains(t, r.text, "<html>") }},
 		{"huge", palettetest.Fault{Huge: true}, 200, nil, func(t *testing.T, r reply) { assert.Greater(t, len(r.text), 1<<20) }},
 		{"redirect", palettetest.Fault{Redirect: "http://127.0.0.1:1/"}, 302, http.Header{"Location": {"http://127.0.0.1:1/"}}, nil},
@@ -51,6 +55,35 @@ func TestFaultInsteadOfWork(t *testing.T) {
 			f.wantAlive(true, f.login(alice))
 		})
 	}
+}
+
+func TestFaultAtAnyEndpoint(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T) {
+		f := newFixture(t)
+		token := f.login(alice)
+		f.Inject(palettetest.Any, palettetest.Fault{Foreign: true, Status: 407, Times: 3})
+		f.Inject(palettetest.UserInfo, palettetest.Fault{Status: 500, Times: 1})
+		assert.Equal(t, 500, f.must("GET", "/v1/users/info", token, "").status, "an endpoint's own come first")
+		assert.Equal(t, 407, f.must("GET", "/v1/users/info", token, "").status)
+		assert.Equal(t, 407, f.revoke(token, token).status)
+		assert.Equal(t, 407, f.must("GET", "/v1/nothing", "", "").status)
+		assert.Equal(t, 204, f.revoke(token, token).status)
+	})
+}
+
+// Whoever answers in Palette's place may do so after Palette has done its work, and by another clock.
+func TestForeignAnswerAfterTheWork(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T) {
+		f := newFixture(t)
+		f.SetClock(time.Hour)
+		f.Inject(palettetest.Login, palettetest.Fault{Foreign: true, Status: 504, AfterWork: true, Times: 1})
+		r := f.tryLogin(alice.Email, alice.Org, alice.Password)
+		assert.Equal(t, 504, r.status)
+		assert.Equal(t, epoch.Format(http.TimeFormat), r.header.Get("Date"))
+		assert.Len(t, f.LiveTokens(), 1)
+	})
 }
 
 func TestFaultsOnTokens(t *testing.T) {

@@ -45,33 +45,6 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 	})
 }
 
-func TestRateLimit(t *testing.T) {
-	t.Parallel()
-	bubble(t, func(t *testing.T) {
-		f := newFixture(t, palettetest.WithRateLimit(3))
-		call := func() int { return f.must("GET", "/v1/users/info", "", "").status }
-		assert.Equal(t, 401, call())
-		time.Sleep(600 * time.Millisecond)
-		assert.Equal(t, []int{401, 401, 429}, []int{call(), call(), call()})
-		r := f.must("GET", "/v1/projects/alerts", "", "") // all endpoints count together
-		wantError(t, r, 429, "TooManyRequests")
-		assert.Equal(t, "1", r.header.Get("Retry-After"))
-		time.Sleep(399 * time.Millisecond)
-		assert.Equal(t, 429, call())
-		time.Sleep(time.Millisecond) // the first call is a second old, the others are not
-		assert.Equal(t, []int{401, 429}, []int{call(), call()})
-		assert.Equal(t, 4, f.Rejected429())
-		assert.Equal(t, 7, f.Calls(palettetest.UserInfo))
-		assert.Equal(t, 8, f.TotalCalls())
-		f.SetRateLimit(0)
-		assert.Equal(t, 401, call())
-		f.SetRateLimit(1)
-		assert.Equal(t, 429, call())
-		time.Sleep(time.Second)
-		assert.Equal(t, []int{401, 429}, []int{call(), call()})
-	})
-}
-
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	clients, err := palettetest.NewAuthority()

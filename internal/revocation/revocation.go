@@ -106,7 +106,7 @@ func (m *Manager) endAll(ctx context.Context, a Account, batch []*request) {
 		err = m.endTogether(ctx, a, client, batch)
 	}
 	switch {
-	case palette.KindOf(err) != palette.Rejected:
+	case palette.VerdictOf(err) != palette.NotDone:
 	case len(batch) > 1:
 		m.endAll(ctx, a, batch[:len(batch)/2])
 		m.endAll(ctx, a, batch[len(batch)/2:])
@@ -143,12 +143,12 @@ func (m *Manager) endTogether(ctx context.Context, a Account, client upstream.AP
 	slices.SortStableFunc(left, func(x, y store.Token) int { return y.ExpiresAt.Compare(x.ExpiresAt) })
 	for len(left) > 0 {
 		err := client.Revoke(ctx, left[0].Token, store.Secrets(left))
-		switch {
-		case err == nil:
+		switch palette.VerdictOf(err) {
+		case palette.Done:
 			return nil
-		case upstream.Unauthorized(err):
+		case palette.AuthDead:
 			left = left[1:]
-		case palette.KindOf(err) == palette.Missing:
+		case palette.NoEndpoint:
 			m.Logger().Warn(MsgNoRevocation, "address", a.Connection.Address, "tokens", len(left), "dead_at", store.LastExpiry(left))
 			return nil
 		default:

@@ -57,7 +57,7 @@ func (m *Manager) rotateKey(ctx context.Context, s logical.Storage, name string,
 	m.add(name, wal)
 	uid, key, err := client.CreateAPIKey(ctx, auth, palette.NewAPIKey{Name: w.Name, Description: "The API key of the Vault secrets engine's config " + name, Expiry: w.Expiry})
 	if err != nil {
-		if palette.Refusal(err) != nil { // Palette has not made the key
+		if palette.VerdictOf(err) != palette.Unknown { // Palette has not made the key
 			m.resolve(name, wal)
 			m.deleteWAL(ctx, s, name, wal)
 		}

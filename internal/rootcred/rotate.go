@@ -99,12 +99,9 @@ func (m *Manager) rotatePassword(ctx context.Context, s logical.Storage, name st
 	}
 	m.add(name, id)
 	err = client.ChangePassword(ctx, palette.Auth{Token: token.Raw}, palette.PasswordChange{Email: cfg.Email, Current: cfg.Password, New: fresh})
-	switch palette.KindOf(err) {
-	case 0:
-		if err != nil {
-			return err
-		}
-	case palette.Rejected, palette.Missing, palette.Limited: // Palette has not taken it
+	switch palette.VerdictOf(err) {
+	case palette.Done:
+	case palette.NotDone, palette.AuthDead, palette.HeldBack: // Palette has not taken it
 		m.resolve(name, id)
 		m.deleteWAL(ctx, s, name, id)
 		return err

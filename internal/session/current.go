@@ -114,7 +114,7 @@ func (m *Manager) refresh(ctx context.Context, s logical.Storage, name string) (
 		}
 		if len(store.Alive(have.Tokens, now)) > 0 {
 			token, err := client.Refresh(ctx, have.Newest().Token)
-			if palette.Refusal(err) == nil {
+			if palette.VerdictOf(err) != palette.SessionOver {
 				return m.refreshed(ctx, s, name, have, token, err)
 			}
 			m.Logger().Info(MsgSessionOver, "config", name, "error", err)

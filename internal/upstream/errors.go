@@ -104,15 +104,8 @@ func Rejected(err error) bool {
 	return says != nil && says.NextTry.IsZero()
 }
 
-// Gone tells whether Palette says that a key does not exist (any more). A 404 of somebody in
-// between says nothing of the key.
-func Gone(err error) bool {
-	says := palette.Refusal(err)
-	return says != nil && says.Kind == palette.Missing
-}
+// Gone tells whether Palette says that a key does not exist (any more).
+func Gone(err error) bool { return palette.VerdictOf(err) == palette.Gone }
 
 // Unauthorized tells whether Palette counts the credential of a call as dead.
-func Unauthorized(err error) bool {
-	says := palette.Refusal(err)
-	return says != nil && says.Status == http.StatusUnauthorized
-}
+func Unauthorized(err error) bool { return palette.VerdictOf(err) == palette.AuthDead }
