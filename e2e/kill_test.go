@@ -71,6 +71,7 @@ func TestServerKilledBetweenIssueAndRenewal(t *testing.T) {
 // The harness ends what a killed server has left behind, and removes its files.
 func TestStopEndsOrphans(t *testing.T) {
 	t.Parallel()
+	takeSlots(t, 1)
 	v, err := vaulttest.Start(t.Context(), vaulttest.Options{})
 	require.NoError(t, err)
 	t.Cleanup(v.Stop)
