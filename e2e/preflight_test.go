@@ -82,8 +82,8 @@ hangs:
 	run := func(lanes ...string) (code int, said string) {
 		cmd := exec.CommandContext(t.Context(), script, lanes...)
 		cmd.Dir = dir
-		out, err := vaulttest.Run(cmd, "")
-		require.NoError(t, err)
+		out, failed := vaulttest.Run(cmd, "")
+		require.NoError(t, failed)
 		assert.Empty(t, out.Stderr)
 		return out.Code, out.Stdout
 	}

@@ -17,7 +17,7 @@ const (
 	// mostLines bounds a report, mostCommands the commands in it, and widest a line's text.
 	mostLines    = 10
 	mostCommands = 3
-	widest       = 160
+	widest       = 240
 )
 
 var (
@@ -33,6 +33,21 @@ type failure struct {
 	at       []string // places in the source, the innermost first
 	err      []string
 	messages string
+}
+
+// told is what was expected and what was found instead, where the failure tells them apart.
+func (f failure) told() (expected, found string) {
+	err := strings.ReplaceAll(strings.Join(f.err, "; "), ":; ", ": ")
+	if unexpected, is := strings.CutPrefix(err, "Received unexpected error: "); is {
+		err = unexpected
+		if f.messages == "" {
+			f.messages = "no error"
+		}
+	}
+	if f.messages == "" {
+		return err, ""
+	}
+	return f.messages, err
 }
 
 // broken tells whether a test that has no end has a panic in its output.
@@ -51,12 +66,10 @@ func (t *test) report() []string {
 	name, f := t.culprit()
 	lines := []string{fmt.Sprintf("FAIL: %s, after %.1f s", name, t.seconds)}
 	say := func(what, text string) { lines = append(lines, fmt.Sprintf("  %-9s %s", what, short(text))) }
-	err := strings.ReplaceAll(strings.Join(f.err, "; "), ":; ", ": ")
-	if f.messages != "" {
-		say("expected", f.messages)
-		say("found", err)
-	} else {
-		say("expected", err)
+	expected, found := f.told()
+	say("expected", expected)
+	if found != "" {
+		say("found", found)
 	}
 	if len(f.at) > 0 {
 		say("at", strings.Join(f.at, ", from "))
@@ -142,7 +155,7 @@ func (f *failure) add(field, text string) {
 		if at := traceLine.FindString(text); at != "" {
 			f.at = append(f.at, at)
 		}
-	case field == "Error" && !strings.HasPrefix(text, "Diff:") && len(f.err) < 3:
+	case field == "Error" && !strings.HasPrefix(text, "Diff:") && len(f.err) < 8:
 		f.err = append(f.err, text)
 	case field == "Messages":
 		f.messages = strings.TrimSpace(f.messages + " " + text)
