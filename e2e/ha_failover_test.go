@@ -208,6 +208,8 @@ func (c *cluster) kill(all []*interrupted, k kill, x *consumers) *failover {
 	if k.late {
 		passLater(all)
 	} else {
+		// A plugin that does not know yet that Vault is dead hands it what comes, and ends nothing.
+		time.Sleep(noticed)
 		release(all)
 	}
 	next := c.active(t)

@@ -19,12 +19,15 @@ const killLife = time.Minute
 // first one lives on, and a revocation ends both.
 func renewAndRevoke(f *fixture, read *api.Secret) {
 	f.t.Helper()
-	var second string
+	var second, said string
 	// After a crash the request that starts the plugin anew may fail.
 	require.Eventually(f.t, func() bool {
 		renewed, err := f.api.Sys().RenewWithContext(f.t.Context(), read.LeaseID, 0)
 		if err != nil {
-			f.t.Logf("renewing: %v", err)
+			if said != err.Error() {
+				said = err.Error()
+				f.t.Logf("renewing: %s", said)
+			}
 			return false
 		}
 		second = tokenOf(f.t, renewed)

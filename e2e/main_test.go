@@ -23,7 +23,7 @@ import (
 
 // mostServers is how many Vaults run at a time beside the shared one, and those that programs of
 // cmd/ start count too. Each takes a quarter of a GiB, and a second of a processor to start.
-const mostServers = 12
+const mostServers = 16
 
 // judgeTime are the tests whose limits are of Palette's ten calls a second, counted at the
 // stand-in: what other tests take of the processors would move calls from one second to another.

@@ -92,7 +92,8 @@ var deaths = []death{
 	}},
 }
 
-// noticed is how long a stand-in may take to see that a killed plugin's connections are closed.
+// noticed is how long a process may take to see that another one's death has closed their
+// connection: a stand-in that a plugin's, and a plugin that Vault's.
 const noticed = 500 * time.Millisecond
 
 // hangsUp opens the gate after the stand-in has seen that nobody waits for the held call any

@@ -18,6 +18,7 @@ type results struct {
 	verbose bool
 	tests   map[string]*test // the top-level ones, by name
 	order   []*test
+	below   int // how many tests below the top-level ones have passed
 }
 
 // test is a top-level test with all below it.
@@ -67,6 +68,9 @@ func (r *results) take(e event) {
 		}
 		if e.Action == "skip" && !r.verbose {
 			fmt.Fprintf(r.out, "skipped: %s: %s\n", e.Test, t.reason(e.Test))
+		}
+		if e.Action == "pass" && e.Test != top {
+			r.below++
 		}
 		if e.Test == top {
 			t.outcome, t.seconds = e.Action, time.Since(t.began).Seconds()
@@ -129,8 +133,12 @@ func (r *results) sum(took time.Duration) {
 	if len(slow) > 1 {
 		fmt.Fprintf(r.out, "the longest: %s\n", strings.Join(slow, ", "))
 	}
+	if len(r.order) == 0 {
+		fmt.Fprintln(r.out, "no end-to-end test has this name")
+	}
 	if len(failed) > 0 {
 		fmt.Fprintf(r.out, "FAILED: %s\n", strings.Join(failed, ", "))
 	}
-	fmt.Fprintf(r.out, "%d tests passed, %d failed, %d skipped, in %.0f s\n", counts["pass"], counts["fail"], counts["skip"], took.Seconds())
+	fmt.Fprintf(r.out, "%d tests with %d subtests passed, %d failed, %d skipped, in %.0f s\n",
+		counts["pass"], r.below, counts["fail"], counts["skip"], took.Seconds())
 }

@@ -32,7 +32,7 @@ func TestAFailureIsToldFirst(t *testing.T) {
 				"            vault write sys/leases/renew lease_id=renew/creds/app/1",
 				"  log       /tmp/vault-e2e-logs-1/TestRenew/vault.log",
 			},
-			"FAILED: TestRenew\n1 tests passed, 1 failed, 1 skipped, in 3 s\n",
+			"FAILED: TestRenew\n1 tests with 0 subtests passed, 1 failed, 1 skipped, in 3 s\n",
 		},
 		{
 			"panic.json",
@@ -43,7 +43,7 @@ func TestAFailureIsToldFirst(t *testing.T) {
 				"  by hand   make e2e RUN='TestBroken'",
 				"  log       the test has no server, or its log is below",
 			},
-			"FAILED: TestBroken\n0 tests passed, 1 failed, 0 skipped, in 3 s\n",
+			"FAILED: TestBroken\n0 tests with 0 subtests passed, 1 failed, 0 skipped, in 3 s\n",
 		},
 		{
 			"fatal.json",
@@ -54,7 +54,7 @@ func TestAFailureIsToldFirst(t *testing.T) {
 				"  by hand   make e2e RUN='TestStart'",
 				"  log       the test has no server, or its log is below",
 			},
-			"FAILED: TestStart\n0 tests passed, 1 failed, 0 skipped, in 3 s\n",
+			"FAILED: TestStart\n0 tests with 0 subtests passed, 1 failed, 0 skipped, in 3 s\n",
 		},
 	} {
 		t.Run(row.file, func(t *testing.T) {
