@@ -48,6 +48,7 @@ help: ## Show this list
 
 .PHONY: build
 build: ## Build the plugin into bin/
+	@scripts/preflight.sh bin
 	$(call say,plugin $(VERSION))
 	@# Static, so that it runs in Vault's container image, which has another libc. The
 	@# version is given here, so Go need not ask git, which may refuse in a foreign clone.
@@ -82,7 +83,7 @@ test: ## Run every check: commits, workflows, format, dependencies, lint, unit t
 	@$(MAKE) --no-print-directory build vault e2e-build $(BIN)/tools/.built $(BIN)/ci/.built $(PROMTOOL)
 	@# The end-to-end tests wait most of their time, and get a processor at once when they need
 	@# one. Those that judge time run when all else has ended.
-	@scripts/side-by-side.sh \
+	@MAKE='$(MAKE)' scripts/side-by-side.sh \
 		e2e-together \
 		'nice commits workflows fmt-check tidy-check dependencies-check lint unit contract fuzz monitoring reproducible' \
 		then e2e-alone
@@ -91,7 +92,7 @@ test: ## Run every check: commits, workflows, format, dependencies, lint, unit t
 check: ## Run what each commit must pass: format, lint of what is changed, unit tests with the race detector
 	@scripts/preflight.sh git compiler bin
 	@$(MAKE) --no-print-directory $(BIN)/tools/.built
-	@scripts/side-by-side.sh 'fmt-check lint-changed' unit
+	@MAKE='$(MAKE)' scripts/side-by-side.sh 'fmt-check lint-changed' unit
 
 .PHONY: unit
 unit: ## Run the unit tests with the race detector, and check their coverage
