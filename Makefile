@@ -80,7 +80,7 @@ dev-reload: ## Have a running `make dev` build and reload the plugin, and tell h
 test: ## Run every check: commits, workflows, format, dependencies, lint, unit tests, monitoring, fuzzing, reproducible builds, end-to-end tests
 	@scripts/preflight.sh git compiler bin
 	@# What several checks need is built before: they run side by side.
-	@$(MAKE) --no-print-directory build vault e2e-build $(BIN)/tools/.built $(BIN)/ci/.built $(PROMTOOL)
+	@$(MAKE) --no-print-directory -s build vault e2e-build $(BIN)/tools/.built $(BIN)/ci/.built $(PROMTOOL)
 	@# The end-to-end tests wait most of their time, and get a processor at once when they need
 	@# one. Those that judge time run when all else has ended.
 	@MAKE='$(MAKE)' scripts/side-by-side.sh \
@@ -91,7 +91,7 @@ test: ## Run every check: commits, workflows, format, dependencies, lint, unit t
 .PHONY: check
 check: ## Run what each commit must pass: format, lint of what is changed, unit tests with the race detector
 	@scripts/preflight.sh git compiler bin
-	@$(MAKE) --no-print-directory $(BIN)/tools/.built
+	@$(MAKE) --no-print-directory -s $(BIN)/tools/.built
 	@MAKE='$(MAKE)' scripts/side-by-side.sh 'fmt-check lint-changed' unit
 
 .PHONY: unit

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/vault/api"
 	"github.com/stretchr/testify/assert"
 
+	"vault-plugin-secrets-palette/e2e/playground"
 	"vault-plugin-secrets-palette/e2e/vaulttest"
 )
 
@@ -33,8 +34,8 @@ type history struct {
 	commands []string
 }
 
-// tells makes a failed test tell what it has asked.
-func (h *history) tells(t *testing.T) {
+// tells makes a failed test tell what it has asked, with the mount where `make dev` has it.
+func (h *history) tells(t *testing.T, mount string) {
 	t.Helper()
 	t.Cleanup(func() {
 		if !t.Failed() {
@@ -43,7 +44,7 @@ func (h *history) tells(t *testing.T) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		for _, command := range h.commands {
-			t.Log(byHand + command)
+			t.Log(byHand + strings.ReplaceAll(command, " "+mount+"/", " "+playground.MountPath+"/"))
 		}
 	})
 }

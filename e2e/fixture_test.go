@@ -60,7 +60,7 @@ func newMount(t *testing.T, v *server, opts ...palettetest.Option) *fixture {
 func mountFor(t *testing.T, v *server, palette *palettetest.Server, mount string) *fixture {
 	t.Helper()
 	f := &fixture{t: t, palette: palette, mount: mount, asked: new(history)}
-	f.asked.tells(t)
+	f.asked.tells(t, mount)
 	f.at(v)
 	require.NoError(t, v.Mount(t.Context(), f.mount))
 	t.Cleanup(func() {

@@ -80,7 +80,7 @@ func (t *test) report() []string {
 		commands = commands[len(commands)-mostCommands:]
 	}
 	if len(commands) > 0 {
-		say("", "or on the server of make dev, whose Palette it names; what the test asked last:")
+		say("", "or on the server of make dev, with its mount and Palette; what the test asked last:")
 	}
 	for _, command := range commands {
 		say("", command)

@@ -26,7 +26,7 @@ func TestAFailureIsToldFirst(t *testing.T) {
 				"  found     Not equal: expected: 2; actual : 3",
 				"  at        fixture_test.go:10, from a_test.go:26",
 				"  by hand   make e2e RUN='TestRenew/the_mount.s'",
-				"            or on the server of make dev, whose Palette it names; what the test asked last:",
+				"            or on the server of make dev, with its mount and Palette; what the test asked last:",
 				"            vault write renew/config email=a@example.com password=…",
 				"            vault read renew/creds/app",
 				"            vault write sys/leases/renew lease_id=renew/creds/app/1",
