@@ -75,8 +75,9 @@ func buildOnce(dir string, env []string, pkg string, args []string) (b built) {
 	return b
 }
 
-// removeBuilds removes what was built, at the end of the run.
+// removeBuilds removes what was built, at the end of the run. Nothing can be built afterwards.
 func removeBuilds() {
+	builds.mu.Lock()
 	if builds.dir != "" {
 		_ = os.RemoveAll(builds.dir)
 	}

@@ -56,9 +56,11 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	// The servers are in process groups of their own and do not hear Ctrl-C.
 	interrupted := make(chan os.Signal, 1)
-	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	var ending sync.Mutex // whoever has it ends the process
 	go func() {
 		<-interrupted
+		ending.Lock()
 		vaulttest.StopAll()
 		removeBuilds()
 		os.Exit(130)
@@ -68,6 +70,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	code := m.Run()
+	ending.Lock()
 	if leaks := stopShared(); len(leaks) > 0 {
 		fmt.Printf("FAIL: the shared server's logs hold secrets:\n%s\n", strings.Join(leaks, "\n"))
 		code = 1

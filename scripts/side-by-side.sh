@@ -41,6 +41,7 @@ stop() {
 interrupted() {
 	trap '' INT TERM HUP
 	printf '\n==> interrupted: ending what runs\n' >&2
+	exec 2>/dev/null # the shell would tell of each lane by its source
 	stop
 	exit 130
 }
