@@ -68,7 +68,7 @@ var troubles = map[string]func(w *world, request *logical.Request){
 	"Palette is away":     func(w *world, _ *logical.Request) { w.palette.Down(true) },
 	"the mount is ending": func(w *world, _ *logical.Request) { w.t.Cleanup(w.ended()) },
 	"others change and rotate the config": func(w *world, _ *logical.Request) {
-		w.b.rotations.with(defaultConfigName, func(st *rotationState) { st.rotating = true })
+		w.rotating()
 		w.othersWrite()
 	},
 }
@@ -79,7 +79,7 @@ func TestEachOperationDeclaresTheErrorsThatItGives(t *testing.T) {
 	for _, path := range newWorld(t).b.Paths {
 		at := concrete.Replace(path.Pattern)
 		for op, operation := range path.Operations {
-			t.Run(string(op)+" "+at, func(t *testing.T) {
+			bubble(t, string(op)+" "+at, func(t *testing.T) {
 				var given []int
 				for _, meet := range troubles {
 					if status := meeting(t, meet, op, at); status >= http.StatusBadRequest {

@@ -3,7 +3,9 @@ package palette
 import (
 	"net/http"
 	"testing"
+	"testing/synctest"
 	"time"
+	"vault-plugin-secrets-palette/internal/apikey"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -33,14 +35,14 @@ func TestKeyExpiryIsTheLeasesEndAndAMinute(t *testing.T) {
 		{"the role's max_ttl", fields{"ttl": "1h", "max_ttl": "65m"}, nil, month, time.Hour, time.Hour, 55 * time.Minute},
 		{"the mount's maximum", nil, nil, 30 * time.Minute, 30 * time.Minute, time.Hour, 20 * time.Minute},
 	} {
-		t.Run(c.name, func(t *testing.T) {
+		bubble(t, c.name, func(t *testing.T) {
 			w := issuing(t)
 			w.system.MaxLeaseTTLVal = c.mountMax
 			w.write("roles/key", c.role)
 			l := w.creds("key", c.ask)
 			assert.Equal(t, c.issued, l.secret.TTL)
-			assert.WithinDuration(t, w.clock.Now().Add(c.issued+keyGrace), l.key().Expiry, 2*time.Second)
-			w.clock.Advance(10 * time.Minute)
+			assert.WithinDuration(t, time.Now().Add(c.issued+apikey.Grace), l.key().Expiry, 2*time.Second)
+			time.Sleep(10 * time.Minute)
 			require.NoError(t, l.renew(c.increment))
 			// Vault takes the increment, where there is one, and cuts it by MaxTTL.
 			ttl := l.secret.TTL
@@ -48,7 +50,7 @@ func TestKeyExpiryIsTheLeasesEndAndAMinute(t *testing.T) {
 				ttl = min(c.increment, l.secret.MaxTTL-10*time.Minute)
 			}
 			assert.Equal(t, c.renewed, ttl)
-			assert.WithinDuration(t, w.clock.Now().Add(c.renewed+keyGrace), l.key().Expiry, 2*time.Second)
+			assert.WithinDuration(t, time.Now().Add(c.renewed+apikey.Grace), l.key().Expiry, 2*time.Second)
 			l.mustRevoke()
 			w.end()
 		})
@@ -60,7 +62,7 @@ func (w *world) slow(e palettetest.Endpoint, by time.Duration) {
 	gate := w.palette.Hold(e)
 	go func() {
 		<-gate.Arrived()
-		w.clock.Advance(by)
+		time.Sleep(by)
 		gate.Release()
 	}()
 }
@@ -68,7 +70,7 @@ func (w *world) slow(e palettetest.Endpoint, by time.Duration) {
 // granted is how long Vault makes a renewed lease last from now on.
 func (l *heldLease) granted(increment time.Duration) time.Duration {
 	l.w.t.Helper()
-	ttl, _, err := framework.CalculateTTL(l.w.system, increment, l.secret.TTL, 0, l.secret.MaxTTL, 0, l.w.b.byWallClock(l.secret.IssueTime))
+	ttl, _, err := framework.CalculateTTL(l.w.system, increment, l.secret.TTL, 0, l.secret.MaxTTL, 0, l.secret.IssueTime)
 	require.NoError(l.w.t, err)
 	return ttl
 }
@@ -87,7 +89,7 @@ func TestKeyOutlivesItsLeaseHoweverLongItsMakingTakes(t *testing.T) {
 		{"a lease that is shorter than asked for", 0, 75 * time.Second, fields{"ttl": "20m"}, 20*time.Minute - 75*time.Second},
 		{"almost all of the lease", 0, 79 * time.Second, fields{"ttl": "80s"}, time.Second},
 	} {
-		t.Run(c.name, func(t *testing.T) {
+		bubble(t, c.name, func(t *testing.T) {
 			w := issuing(t)
 			w.write("config", fields{"request_timeout": 80, "verify_connection": false})
 			w.slow(palettetest.Login, c.login)
@@ -95,8 +97,8 @@ func TestKeyOutlivesItsLeaseHoweverLongItsMakingTakes(t *testing.T) {
 			l := w.creds("key", c.ask)
 			assert.Equal(t, c.lasts, l.secret.TTL)
 			assert.LessOrEqual(t, l.secret.TTL, l.secret.MaxTTL)
-			assert.Equal(t, w.clock.Now().Add(c.lasts).Format(time.RFC3339), l.data["expires_at"])
-			assert.WithinDuration(t, w.clock.Now().Add(c.lasts+keyGrace), l.key().Expiry, time.Second)
+			assert.Equal(t, time.Now().Add(c.lasts).Format(time.RFC3339), l.data["expires_at"])
+			assert.WithinDuration(t, time.Now().Add(c.lasts+apikey.Grace), l.key().Expiry, time.Second)
 			l.mustRevoke()
 			w.end()
 		})
@@ -104,12 +106,14 @@ func TestKeyOutlivesItsLeaseHoweverLongItsMakingTakes(t *testing.T) {
 }
 
 func TestKeyWhoseMakingTakesAsLongAsItsLeaseIsDeleted(t *testing.T) {
-	w := issuing(t)
-	w.write("config", fields{"request_timeout": 80, "verify_connection": false})
-	w.slow(palettetest.APIKeyCreate, 79*time.Second+time.Millisecond)
-	w.fault(logical.ReadOperation, "creds/key", fields{"ttl": "80s"}, http.StatusServiceUnavailable, "took as long as the lease would last", "try again")
-	assert.Equal(t, 1, w.palette.Calls(palettetest.APIKeyDelete))
-	w.end()
+	synctest.Test(t, func(t *testing.T) {
+		w := issuing(t)
+		w.write("config", fields{"request_timeout": 80, "verify_connection": false})
+		w.slow(palettetest.APIKeyCreate, 79*time.Second+time.Millisecond)
+		w.fault(logical.ReadOperation, "creds/key", fields{"ttl": "80s"}, http.StatusServiceUnavailable, "took as long as the lease would last", "try again")
+		assert.Equal(t, 1, w.palette.Calls(palettetest.APIKeyDelete))
+		w.end()
+	})
 }
 
 func TestKeyOutlivesItsLeaseHoweverLongItsRenewalTakes(t *testing.T) {
@@ -123,7 +127,7 @@ func TestKeyOutlivesItsLeaseHoweverLongItsRenewalTakes(t *testing.T) {
 		{time.Second, 0, time.Second},
 		{time.Second, 5 * time.Second, time.Second}, // by the grace
 	} {
-		t.Run(c.increment.String()+" in "+c.takes.String(), func(t *testing.T) {
+		bubble(t, c.increment.String()+" in "+c.takes.String(), func(t *testing.T) {
 			w := issuing(t)
 			w.write("config", fields{"request_timeout": 80, "verify_connection": false})
 			l := w.creds("key")
@@ -131,7 +135,7 @@ func TestKeyOutlivesItsLeaseHoweverLongItsRenewalTakes(t *testing.T) {
 			require.NoError(t, l.renew(c.increment))
 			lasts := l.granted(c.increment)
 			assert.InDelta(t, c.lasts.Seconds(), lasts.Seconds(), 1)
-			assert.True(t, l.key().Expiry.After(w.clock.Now().Add(lasts)), "the key dies before its lease")
+			assert.True(t, l.key().Expiry.After(time.Now().Add(lasts)), "the key dies before its lease")
 			l.mustRevoke()
 			w.end()
 		})
@@ -139,14 +143,16 @@ func TestKeyOutlivesItsLeaseHoweverLongItsRenewalTakes(t *testing.T) {
 }
 
 func TestKeyRenewalThatTakesAsLongAsMaxTTLAllowsIsRefused(t *testing.T) {
-	w := issuing(t)
-	w.write("roles/key", fields{"max_ttl": "30m"})
-	l := w.creds("key")
-	w.clock.Advance(30*time.Minute - 5*time.Second)
-	w.slow(palettetest.APIKeyUpdate, 5*time.Second)
-	requireCoded(t, l.renew(), http.StatusBadRequest, "as long as the role's max_ttl allows", "read creds/key again")
-	l.mustRevoke()
-	w.end()
+	synctest.Test(t, func(t *testing.T) {
+		w := issuing(t)
+		w.write("roles/key", fields{"max_ttl": "30m"})
+		l := w.creds("key")
+		time.Sleep(30*time.Minute - 5*time.Second)
+		w.slow(palettetest.APIKeyUpdate, 5*time.Second)
+		requireCoded(t, l.renew(), http.StatusBadRequest, "as long as the role's max_ttl allows", "read creds/key again")
+		l.mustRevoke()
+		w.end()
+	})
 }
 
 // A renewal whose answer is lost has moved the key's expiry, and nobody knows.
@@ -156,7 +162,7 @@ func TestKeyOfALostRenewalIsDeleted(t *testing.T) {
 		end  func(w *world, l *heldLease)
 	}{
 		{"at the lease's end", func(_ *world, l *heldLease) { l.mustRevoke() }},
-		{"by a Vault that is late", func(w *world, l *heldLease) { w.clock.Advance(10 * time.Minute); l.mustRevoke() }},
+		{"by a Vault that is late", func(w *world, l *heldLease) { time.Sleep(10 * time.Minute); l.mustRevoke() }},
 		{"when Palette is back", func(w *world, l *heldLease) {
 			w.palette.Down(true)
 			require.Error(w.t, l.revoke())
@@ -168,13 +174,13 @@ func TestKeyOfALostRenewalIsDeleted(t *testing.T) {
 			w.minute()
 		}},
 	} {
-		t.Run(c.name, func(t *testing.T) {
+		bubble(t, c.name, func(t *testing.T) {
 			w := issuing(t)
 			l := w.creds("key")
-			w.clock.Advance(55 * time.Minute)
+			time.Sleep(55 * time.Minute)
 			w.palette.Inject(palettetest.APIKeyUpdate, palettetest.Fault{DropAfter: true, Times: 1})
 			requireCoded(t, l.renew(), http.StatusBadGateway)
-			w.clock.Advance(5 * time.Minute)
+			time.Sleep(5 * time.Minute)
 			c.end(w, l)
 			w.end()
 		})
@@ -183,19 +189,21 @@ func TestKeyOfALostRenewalIsDeleted(t *testing.T) {
 
 // No renewal moves a key's expiry further than the mount's maximum.
 func TestKeyThatIsSurelyDeadNeedsNoCall(t *testing.T) {
-	w := issuing(t)
-	w.system.MaxLeaseTTLVal = 2 * time.Hour
-	l, listed := w.creds("key"), w.creds("key")
-	w.palette.Down(true)
-	require.Error(t, listed.revoke())
-	w.clock.Advance(61 * time.Minute)
-	requireCoded(t, l.renew(), http.StatusBadRequest, "is dead")
-	require.NoError(t, w.periodic())
-	assert.Equal(t, 1, w.owed(), "a renewal may have been lost")
-	w.clock.Advance(2 * time.Hour)
-	calls := w.palette.TotalCalls()
-	require.NoError(t, w.periodic())
-	assert.Zero(t, w.owed())
-	l.mustRevoke()
-	assert.Equal(t, calls, w.palette.TotalCalls())
+	synctest.Test(t, func(t *testing.T) {
+		w := issuing(t)
+		w.system.MaxLeaseTTLVal = 2 * time.Hour
+		l, listed := w.creds("key"), w.creds("key")
+		w.palette.Down(true)
+		require.Error(t, listed.revoke())
+		time.Sleep(61 * time.Minute)
+		requireCoded(t, l.renew(), http.StatusBadRequest, "is dead")
+		require.NoError(t, w.periodic())
+		assert.Equal(t, 1, w.pending(), "a renewal may have been lost")
+		time.Sleep(2 * time.Hour)
+		calls := w.palette.TotalCalls()
+		require.NoError(t, w.periodic())
+		assert.Zero(t, w.pending())
+		l.mustRevoke()
+		assert.Equal(t, calls, w.palette.TotalCalls())
+	})
 }

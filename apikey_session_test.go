@@ -2,6 +2,9 @@ package palette
 
 import (
 	"testing"
+	"testing/synctest"
+	"time"
+	"vault-plugin-secrets-palette/internal/session"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -19,7 +22,7 @@ func TestKeysOutliveTheSessionThatManagesThem(t *testing.T) {
 		"a renewal":    func(_ *world, l *heldLease) { l.mustRenew() },
 		"a revocation": func(_ *world, l *heldLease) { l.mustRevoke() },
 	} {
-		t.Run(name, func(t *testing.T) {
+		bubble(t, name, func(t *testing.T) {
 			w := issuing(t)
 			l := w.creds("key")
 			require.Len(t, w.palette.LiveTokens(), 1)
@@ -35,28 +38,32 @@ func TestKeysOutliveTheSessionThatManagesThem(t *testing.T) {
 
 // Nor does a key fail that is being made while an operator ends the session.
 func TestAKeyIsMadeWhileTheSessionIsEnded(t *testing.T) {
-	w := issuing(t)
-	w.creds("key").mustRevoke() // begins it
-	gate := w.palette.Hold(palettetest.APIKeyCreate)
-	ended := make(chan error, 1)
-	go func() {
-		<-gate.Arrived()
-		_, err := w.b.HandleRequest(t.Context(), &logical.Request{Operation: logical.DeleteOperation, Path: "sessions/default", Storage: w.storage})
-		gate.Release()
-		ended <- err
-	}()
-	w.creds("key").mustRevoke()
-	require.NoError(t, <-ended)
-	w.end()
+	synctest.Test(t, func(t *testing.T) {
+		w := issuing(t)
+		w.creds("key").mustRevoke() // begins it
+		gate := w.palette.Hold(palettetest.APIKeyCreate)
+		ended := make(chan error, 1)
+		go func() {
+			<-gate.Arrived()
+			_, err := w.b.HandleRequest(t.Context(), &logical.Request{Operation: logical.DeleteOperation, Path: "sessions/default", Storage: w.storage})
+			gate.Release()
+			ended <- err
+		}()
+		w.creds("key").mustRevoke()
+		require.NoError(t, <-ended)
+		w.end()
+	})
 }
 
 // A 401 that comes again is not the session's.
 func TestAnAccountThatMayMakeNoKeysIsToldSo(t *testing.T) {
-	w := issuing(t)
-	w.palette.Inject(palettetest.APIKeyCreate, palettetest.Fault{Status: 401})
-	w.mistake(logical.ReadOperation, "creds/key", nil, "refuses to create an API key")
-	assert.Equal(t, 2, w.palette.Calls(palettetest.APIKeyCreate))
-	w.end()
+	synctest.Test(t, func(t *testing.T) {
+		w := issuing(t)
+		w.palette.Inject(palettetest.APIKeyCreate, palettetest.Fault{Status: 401})
+		w.mistake(logical.ReadOperation, "creds/key", nil, "refuses to create an API key")
+		assert.Equal(t, 2, w.palette.Calls(palettetest.APIKeyCreate))
+		w.end()
+	})
 }
 
 // What is said to the login of the session that is to delete a key says nothing of the key.
@@ -68,7 +75,7 @@ func TestKeyWhoseDeletionFindsNoSession(t *testing.T) {
 		{"no such path", palettetest.Fault{Status: 404, Times: 1}},
 		{"a second factor is owed", palettetest.Fault{MFA: true}},
 	} {
-		t.Run(c.name, func(t *testing.T) {
+		bubble(t, c.name, func(t *testing.T) {
 			w := issuing(t, palettetest.AllowLiveTokens())
 			l := w.creds("key")
 			w.remove("sessions/default")
@@ -76,7 +83,7 @@ func TestKeyWhoseDeletionFindsNoSession(t *testing.T) {
 			_ = l.revoke() // may be left to the list
 			w.minute()
 			assert.Empty(t, w.palette.LiveKeys())
-			assert.Zero(t, w.owed())
+			assert.Zero(t, w.pending())
 		})
 	}
 }
@@ -84,36 +91,40 @@ func TestKeyWhoseDeletionFindsNoSession(t *testing.T) {
 // A key that is being made is none that a crash has left behind, also where that is looked
 // up only now.
 func TestKeyInTheMakingIsNotTakenForALostOne(t *testing.T) {
-	w := issuing(t)
-	w.storage.failOn("list", framework.WALPrefix)
-	w.mount()
-	w.storage.heal()
-	made := w.palette.HoldAfter(palettetest.APIKeyCreate)
-	read := make(chan *heldLease, 1)
-	go func() { read <- w.creds("key") }()
-	<-made.Arrived()
-	require.NoError(t, w.periodic())
-	made.Release()
-	l := <-read
-	assert.True(t, w.palette.KeyAlive(l.data["api_key"].(string)))
-	l.mustRevoke()
-	w.remove("sessions/default")
+	synctest.Test(t, func(t *testing.T) {
+		w := issuing(t)
+		w.storage.failOn("list", framework.WALPrefix)
+		w.mount()
+		w.storage.heal()
+		made := w.palette.HoldAfter(palettetest.APIKeyCreate)
+		read := make(chan *heldLease, 1)
+		go func() { read <- w.creds("key") }()
+		<-made.Arrived()
+		require.NoError(t, w.periodic())
+		made.Release()
+		l := <-read
+		assert.True(t, w.palette.KeyAlive(l.data["api_key"].(string)))
+		l.mustRevoke()
+		w.remove("sessions/default")
+	})
 }
 
 // Each refresh leaves a token to be kept until the session ends, so a 401 that stays brings
-// no more than one in sessionPause.
+// no more than one in session.RefreshPause.
 func TestA401ThatStaysDoesNotFillTheSession(t *testing.T) {
-	w := issuing(t)
-	w.palette.Inject(palettetest.APIKeyCreate, palettetest.Fault{Status: 401})
-	for range 3 {
-		for range 10 {
-			w.mistake(logical.ReadOperation, "creds/key", nil, "refuses to create an API key")
+	synctest.Test(t, func(t *testing.T) {
+		w := issuing(t)
+		w.palette.Inject(palettetest.APIKeyCreate, palettetest.Fault{Status: 401})
+		for range 3 {
+			for range 10 {
+				w.mistake(logical.ReadOperation, "creds/key", nil, "refuses to create an API key")
+			}
+			time.Sleep(session.RefreshPause)
 		}
-		w.clock.Advance(sessionPause)
-	}
-	assert.Equal(t, 3, w.refreshes())
-	assert.Len(t, w.session().Tokens, 1+3)
-	w.palette.ClearAll()
-	w.creds("key").mustRevoke()
-	w.end()
+		assert.Equal(t, 3, w.refreshes())
+		assert.Len(t, w.session().Tokens, 1+3)
+		w.palette.ClearAll()
+		w.creds("key").mustRevoke()
+		w.end()
+	})
 }

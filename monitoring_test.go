@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"vault-plugin-secrets-palette/internal/telemetry"
 
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
@@ -52,39 +54,41 @@ func documentedMetrics(t *testing.T) (metrics map[string]string, values map[stri
 }
 
 func TestMonitoringNamesEveryMetric(t *testing.T) {
-	w := configured(t)
-	w.palette.Inject(palettetest.Revoke, palettetest.Fault{Status: 503, Times: 1})
-	w.creds("app").mustRevoke() // sent again: those series begin with their first retry
-	documented, values := documentedMetrics(t)
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(strings.NewReader(w.metricsText()))
-	require.NoError(t, err)
-	real, seen := make(map[string]string), make(map[string][]string)
-	for name, family := range families {
-		var labels []string
-		for _, m := range family.GetMetric() {
-			for _, l := range m.GetLabel() {
-				labels = append(labels, l.GetName())
-				if strings.HasPrefix(name, metricsNamespace) {
-					seen[l.GetName()] = append(seen[l.GetName()], l.GetValue())
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		w.palette.Inject(palettetest.Revoke, palettetest.Fault{Status: 503, Times: 1})
+		w.creds("app").mustRevoke() // sent again: those series begin with their first retry
+		documented, values := documentedMetrics(t)
+		parser := expfmt.NewTextParser(model.UTF8Validation)
+		families, err := parser.TextToMetricFamilies(strings.NewReader(w.metricsText()))
+		require.NoError(t, err)
+		real, seen := make(map[string]string), make(map[string][]string)
+		for name, family := range families {
+			var labels []string
+			for _, m := range family.GetMetric() {
+				for _, l := range m.GetLabel() {
+					labels = append(labels, l.GetName())
+					if strings.HasPrefix(name, telemetry.Namespace) {
+						seen[l.GetName()] = append(seen[l.GetName()], l.GetValue())
+					}
 				}
 			}
+			slices.Sort(labels)
+			shape := strings.TrimSpace(strings.ToLower(family.GetType().String()) + " " + strings.Join(slices.Compact(labels), " "))
+			if _, known := documented[name]; known || strings.HasPrefix(name, telemetry.Namespace) {
+				real[name] = shape
+			}
 		}
-		slices.Sort(labels)
-		shape := strings.TrimSpace(strings.ToLower(family.GetType().String()) + " " + strings.Join(slices.Compact(labels), " "))
-		if _, known := documented[name]; known || strings.HasPrefix(name, metricsNamespace) {
-			real[name] = shape
+		assert.Equal(t, real, documented)
+		assert.Subset(t, values["after"], seen["after"])
+		for _, open := range []string{"after", "config", "version"} {
+			delete(seen, open)
+			delete(values, open)
 		}
-	}
-	assert.Equal(t, real, documented)
-	assert.Subset(t, values["after"], seen["after"])
-	for _, open := range []string{"after", "config", "version"} {
-		delete(seen, open)
-		delete(values, open)
-	}
-	for label := range values {
-		slices.Sort(seen[label])
-		assert.ElementsMatch(t, slices.Compact(seen[label]), values[label], label)
-	}
-	assert.Len(t, seen, len(values))
+		for label := range values {
+			slices.Sort(seen[label])
+			assert.ElementsMatch(t, slices.Compact(seen[label]), values[label], label)
+		}
+		assert.Len(t, seen, len(values))
+	})
 }

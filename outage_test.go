@@ -4,7 +4,9 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+	"vault-plugin-secrets-palette/internal/apikey"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -58,7 +60,7 @@ func TestALongOutageGivesUpNoLease(t *testing.T) {
 		{"503, and Vault is late", func(p *palettetest.Server) { answerAll(p, palettetest.Fault{Status: 503}) }, 0.5},
 		{"a proxy's page", func(p *palettetest.Server) { answerAll(p, palettetest.Fault{Garbage: true, Status: 502}) }, 0},
 	} {
-		t.Run(c.name, func(t *testing.T) {
+		bubble(t, c.name, func(t *testing.T) {
 			o := newLongOutage(t, c.spread)
 			c.away(o.palette)
 			o.pass()
@@ -99,7 +101,7 @@ func newLongOutage(t *testing.T, spread float64) *longOutage {
 
 // ends has a lease end so long after the outage's beginning.
 func (o *longOutage) ends(l *heldLease, after time.Duration) {
-	o.ending = append(o.ending, &endingLease{heldLease: l, next: o.clock.Now().Add(after)})
+	o.ending = append(o.ending, &endingLease{heldLease: l, next: time.Now().Add(after)})
 }
 
 // pass is the outage, step by step.
@@ -112,7 +114,7 @@ func (o *longOutage) pass() {
 			o.says()
 		}
 		o.settle() // else the step is request_timeout for what is under way
-		o.clock.Advance(outageStep)
+		time.Sleep(outageStep)
 	}
 }
 
@@ -120,7 +122,7 @@ func (o *longOutage) pass() {
 func (o *longOutage) tryDue() {
 	o.t.Helper()
 	for _, l := range o.ending {
-		if l.over || l.next.After(o.clock.Now()) {
+		if l.over || l.next.After(time.Now()) {
 			continue
 		}
 		if err := l.revoke(); err == nil {
@@ -129,7 +131,7 @@ func (o *longOutage) tryDue() {
 		}
 		l.failures++
 		require.Less(o.t, l.failures, vaultsTries, "Vault has given the lease up")
-		l.next = o.clock.Now().Add(vaultsPause(l.failures, o.spread))
+		l.next = time.Now().Add(vaultsPause(l.failures, o.spread))
 	}
 }
 
@@ -153,7 +155,7 @@ func (o *longOutage) over() {
 	o.minute()
 	o.minute()
 	o.tryDue()
-	assert.Zero(o.t, o.owed())
+	assert.Zero(o.t, o.pending())
 	for _, l := range o.ending {
 		assert.True(o.t, l.over)
 		for _, token := range l.tokens() {
@@ -172,43 +174,45 @@ func (o *longOutage) over() {
 // Keys that may have been made are looked for each minute: a Palette that is down is asked
 // once for a config, since what comes after waits for it.
 func TestLostKeysAskAPaletteThatIsDownOnce(t *testing.T) {
-	w := issuing(t)
-	w.write("config/b", w.login(fields{"email": admin.Email, "password": admin.Password}))
-	w.write("roles/b", fields{"config_name": "b", "credential_type": "api_key"})
-	w.palette.Inject(palettetest.APIKeyCreate, palettetest.Fault{DropAfter: true})
-	for range 5 {
-		w.fault(read, "creds/key", nil, http.StatusBadGateway)
-		w.fault(read, "creds/b", nil, http.StatusBadGateway)
-	}
-	first := w.b.lostKeys.ids[0]
-	w.palette.ClearAll()
-	w.palette.Inject(palettetest.APIKeyList, palettetest.Fault{Status: 500})
-	w.minute()
-	assert.Equal(t, 2, w.palette.Calls(palettetest.APIKeyList))
-	for _, key := range w.keys(framework.WALPrefix) { // Vault's rollback comes after it
-		entry, err := framework.GetWAL(t.Context(), w.storage, strings.TrimPrefix(key, framework.WALPrefix))
-		require.NoError(t, err)
-		require.ErrorIs(t, w.b.walRollback(t.Context(), &logical.Request{Storage: w.storage}, entry.Kind, entry.Data), errUnreached)
-	}
-	assert.Equal(t, 2, w.palette.Calls(palettetest.APIKeyList))
-	assert.Len(t, w.b.lostKeys.ids, 10)
-	assert.Contains(t, w.b.lostKeys.ids[8:], first, "the next minute begins with another one")
-	w.palette.ClearAll()
-	w.minute()
-	w.remove("sessions/b")
-	w.end()
+	synctest.Test(t, func(t *testing.T) {
+		w := issuing(t)
+		w.write("config/b", w.login(fields{"email": admin.Email, "password": admin.Password}))
+		w.write("roles/b", fields{"config_name": "b", "credential_type": "api_key"})
+		w.palette.Inject(palettetest.APIKeyCreate, palettetest.Fault{DropAfter: true})
+		for range 5 {
+			w.fault(read, "creds/key", nil, http.StatusBadGateway)
+			w.fault(read, "creds/b", nil, http.StatusBadGateway)
+		}
+		w.palette.ClearAll()
+		w.palette.Inject(palettetest.APIKeyList, palettetest.Fault{Status: 500})
+		w.minute()
+		assert.Equal(t, 2, w.palette.Calls(palettetest.APIKeyList))
+		for _, key := range w.keys(framework.WALPrefix) { // Vault's rollback comes after it
+			entry, err := framework.GetWAL(t.Context(), w.storage, strings.TrimPrefix(key, framework.WALPrefix))
+			require.NoError(t, err)
+			require.ErrorIs(t, w.b.walRollback(t.Context(), &logical.Request{Storage: w.storage}, entry.Kind, entry.Data), apikey.ErrBackedOff)
+		}
+		assert.Equal(t, 2, w.palette.Calls(palettetest.APIKeyList))
+		assert.Len(t, w.keys(framework.WALPrefix), 10)
+		w.palette.ClearAll()
+		w.minute()
+		w.remove("sessions/b")
+		w.end()
+	})
 }
 
 // A key that Palette refuses to look for says nothing of the others.
 func TestLostKeysThatAreRefusedAreEachAskedFor(t *testing.T) {
-	w := issuing(t)
-	w.palette.Inject(palettetest.APIKeyCreate, palettetest.Fault{DropAfter: true, Times: 3})
-	for range 3 {
-		w.fault(read, "creds/key", nil, http.StatusBadGateway)
-	}
-	w.palette.Inject(palettetest.APIKeyDelete, palettetest.Fault{Status: 403, Times: 1})
-	w.minute()
-	assert.Len(t, w.palette.LiveKeys(), 1)
-	w.minute()
-	w.end()
+	synctest.Test(t, func(t *testing.T) {
+		w := issuing(t)
+		w.palette.Inject(palettetest.APIKeyCreate, palettetest.Fault{DropAfter: true, Times: 3})
+		for range 3 {
+			w.fault(read, "creds/key", nil, http.StatusBadGateway)
+		}
+		w.palette.Inject(palettetest.APIKeyDelete, palettetest.Fault{Status: 403, Times: 1})
+		w.minute()
+		assert.Len(t, w.palette.LiveKeys(), 1)
+		w.minute()
+		w.end()
+	})
 }

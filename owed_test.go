@@ -2,7 +2,9 @@ package palette
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
+	"vault-plugin-secrets-palette/internal/revocation"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -13,24 +15,24 @@ import (
 // A revocation that fails leaves the lease in Vault, where it can be renewed: what that
 // brings has to end too.
 func TestLeaseThatIsRenewedAfterItsRevocationFailed(t *testing.T) {
-	t.Run("a token", func(t *testing.T) {
+	bubble(t, "a token", func(t *testing.T) {
 		w := configured(t)
 		l := w.creds("app")
 		w.palette.Inject(palettetest.Revoke, palettetest.Fault{Status: 500, Times: 1})
 		require.Error(t, l.revoke())
-		w.clock.Advance(owedPatience)
+		time.Sleep(revocation.RetryAfter)
 		l.mustRenew()
 		l.mustRevoke()
 		w.minute()
-		assert.Zero(t, w.owed())
+		assert.Zero(t, w.pending())
 	})
-	t.Run("an API key", func(t *testing.T) {
+	bubble(t, "an API key", func(t *testing.T) {
 		w := issuing(t)
 		l := w.creds("key")
-		w.clock.Advance(50 * time.Minute)
+		time.Sleep(50 * time.Minute)
 		w.palette.Inject(palettetest.APIKeyDelete, palettetest.Fault{Status: 500})
 		require.Error(t, l.revoke())
-		w.clock.Advance(owedPatience)
+		time.Sleep(revocation.RetryAfter)
 		l.mustRenew()
 		require.Error(t, l.revoke(), "what is listed is another expiry")
 		for range 12 { // until the first expiry is over
@@ -38,7 +40,7 @@ func TestLeaseThatIsRenewedAfterItsRevocationFailed(t *testing.T) {
 		}
 		w.palette.ClearAll()
 		w.minute()
-		assert.Zero(t, w.owed())
+		assert.Zero(t, w.pending())
 		assert.Empty(t, w.palette.LiveKeys())
 		w.remove("sessions/default")
 	})
@@ -59,15 +61,17 @@ func (w *world) crowds(other fields) {
 		require.Error(w.t, l.revoke())
 	}
 	w.palette.ClearAll()
-	require.Equal(w.t, 12, w.owed())
+	require.Equal(w.t, 12, w.pending())
 }
 
 func TestKeysOfOneConfigDoNotWaitForThoseOfAnother(t *testing.T) {
-	w := issuing(t, palettetest.AllowLiveTokens())
-	w.crowds(w.login(fields{"email": admin.Email, "password": admin.Password}))
-	w.plant("config/b", "{")
-	w.uncache()
-	w.clock.Advance(time.Minute)
-	require.ErrorContains(t, w.periodic(), "config/b")
-	assert.Equal(t, 6, w.owed(), "those of the config that can be read are deleted")
+	synctest.Test(t, func(t *testing.T) {
+		w := issuing(t, palettetest.AllowLiveTokens())
+		w.crowds(w.login(fields{"email": admin.Email, "password": admin.Password}))
+		w.plant("config/b", "{")
+		w.uncache()
+		time.Sleep(time.Minute)
+		require.ErrorContains(t, w.periodic(), "config/b")
+		assert.Equal(t, 6, w.pending(), "those of the config that can be read are deleted")
+	})
 }

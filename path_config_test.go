@@ -2,10 +2,13 @@ package palette
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+	"vault-plugin-secrets-palette/internal/store"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
@@ -22,67 +25,79 @@ const (
 )
 
 func TestConfigIsWrittenReadListedAndDeleted(t *testing.T) {
-	w := newWorld(t)
-	assert.Nil(t, w.read("config"), "Vault answers 404")
-	w.write("config", w.login())
-	w.write("config/ci-1.2", w.login(fields{"request_timeout": "5s"}))
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		assert.Nil(t, w.read("config"), "Vault answers 404")
+		w.write("config", w.login())
+		w.write("config/ci-1.2", w.login(fields{"request_timeout": "5s"}))
 
-	assert.Equal(t, fields{
-		"address": w.palette.URL(), "email": "vault@example.com", "org": "example", "password_set": true,
-		"ca_cert": "", "client_cert": "", "client_key_set": false, "tls_server_name": "", "tls_skip_verify": false,
-		"proxy_url": "", "request_timeout": int64(30), "rate_limit": 0, "queue_timeout": int64(1),
-		"api_key_set": false, "api_key_uid": "", "password_policy": "", "rotation_period": int64(0),
-	}, w.read("config").Data)
-	assert.Equal(t, w.read("config").Data, w.read("config/default").Data, "config is config/default")
-	assert.EqualValues(t, 5, w.read("config/ci-1.2").Data["request_timeout"])
-	assert.Equal(t, []string{"ci-1.2", "default"}, w.list("config/"))
+		assert.Equal(t, fields{
+			"address": w.palette.URL(), "email": "vault@example.com", "org": "example", "password_set": true,
+			"ca_cert": "", "client_cert": "", "client_key_set": false, "tls_server_name": "", "tls_skip_verify": false,
+			"proxy_url": "", "request_timeout": int64(30), "rate_limit": 0, "queue_timeout": int64(1),
+			"api_key_set": false, "api_key_uid": "", "password_policy": "", "rotation_period": int64(0),
+		}, w.read("config").Data)
+		assert.Equal(t, w.read("config").Data, w.read("config/default").Data, "config is config/default")
+		assert.EqualValues(t, 5, w.read("config/ci-1.2").Data["request_timeout"])
+		assert.Equal(t, []string{"ci-1.2", "default"}, w.list("config/"))
 
-	w.remove("config/default")
-	w.remove("config/default") // deleting what is not there is no error
-	assert.Nil(t, w.read("config"))
-	assert.Equal(t, []string{"ci-1.2"}, w.list("config/"))
+		w.remove("config/default")
+		w.remove("config/default") // deleting what is not there is no error
+		assert.Nil(t, w.read("config"))
+		assert.Equal(t, []string{"ci-1.2"}, w.list("config/"))
+	})
 }
 
 func TestConfigSlashOnlyLists(t *testing.T) {
-	w := configured(t)
-	for _, op := range []logical.Operation{read, del, update} {
-		_, err := w.b.HandleRequest(t.Context(), &logical.Request{Operation: op, Path: "config/", Storage: w.storage})
-		assert.ErrorIs(t, err, logical.ErrUnsupportedOperation, "%s config/: Vault answers 405", op)
-	}
-	assert.NotNil(t, w.read("config"), "the default config is still there")
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		for _, op := range []logical.Operation{read, del, update} {
+			_, err := w.b.HandleRequest(t.Context(), &logical.Request{Operation: op, Path: "config/", Storage: w.storage})
+			assert.ErrorIs(t, err, logical.ErrUnsupportedOperation, "%s config/: Vault answers 405", op)
+		}
+		assert.NotNil(t, w.read("config"), "the default config is still there")
+	})
 }
 
 func TestConfigDefaultsToPalettesCloud(t *testing.T) {
-	w := newWorld(t)
-	w.write("config", fields{"email": "a@example.com", "password": "a-Password-14-long", "verify_connection": false})
-	assert.Equal(t, "https://api.spectrocloud.com", w.read("config").Data["address"])
-	assert.Equal(t, 10, w.read("config").Data["rate_limit"], "Palette's limit for one IP address")
-	assert.EqualValues(t, 55, w.read("config").Data["queue_timeout"], "less than the 60 seconds that Vault's clients wait")
-	assert.Zero(t, w.palette.TotalCalls(), "verify_connection=false calls nobody")
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.write("config", fields{"email": "a@example.com", "password": "a-Password-14-long", "verify_connection": false})
+		assert.Equal(t, "https://api.spectrocloud.com", w.read("config").Data["address"])
+		assert.Equal(t, 10, w.read("config").Data["rate_limit"], "Palette's limit for one IP address")
+		assert.EqualValues(t, 55, w.read("config").Data["queue_timeout"], "less than the 60 seconds that Vault's clients wait")
+		assert.Zero(t, w.palette.TotalCalls(), "verify_connection=false calls nobody")
+	})
 }
 
 func TestConfigWriteChangesOnlyTheFieldsItNames(t *testing.T) {
-	w := newWorld(t)
-	w.write("config", w.login(fields{"request_timeout": 7}))
-	before := w.read("config").Data
-	w.write("config", fields{"request_timeout": 8})
-	before["request_timeout"] = int64(8)
-	assert.Equal(t, before, w.read("config").Data)
-	w.write("roles/app", fields{"renewable": false})
-	w.creds("app").mustRevoke() // the password is still there
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.write("config", w.login(fields{"request_timeout": 7}))
+		before := w.read("config").Data
+		w.write("config", fields{"request_timeout": 8})
+		before["request_timeout"] = int64(8)
+		assert.Equal(t, before, w.read("config").Data)
+		w.write("roles/app", fields{"renewable": false})
+		w.creds("app").mustRevoke() // the password is still there
+	})
 }
 
 func TestConfigAsksForThePasswordAgain(t *testing.T) {
-	ca := string(palettetest.New(t, palettetest.WithTLS()).CA())
-	for field, value := range map[string]any{
-		"address": "https://other.example.com", "email": "other@example.com", "org": "other", "proxy_url": "http://127.0.0.1:3128",
-		"ca_cert": ca, "tls_server_name": "other.example.com", "tls_skip_verify": true,
-	} {
-		w := configured(t)
-		w.mistake(update, "config", fields{field: value, "verify_connection": false}, field, `"password" must be given again`)
-		w.write("config", fields{field: value, "verify_connection": false, "password": "Another-Password-1"})
-		w.write("config", fields{field: value, "verify_connection": false}) // the same value is no change
-	}
+	authority, err := palettetest.NewAuthority()
+	require.NoError(t, err)
+	ca := string(authority.PEM())
+	synctest.Test(t, func(t *testing.T) {
+		for field, value := range map[string]any{
+			"address": "https://other.example.com", "email": "other@example.com", "org": "other", "proxy_url": "http://127.0.0.1:3128",
+			"ca_cert": ca, "tls_server_name": "other.example.com", "tls_skip_verify": true,
+		} {
+			w := configured(t)
+			w.mistake(update, "config", fields{field: value, "verify_connection": false}, field, `"password" must be given again`)
+			w.write("config", fields{field: value, "verify_connection": false, "password": "Another-Password-1"})
+			w.write("config", fields{field: value, "verify_connection": false}) // the same value is no change
+		}
+	})
 }
 
 func TestConfigRefusesBadInput(t *testing.T) {
@@ -140,7 +155,7 @@ func TestConfigRefusesBadInput(t *testing.T) {
 		{"CA too long", fields{"ca_cert": strings.Repeat(string(authority.PEM()), 1000)}, []string{`"ca_cert" is longer than 262144 bytes`}},
 		{"no boolean", fields{"tls_skip_verify": "maybe"}, []string{`"tls_skip_verify" is "maybe"`, "boolean"}},
 	} {
-		t.Run(c.name, func(t *testing.T) {
+		bubble(t, c.name, func(t *testing.T) {
 			w := newWorld(t)
 			w.secrets = append(w.secrets, secret)
 			w.mistake(update, "config", w.login(c.data), c.texts...)
@@ -158,42 +173,50 @@ func TestConfigAddressComesInOneForm(t *testing.T) {
 		"http://[::1]:8080/":          "http://[::1]:8080",
 		"http://127.8.9.1":            "http://127.8.9.1",
 	} {
-		w := newWorld(t)
-		w.write("config", w.login(fields{"address": given, "verify_connection": false}))
-		assert.Equal(t, want, w.read("config").Data["address"])
+		bubble(t, fmt.Sprint(given), func(t *testing.T) {
+			w := newWorld(t)
+			w.write("config", w.login(fields{"address": given, "verify_connection": false}))
+			assert.Equal(t, want, w.read("config").Data["address"])
+		})
 	}
 }
 
 func TestConfigNeverGivesBackASecret(t *testing.T) {
-	authority, err := palettetest.NewAuthority()
-	require.NoError(t, err)
-	cert, key, err := authority.Issue("client.example.com")
-	require.NoError(t, err)
-	w := newWorld(t)
-	w.write("config", w.login(fields{
-		"client_cert": string(cert), "client_key": string(key), "proxy_url": "http://u:Proxy-Secret-1@127.0.0.1:3128", "verify_connection": false,
-	}))
-	text, err := json.Marshal(w.read("config").Data)
-	require.NoError(t, err)
-	for _, secret := range []string{palettetest.DefaultUser.Password, "PRIVATE KEY", "Proxy-Secret-1"} {
-		assert.NotContains(t, string(text), secret)
-	}
-	assert.Equal(t, true, w.read("config").Data["client_key_set"])
-	assert.Equal(t, "http://u:xxxxx@127.0.0.1:3128", w.read("config").Data["proxy_url"])
+	synctest.Test(t, func(t *testing.T) {
+		authority, err := palettetest.NewAuthority()
+		require.NoError(t, err)
+		cert, key, err := authority.Issue("client.example.com")
+		require.NoError(t, err)
+		w := newWorld(t)
+		w.write("config", w.login(fields{
+			"client_cert": string(cert), "client_key": string(key), "proxy_url": "http://u:Proxy-Secret-1@127.0.0.1:3128", "verify_connection": false,
+		}))
+		text, err := json.Marshal(w.read("config").Data)
+		require.NoError(t, err)
+		for _, secret := range []string{palettetest.DefaultUser.Password, "PRIVATE KEY", "Proxy-Secret-1"} {
+			assert.NotContains(t, string(text), secret)
+		}
+		assert.Equal(t, true, w.read("config").Data["client_key_set"])
+		assert.Equal(t, "http://u:xxxxx@127.0.0.1:3128", w.read("config").Data["proxy_url"])
+	})
 }
 
 func TestConfigPasswordFromAFileMayEndInALineBreak(t *testing.T) {
-	w := newWorld(t)
-	w.write("config", w.login(fields{"password": palettetest.DefaultUser.Password + "\r\n"}))
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.write("config", w.login(fields{"password": palettetest.DefaultUser.Password + "\r\n"}))
+	})
 }
 
 func TestConfigWriteLogsInAndRevokesWhatItGot(t *testing.T) {
-	w := newWorld(t)
-	w.write("config", w.login())
-	assert.Equal(t, 1, w.palette.Calls(palettetest.Login))
-	assert.Equal(t, 1, w.palette.Calls(palettetest.Revoke))
-	assert.Empty(t, w.palette.LiveTokens())
-	assert.Zero(t, w.palette.CookiesSet())
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.write("config", w.login())
+		assert.Equal(t, 1, w.palette.Calls(palettetest.Login))
+		assert.Equal(t, 1, w.palette.Calls(palettetest.Revoke))
+		assert.Empty(t, w.palette.LiveTokens())
+		assert.Zero(t, w.palette.CookiesSet())
+	})
 }
 
 func TestConfigWriteStoresNothingWhenPaletteSaysNo(t *testing.T) {
@@ -212,7 +235,7 @@ func TestConfigWriteStoresNothingWhenPaletteSaysNo(t *testing.T) {
 			w.fault(update, "config", w.login(), http.StatusBadGateway, "503", w.palette.URL()[len("http://"):])
 		}},
 	} {
-		t.Run(c.name, func(t *testing.T) {
+		bubble(t, c.name, func(t *testing.T) {
 			w := newWorld(t)
 			w.secrets = append(w.secrets, "Wrong-Password-14")
 			w.palette.Inject(palettetest.Login, c.fault)
@@ -223,41 +246,45 @@ func TestConfigWriteStoresNothingWhenPaletteSaysNo(t *testing.T) {
 }
 
 func TestConfigWriteUnderWayDoesNotUndoAnother(t *testing.T) {
-	w := configured(t)
-	gate := w.palette.Hold(palettetest.Login)
-	slow := make(chan error, 1)
-	go func() {
-		_, err := w.b.HandleRequest(t.Context(), &logical.Request{Operation: update, Path: "config", Storage: w.storage, Data: fields{"request_timeout": 11}})
-		slow <- err
-	}()
-	<-gate.Arrived()
-	w.write("config", fields{"tls_server_name": "palette.example.com", "password": palettetest.DefaultUser.Password, "verify_connection": false})
-	gate.Release()
-	require.NoError(t, <-slow)
-	assert.Equal(t, "palette.example.com", w.read("config").Data["tls_server_name"], "of the write that came between")
-	assert.EqualValues(t, 11, w.read("config").Data["request_timeout"], "of the one that it came between")
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		gate := w.palette.Hold(palettetest.Login)
+		slow := make(chan error, 1)
+		go func() {
+			_, err := w.b.HandleRequest(t.Context(), &logical.Request{Operation: update, Path: "config", Storage: w.storage, Data: fields{"request_timeout": 11}})
+			slow <- err
+		}()
+		<-gate.Arrived()
+		w.write("config", fields{"tls_server_name": "palette.example.com", "password": palettetest.DefaultUser.Password, "verify_connection": false})
+		gate.Release()
+		require.NoError(t, <-slow)
+		assert.Equal(t, "palette.example.com", w.read("config").Data["tls_server_name"], "of the write that came between")
+		assert.EqualValues(t, 11, w.read("config").Data["request_timeout"], "of the one that it came between")
+	})
 }
 
 // othersWrite makes each look at the default config find another one.
 func (w *world) othersWrite() {
 	gets := 0
 	w.storage.fail = func(op, key string) error {
-		if op == "get" && key == configPrefix+"default" {
+		if op == "get" && key == store.ConfigPrefix+"default" {
 			gets++
 			text := `{"email":"a@example.com","password":"p","org":"` + time.Duration(gets).String() + `","address":"http://127.0.0.1:1","request_timeout":1000000000}`
-			w.b.configs.forget("default")
+			w.b.configs.Invalidate(store.ConfigPrefix + "default")
 			return w.storage.Storage.Put(w.t.Context(), &logical.StorageEntry{Key: key, Value: []byte(text)})
 		}
 		return nil
 	}
-	w.b.configs.forget("default")
+	w.b.configs.Invalidate(store.ConfigPrefix + "default")
 }
 
 func TestConfigWriteGivesUpWhenOthersKeepComing(t *testing.T) {
-	w := configured(t)
-	w.othersWrite()
-	w.fault(update, "config", fields{"request_timeout": 3, "verify_connection": false}, http.StatusConflict, "at the same time")
-	w.fault(del, "config", nil, http.StatusConflict, "at the same time")
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		w.othersWrite()
+		w.fault(update, "config", fields{"request_timeout": 3, "verify_connection": false}, http.StatusConflict, "at the same time")
+		w.fault(del, "config", nil, http.StatusConflict, "at the same time")
+	})
 }
 
 func TestConfigStorageFaultsAreErrors(t *testing.T) {
@@ -266,34 +293,38 @@ func TestConfigStorageFaultsAreErrors(t *testing.T) {
 		request    logical.Operation
 		path       string
 	}{
-		{"get", configPrefix, read, "config"},
-		{"get", configPrefix, update, "config"},
-		{"get", configPrefix, del, "config"},
-		{"list", configPrefix, logical.ListOperation, "config/"},
-		{"put", configPrefix, update, "config"},
-		{"delete", configPrefix, del, "config"},
-		{"put", connectionPrefix, del, "config"},
+		{"get", store.ConfigPrefix, read, "config"},
+		{"get", store.ConfigPrefix, update, "config"},
+		{"get", store.ConfigPrefix, del, "config"},
+		{"list", store.ConfigPrefix, logical.ListOperation, "config/"},
+		{"put", store.ConfigPrefix, update, "config"},
+		{"delete", store.ConfigPrefix, del, "config"},
+		{"put", store.ConnectionPrefix, del, "config"},
 	} {
-		w := configured(t)
-		w.uncache()
-		w.storage.failOn(c.op, c.prefix)
-		data := fields(nil)
-		if c.request == update {
-			data = fields{"request_timeout": 9}
-		}
-		_, err := w.handle(t.Context(), c.request, c.path, data)
-		assert.ErrorIs(t, err, errDisk, "%s of %s", c.op, c.prefix)
-		w.storage.heal()
-		assert.EqualValues(t, 30, w.read("config").Data["request_timeout"], "what is stored is what was")
+		bubble(t, fmt.Sprint(c), func(t *testing.T) {
+			w := configured(t)
+			w.uncache()
+			w.storage.failOn(c.op, c.prefix)
+			data := fields(nil)
+			if c.request == update {
+				data = fields{"request_timeout": 9}
+			}
+			_, err := w.handle(t.Context(), c.request, c.path, data)
+			assert.ErrorIs(t, err, errDisk, "%s of %s", c.op, c.prefix)
+			w.storage.heal()
+			assert.EqualValues(t, 30, w.read("config").Data["request_timeout"], "what is stored is what was")
+		})
 	}
 }
 
 func TestConfigThatCannotBeDecodedIsAnError(t *testing.T) {
-	w := newWorld(t)
-	w.plant(configPrefix+"default", `{"password":"Leaky-Secret-1",`)
-	w.secrets = append(w.secrets, "Leaky-Secret-1")
-	_, err := w.handle(t.Context(), read, "config", nil)
-	assert.ErrorContains(t, err, "config/default cannot be decoded")
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.plant(store.ConfigPrefix+"default", `{"password":"Leaky-Secret-1",`)
+		w.secrets = append(w.secrets, "Leaky-Secret-1")
+		_, err := w.handle(t.Context(), read, "config", nil)
+		assert.ErrorContains(t, err, "config/default cannot be decoded")
+	})
 }
 
 // Mutual TLS, a private CA and a server name, end to end.
@@ -302,7 +333,7 @@ func TestConfigReachesPaletteOverTLS(t *testing.T) {
 	require.NoError(t, err)
 	cert, key, err := clients.Issue("vault.example.com")
 	require.NoError(t, err)
-	w := newWorld(t, palettetest.WithTLS("palette.example.com"), palettetest.WithClientCA(clients.PEM()))
+	w := onSockets(t, palettetest.WithTLS("palette.example.com"), palettetest.WithClientCA(clients.PEM()))
 	good := fields{
 		"ca_cert": string(w.palette.CA()), "tls_server_name": "palette.example.com",
 		"client_cert": string(cert), "client_key": string(key),

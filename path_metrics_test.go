@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -56,7 +57,7 @@ func (w *world) metrics() map[string]float64 {
 func TestMetricsCountWhatTheMountDoes(t *testing.T) {
 	reject := func(w *world) {
 		w.palette.SetPassword(palettetest.DefaultUser.Email, palettetest.DefaultUser.Org, "Another-Horse-8-Battery")
-		_, _ = w.handle(t.Context(), logical.ReadOperation, "creds/app", nil)
+		_, _ = w.handle(w.t.Context(), logical.ReadOperation, "creds/app", nil)
 	}
 	revokeInVain := func(w *world) {
 		l := w.creds("app")
@@ -81,15 +82,15 @@ func TestMetricsCountWhatTheMountDoes(t *testing.T) {
 			w.palette.Inject(palettetest.Revoke, palettetest.Fault{Status: 503, Times: 1})
 			w.creds("app").mustRevoke()
 		}, map[string]float64{`call_retries_total{after="unavailable",endpoint="revoke"}`: 1}},
-		{"a revocation that fails", revokeInVain, map[string]float64{`lease_failures_total{operation="revoked",type="token"}`: 1, "owed_listed_total": 1, "owed_revocations": 1}},
-		{"one that is done later", func(w *world) { revokeInVain(w); w.minute() }, map[string]float64{"owed_listed_total": 1, "owed_ended_total": 1}},
+		{"a revocation that fails", revokeInVain, map[string]float64{`lease_failures_total{operation="revoked",type="token"}`: 1, "pending_enqueued_total": 1, "pending_revocations": 1}},
+		{"one that is done later", func(w *world) { revokeInVain(w); w.minute() }, map[string]float64{"pending_enqueued_total": 1, "pending_removed_total": 1}},
 		{"shared reads", func(w *world) { w.creds("shared"); w.creds("shared") }, map[string]float64{
 			`shared_session_reads_total{state="renewed"}`: 1, `shared_session_reads_total{state="stored"}`: 1, "shared_sessions": 1,
 			`leases_total{operation="issued",type="shared_session"}`: 2,
 		}},
 		{"a shared read of a session that cannot be refreshed", func(w *world) {
 			w.creds("shared")
-			w.clock.Advance(palettetest.DefaultLifetime / 2)
+			time.Sleep(palettetest.DefaultLifetime / 2)
 			w.palette.Inject(palettetest.Refresh, palettetest.Fault{Status: 500})
 			w.creds("shared")
 		}, map[string]float64{`shared_session_reads_total{state="stale"}`: 1}},
@@ -99,10 +100,10 @@ func TestMetricsCountWhatTheMountDoes(t *testing.T) {
 		{"a rotation", func(w *world) { w.write("rotate-root", nil) }, map[string]float64{`rotations_total{outcome="ok",secret="password"}`: 1}},
 		{"a rotation that fails", func(w *world) {
 			w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{Status: 403})
-			_, _ = w.handle(t.Context(), logical.UpdateOperation, "rotate-root", nil)
+			_, _ = w.handle(w.t.Context(), logical.UpdateOperation, "rotate-root", nil)
 		}, map[string]float64{`rotations_total{outcome="failed",secret="password"}`: 1}},
 	} {
-		t.Run(c.name, func(t *testing.T) {
+		bubble(t, c.name, func(t *testing.T) {
 			w := configured(t, palettetest.AllowLiveTokens())
 			w.write("roles/shared", fields{"shared": true, "renewable": true})
 			w.write("roles/key", fields{"credential_type": "api_key"})
@@ -118,53 +119,61 @@ func TestMetricsCountWhatTheMountDoes(t *testing.T) {
 }
 
 func TestMetricsTellHowOldThePasswordIs(t *testing.T) {
-	w := configured(t)
-	const series = `root_secret_age_seconds{config="default"}`
-	w.clock.Advance(time.Hour)
-	assert.InDelta(t, 3600, w.metrics()[series], 0)
-	w.write("config", fields{"rotation_period": "24h"}) // is not a new password
-	assert.InDelta(t, 3600, w.metrics()[series], 0)
-	w.write("rotate-root", nil)
-	assert.InDelta(t, 0, w.metrics()[series], 0)
-	w.clock.Advance(time.Hour)
-	w.write("config", fields{"password": w.palette.Passwords()[1]})
-	assert.InDelta(t, 0, w.metrics()[series], 0)
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		const series = `root_secret_age_seconds{config="default"}`
+		time.Sleep(time.Hour)
+		assert.InDelta(t, 3600, w.metrics()[series], 0)
+		w.write("config", fields{"rotation_period": "24h"}) // is not a new password
+		assert.InDelta(t, 3600, w.metrics()[series], 0)
+		w.write("rotate-root", nil)
+		assert.InDelta(t, 0, w.metrics()[series], 0)
+		time.Sleep(time.Hour)
+		w.write("config", fields{"password": w.palette.Passwords()[1]})
+		assert.InDelta(t, 0, w.metrics()[series], 0)
+	})
 }
 
 func TestMetricsShowTheOldestOfManyPasswords(t *testing.T) {
-	w := newWorld(t)
-	for i := range maxAges + 1 {
-		w.write(fmt.Sprintf("config/c%d", i), w.login(fields{"verify_connection": false}))
-		w.clock.Advance(time.Second)
-	}
-	ages := 0
-	for series := range w.metrics() {
-		if strings.HasPrefix(series, "root_secret_age_seconds") {
-			ages++
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		for i := range maxAges + 1 {
+			w.write(fmt.Sprintf("config/c%d", i), w.login(fields{"verify_connection": false}))
+			time.Sleep(time.Second)
 		}
-	}
-	assert.Equal(t, maxAges, ages)
-	assert.NotContains(t, w.metrics(), fmt.Sprintf(`root_secret_age_seconds{config="c%d"}`, maxAges), "the youngest")
-	assert.InDelta(t, maxAges+1, w.metrics()["configs"], 0)
+		ages := 0
+		for series := range w.metrics() {
+			if strings.HasPrefix(series, "root_secret_age_seconds") {
+				ages++
+			}
+		}
+		assert.Equal(t, maxAges, ages)
+		assert.NotContains(t, w.metrics(), fmt.Sprintf(`root_secret_age_seconds{config="c%d"}`, maxAges), "the youngest")
+		assert.InDelta(t, maxAges+1, w.metrics()["configs"], 0)
+	})
 }
 
 func TestMetricsOfAMountAreItsOwn(t *testing.T) {
-	w := configured(t)
-	w.creds("app").mustRevoke()
-	const issued = `leases_total{operation="issued",type="token"}`
-	assert.InDelta(t, 1, w.metrics()[issued], 0)
-	assert.InDelta(t, 1, w.metrics()[`build_info{version="v0.0.0-test"}`], 0)
-	w.mount()
-	assert.InDelta(t, 0, w.metrics()[issued], 0)
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		w.creds("app").mustRevoke()
+		const issued = `leases_total{operation="issued",type="token"}`
+		assert.InDelta(t, 1, w.metrics()[issued], 0)
+		assert.InDelta(t, 1, w.metrics()[`build_info{version="v0.0.0-test"}`], 0)
+		w.mount()
+		assert.InDelta(t, 0, w.metrics()[issued], 0)
+	})
 }
 
 func TestMetricsSaySoWhereTheStorageFails(t *testing.T) {
 	for _, fail := range []struct{ op, prefix string }{{"list", "owed/"}, {"list", "config/"}} {
-		w := configured(t)
-		w.uncache()
-		w.storage.failOn(fail.op, fail.prefix)
-		_, err := w.handle(t.Context(), logical.ReadOperation, "metrics", nil)
-		require.ErrorIs(t, err, errDisk, fail)
-		w.storage.heal()
+		bubble(t, fmt.Sprint(fail), func(t *testing.T) {
+			w := configured(t)
+			w.uncache()
+			w.storage.failOn(fail.op, fail.prefix)
+			_, err := w.handle(t.Context(), logical.ReadOperation, "metrics", nil)
+			require.ErrorIs(t, err, errDisk, fail)
+			w.storage.heal()
+		})
 	}
 }

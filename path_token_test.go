@@ -1,10 +1,13 @@
 package palette
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+	"vault-plugin-secrets-palette/internal/store"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
@@ -14,33 +17,37 @@ import (
 )
 
 func TestCredsReturnATokenUnderALease(t *testing.T) {
-	w := configured(t)
-	w.write("roles/app", fields{"project_uid": "5f0e1d"})
-	l := w.creds("app")
-	assert.True(t, w.palette.Alive(l.token()))
-	assert.Equal(t, fields{
-		"token": l.token(), "address": w.palette.URL(), "org": "example", "project_uid": "5f0e1d",
-		"expires_at": epoch.Add(15 * time.Minute).Format(time.RFC3339),
-	}, l.data)
-	assert.Equal(t, 15*time.Minute, l.secret.TTL)
-	assert.True(t, l.secret.Renewable)
-	assert.Zero(t, w.palette.CookiesSet())
-	l.mustRevoke()
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		w.write("roles/app", fields{"project_uid": "5f0e1d"})
+		l := w.creds("app")
+		assert.True(t, w.palette.Alive(l.token()))
+		assert.Equal(t, fields{
+			"token": l.token(), "address": w.palette.URL(), "org": "example", "project_uid": "5f0e1d",
+			"expires_at": epoch.Add(15 * time.Minute).Format(time.RFC3339),
+		}, l.data)
+		assert.Equal(t, 15*time.Minute, l.secret.TTL)
+		assert.True(t, l.secret.Renewable)
+		assert.Zero(t, w.palette.CookiesSet())
+		l.mustRevoke()
 
-	w.write("roles/app", fields{"project_uid": ""})
-	l = w.creds("app")
-	assert.NotContains(t, l.data, "project_uid")
-	l.mustRevoke()
+		w.write("roles/app", fields{"project_uid": ""})
+		l = w.creds("app")
+		assert.NotContains(t, l.data, "project_uid")
+		l.mustRevoke()
+	})
 }
 
 func TestCredsByWriteTakeTheSameFields(t *testing.T) {
-	w := configured(t)
-	resp, err := w.handle(t.Context(), logical.UpdateOperation, "creds/app", fields{"ttl": "60s", "renewable": "false"})
-	require.NoError(t, err)
-	require.False(t, resp.IsError())
-	assert.Equal(t, time.Minute, resp.Secret.TTL)
-	assert.False(t, resp.Secret.Renewable)
-	(&heldLease{w: w, secret: resp.Secret, data: resp.Data}).mustRevoke()
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		resp, err := w.handle(t.Context(), logical.UpdateOperation, "creds/app", fields{"ttl": "60s", "renewable": "false"})
+		require.NoError(t, err)
+		require.False(t, resp.IsError())
+		assert.Equal(t, time.Minute, resp.Secret.TTL)
+		assert.False(t, resp.Secret.Renewable)
+		(&heldLease{w: w, secret: resp.Secret, data: resp.Data}).mustRevoke()
+	})
 }
 
 // The lease lasts as long as the token says, cut by the request, the role and the mount.
@@ -67,7 +74,7 @@ func TestCredsLeaseIsTheShortestOfItsLimits(t *testing.T) {
 		{"the mount's maximum", fields{"ttl": "5m"}, nil, time.Minute, time.Minute, time.Minute, time.Minute, ""},
 		{"a request beyond the mount's maximum", nil, fields{"ttl": "5m"}, month, time.Minute, time.Minute, time.Minute, "max_lease_ttl"},
 	} {
-		t.Run(c.name, func(t *testing.T) {
+		bubble(t, c.name, func(t *testing.T) {
 			w := configured(t)
 			w.write("roles/app", c.role)
 			w.system.DefaultLeaseTTLVal, w.system.MaxLeaseTTLVal = c.mountDefault, c.mountMax
@@ -96,44 +103,48 @@ func TestCredsRenewable(t *testing.T) {
 		{false, "false", false, false},
 		{false, "true", false, true},
 	} {
-		w := configured(t)
-		w.write("roles/app", fields{"renewable": c.role})
-		ask := fields{}
-		if c.ask != nil {
-			ask["renewable"] = c.ask
-		}
-		l := w.creds("app", ask)
-		assert.Equal(t, c.renewable, l.secret.Renewable, "%+v", c)
-		assert.Equal(t, c.warns, len(l.issue.Warnings) > 0, "%+v", c)
-		l.mustRevoke()
+		bubble(t, fmt.Sprint(c), func(t *testing.T) {
+			w := configured(t)
+			w.write("roles/app", fields{"renewable": c.role})
+			ask := fields{}
+			if c.ask != nil {
+				ask["renewable"] = c.ask
+			}
+			l := w.creds("app", ask)
+			assert.Equal(t, c.renewable, l.secret.Renewable, "%+v", c)
+			assert.Equal(t, c.warns, len(l.issue.Warnings) > 0, "%+v", c)
+			l.mustRevoke()
+		})
 	}
 }
 
 func TestCredsRefuseBadInput(t *testing.T) {
-	w := configured(t)
-	w.write("config/gone", w.login())
-	w.write("roles/orphan", fields{"config_name": "gone"})
-	w.remove("config/gone")
-	calls := w.palette.TotalCalls()
-	for _, c := range []struct {
-		path  string
-		data  fields
-		texts []string
-	}{
-		{"creds/nobody", nil, []string{`no role "nobody"`, "write roles/nobody"}},
-		{"creds/orphan", nil, []string{`role "orphan" names config "gone"`}},
-		{"creds/app", fields{"ttl": "500ms"}, []string{`"ttl" is "500ms"`}},
-		{"creds/app", fields{"ttl": "0"}, []string{`"ttl" is 0`, "at least a second"}},
-		{"creds/app", fields{"ttl": "-1"}, []string{`"ttl" is "-1"`}},
-		{"creds/app", fields{"ttl": []string{"1m", "2m"}}, []string{`"ttl" must be given once`}},
-		{"creds/app", fields{"ttl": "abc"}, []string{`"ttl" is "abc"`, "duration"}},
-		{"creds/app", fields{"lease": "1m"}, []string{`unknown field "lease"`, "renewable, ttl"}},
-		{"creds/app", fields{"renewable": "never"}, []string{`"renewable" is "never"`}},
-	} {
-		w.mistake(read, c.path, c.data, c.texts...)
-		w.mistake(update, c.path, c.data, c.texts...)
-	}
-	assert.Equal(t, calls, w.palette.TotalCalls(), "Palette is not asked")
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		w.write("config/gone", w.login())
+		w.write("roles/orphan", fields{"config_name": "gone"})
+		w.remove("config/gone")
+		calls := w.palette.TotalCalls()
+		for _, c := range []struct {
+			path  string
+			data  fields
+			texts []string
+		}{
+			{"creds/nobody", nil, []string{`no role "nobody"`, "write roles/nobody"}},
+			{"creds/orphan", nil, []string{`role "orphan" names config "gone"`}},
+			{"creds/app", fields{"ttl": "500ms"}, []string{`"ttl" is "500ms"`}},
+			{"creds/app", fields{"ttl": "0"}, []string{`"ttl" is 0`, "at least a second"}},
+			{"creds/app", fields{"ttl": "-1"}, []string{`"ttl" is "-1"`}},
+			{"creds/app", fields{"ttl": []string{"1m", "2m"}}, []string{`"ttl" must be given once`}},
+			{"creds/app", fields{"ttl": "abc"}, []string{`"ttl" is "abc"`, "duration"}},
+			{"creds/app", fields{"lease": "1m"}, []string{`unknown field "lease"`, "renewable, ttl"}},
+			{"creds/app", fields{"renewable": "never"}, []string{`"renewable" is "never"`}},
+		} {
+			w.mistake(read, c.path, c.data, c.texts...)
+			w.mistake(update, c.path, c.data, c.texts...)
+		}
+		assert.Equal(t, calls, w.palette.TotalCalls(), "Palette is not asked")
+	})
 }
 
 // What a read gets when Palette fails: 400 for what the user can mend, 502 and 503 for
@@ -147,10 +158,11 @@ func TestCredsWhenPaletteFails(t *testing.T) {
 		texts  []string
 	}{
 		{"401", palettetest.Fault{Status: 401}, reject, []string{"rejects the login", `config "default"`, `"vault@example.com"`, "message", "code", "ref", "write config/default again"}},
-		{"401 without a body", palettetest.Fault{Status: 401, Body: "-"}, reject, []string{"rejects the login"}},
+		{"401 of a gateway", palettetest.Fault{Status: 401, Foreign: true, Body: "-"}, bad, []string{"not Palette's answer", "status 401", "text/plain"}},
+		{"401 with nothing in it", palettetest.Fault{Status: 401, Foreign: true}, bad, []string{"not Palette's answer", "nothing in it"}},
 		{"403", palettetest.Fault{Status: 403}, reject, []string{"rejects the login"}},
 		{"404 of Palette's", palettetest.Fault{Status: 404}, reject, []string{"rejects the login"}},
-		{"404 of another server's", palettetest.Fault{Status: 404, Garbage: true}, bad, []string{"it answered 404"}},
+		{"404 of another server's", palettetest.Fault{Status: 404, Garbage: true}, bad, []string{"status 404", "text/html", "somebody between Vault and Palette answers"}},
 		{"403 of a proxy", palettetest.Fault{Status: 403, Garbage: true}, bad, []string{"403", "not Palette's"}},
 		{"second factor", palettetest.Fault{MFA: true}, reject, []string{"second factor", `"vault@example.com"`}},
 		{"408", palettetest.Fault{Status: 408}, bad, []string{"408"}},
@@ -158,11 +170,11 @@ func TestCredsWhenPaletteFails(t *testing.T) {
 		{"500", palettetest.Fault{Status: 500}, bad, []string{"500"}},
 		{"503", palettetest.Fault{Status: 503, Garbage: true}, bad, []string{"503"}},
 		{"dropped", palettetest.Fault{Drop: true}, bad, []string{"closed before the answer"}},
-		{"no JSON", palettetest.Fault{Garbage: true}, bad, []string{"no JSON"}},
+		{"no JSON", palettetest.Fault{Garbage: true}, bad, []string{"status 200", "text/html"}},
 		{"JSON of another form", palettetest.Fault{Body: `{"Authorization":["Leaky-1"]}`}, bad, []string{"another form"}},
-		{"empty", palettetest.Fault{Body: " "}, bad, []string{"no JSON"}},
-		{"no token", palettetest.Fault{NoToken: true}, bad, []string{"no token"}},
-		{"huge", palettetest.Fault{Huge: true}, bad, []string{"larger than 1 MiB"}},
+		{"empty", palettetest.Fault{Foreign: true}, bad, []string{"nothing in it"}},
+		{"no token", palettetest.Fault{NoToken: true}, bad, []string{"JSON of another form"}},
+		{"huge", palettetest.Fault{Huge: true}, bad, []string{"more than 1 MiB"}},
 		{"dead on arrival", palettetest.Fault{Expired: true}, bad, []string{"dead on arrival"}},
 		{"a token with a line break", palettetest.Fault{Token: "Leaky-1\nX: y"}, bad, []string{"characters that no token has"}},
 		{"a token that is too long", palettetest.Fault{Token: strings.Repeat("Leaky-1", 4000)}, bad, []string{"longer than 16 KiB"}},
@@ -171,7 +183,7 @@ func TestCredsWhenPaletteFails(t *testing.T) {
 		{"a password sent back", palettetest.Fault{Status: 400, Body: `{"code":"X","message":"bad password ` + palettetest.DefaultUser.Password + ` for you","ref":"r"}`}, reject, []string{"bad password [redacted] for you"}},
 		{"a token sent back", palettetest.Fault{Status: 400, Body: `{"code":"X","message":"not eyJhbGciOiJIUzI1NiJ9.eyJMZWFreS0xIjoxfQ.c2ln","ref":"r"}`}, reject, []string{"not [redacted]"}},
 	} {
-		t.Run(c.name, func(t *testing.T) {
+		bubble(t, c.name, func(t *testing.T) {
 			w := newWorld(t, palettetest.AllowLiveTokens()) // tokens that never reach the engine
 			w.secrets = append(w.secrets, "Leaky-1", "eyJMZWFreS0xIjoxfQ")
 			w.write("config", w.login())
@@ -187,24 +199,28 @@ func TestCredsWhenPaletteFails(t *testing.T) {
 }
 
 func TestCredsWhenPaletteCannotBeReached(t *testing.T) {
-	w := configured(t)
-	w.palette.Close()
-	w.b.clients.dropAll() // else a kept connection says that it was closed
-	w.fault(read, "creds/app", nil, http.StatusBadGateway, "connection refused")
-	w.write("config", w.login(fields{"address": "https://palette.invalid", "verify_connection": false, "proxy_url": "http://127.0.0.1:1"}))
-	w.fault(read, "creds/app", nil, http.StatusBadGateway, "palette.invalid:443", "the proxy (127.0.0.1:1): connection refused")
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		w.palette.Close()
+		w.b.clients.DropAll() // else a kept connection says that it was closed
+		w.fault(read, "creds/app", nil, http.StatusBadGateway, "connection refused")
+		w.write("config", w.login(fields{"address": "https://palette.invalid", "verify_connection": false, "proxy_url": "http://127.0.0.1:1"}))
+		w.fault(read, "creds/app", nil, http.StatusBadGateway, "palette.invalid:443", "the proxy (127.0.0.1:1): connection refused")
+	})
 }
 
 func TestCredsWhenPaletteIsSlow(t *testing.T) {
-	w := configured(t)
-	w.write("config", fields{"request_timeout": "10s"})
-	gate := w.palette.Hold(palettetest.Login)
-	defer w.palette.Close() // the held call ends without its work
-	go func() {
-		<-gate.Arrived()
-		w.clock.Advance(10 * time.Second)
-	}()
-	w.fault(read, "creds/app", nil, http.StatusBadGateway, "no answer within 10s", "request_timeout")
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		w.write("config", fields{"request_timeout": "10s"})
+		gate := w.palette.Hold(palettetest.Login)
+		defer w.palette.Close() // the held call ends without its work
+		go func() {
+			<-gate.Arrived()
+			time.Sleep(10 * time.Second)
+		}()
+		w.fault(read, "creds/app", nil, http.StatusBadGateway, "no answer within 10s", "request_timeout")
+	})
 }
 
 // A token that says nothing of its life gets Palette's default, one of an unusual form
@@ -221,39 +237,45 @@ func TestCredsReadTheLifeOffTheToken(t *testing.T) {
 		{jwtWith(`{"iat":"x","exp":"y"}`), 15 * time.Minute},
 		{jwtWith(`{"iat":1000,"exp":4e18}`), month}, // a life without an end: the mount's limit
 	} {
-		w := newWorld(t, palettetest.AllowLiveTokens())
-		w.write("config", w.login())
-		w.write("roles/app", fields{"renewable": true})
-		w.palette.Inject(palettetest.Login, palettetest.Fault{Token: c.token, Times: 1})
-		assert.Equal(t, c.ttl, w.creds("app").secret.TTL, c.token)
+		bubble(t, fmt.Sprint(c), func(t *testing.T) {
+			w := newWorld(t, palettetest.AllowLiveTokens())
+			w.write("config", w.login())
+			w.write("roles/app", fields{"renewable": true})
+			w.palette.Inject(palettetest.Login, palettetest.Fault{Token: c.token, Times: 1})
+			assert.Equal(t, c.ttl, w.creds("app").secret.TTL, c.token)
+		})
 	}
 }
 
 func TestCredsStorageFaultsAreErrors(t *testing.T) {
-	for _, prefix := range []string{rolePrefix, configPrefix} {
-		w := configured(t)
-		w.uncache()
-		w.storage.failOn("get", prefix)
-		_, err := w.handle(t.Context(), read, "creds/app", nil)
-		assert.ErrorIs(t, err, errDisk, prefix)
+	for _, prefix := range []string{store.RolePrefix, store.ConfigPrefix} {
+		bubble(t, fmt.Sprint(prefix), func(t *testing.T) {
+			w := configured(t)
+			w.uncache()
+			w.storage.failOn("get", prefix)
+			_, err := w.handle(t.Context(), read, "creds/app", nil)
+			assert.ErrorIs(t, err, errDisk, prefix)
+		})
 	}
 }
 
 // expires_at counts from before the login was sent: a lease that runs out by itself finds
 // its token dead and costs no call.
 func TestCredsExpiryCountsFromBeforeTheLogin(t *testing.T) {
-	w := configured(t)
-	gate := w.palette.Hold(palettetest.Login)
-	go func() {
-		<-gate.Arrived()
-		w.clock.Advance(3 * time.Second)
-		gate.Release()
-	}()
-	l := w.creds("app")
-	assert.Equal(t, epoch.Add(15*time.Minute).Format(time.RFC3339), l.data["expires_at"])
-	assert.Equal(t, 15*time.Minute, l.secret.TTL)
-	w.clock.Advance(15 * time.Minute)
-	revocations := w.palette.Calls(palettetest.Revoke)
-	l.mustRevoke()
-	assert.Equal(t, revocations, w.palette.Calls(palettetest.Revoke))
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		gate := w.palette.Hold(palettetest.Login)
+		go func() {
+			<-gate.Arrived()
+			time.Sleep(3 * time.Second)
+			gate.Release()
+		}()
+		l := w.creds("app")
+		assert.Equal(t, epoch.Add(15*time.Minute).Format(time.RFC3339), l.data["expires_at"])
+		assert.Equal(t, 15*time.Minute, l.secret.TTL)
+		time.Sleep(15 * time.Minute)
+		revocations := w.palette.Calls(palettetest.Revoke)
+		l.mustRevoke()
+		assert.Equal(t, revocations, w.palette.Calls(palettetest.Revoke))
+	})
 }

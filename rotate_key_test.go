@@ -2,7 +2,10 @@ package palette
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
+	"vault-plugin-secrets-palette/internal/rootcred"
+	"vault-plugin-secrets-palette/internal/store"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -24,7 +27,7 @@ func keyed(t *testing.T) (w *world, own palettetest.Key) {
 	w.write("config/k", fields{"address": w.palette.URL(), "org": "example", "api_key": l.data["api_key"], "rate_limit": 0, "queue_timeout": 1})
 	w.write("roles/k", fields{"config_name": "k", "credential_type": "api_key"})
 	w.remove("sessions/default")
-	t.Cleanup(func() { w.clock.Advance(2 * rootKeyLife) }) // so dies the config's own key
+	t.Cleanup(func() { time.Sleep(2 * rootcred.RootKeyLife) }) // so dies the config's own key
 	return w, own
 }
 
@@ -49,87 +52,95 @@ func (w *world) keyWorks() {
 }
 
 func TestConfigWithAnAPIKey(t *testing.T) {
-	w, _ := keyed(t)
-	data := w.read("config/k").Data
-	assert.Equal(t, true, data["api_key_set"])
-	assert.Equal(t, false, data["password_set"])
-	assert.NotContains(t, data, "api_key")
-	logins := w.palette.Calls(palettetest.Login)
-	l := w.creds("k")
-	l.mustRenew()
-	l.mustRevoke()
-	assert.Equal(t, logins, w.palette.Calls(palettetest.Login), "nobody logs in")
-	w.keyWorks()
+	synctest.Test(t, func(t *testing.T) {
+		w, _ := keyed(t)
+		data := w.read("config/k").Data
+		assert.Equal(t, true, data["api_key_set"])
+		assert.Equal(t, false, data["password_set"])
+		assert.NotContains(t, data, "api_key")
+		logins := w.palette.Calls(palettetest.Login)
+		l := w.creds("k")
+		l.mustRenew()
+		l.mustRevoke()
+		assert.Equal(t, logins, w.palette.Calls(palettetest.Login), "nobody logs in")
+		w.keyWorks()
 
-	w.mistake(update, "roles/token", fields{"config_name": "k"}, `"credential_type" is "token"`, `config "k" holds an API key`)
-	w.mistake(update, "config/k", fields{"api_key": "x", "email": "a@example.com"}, `"api_key" stands instead of`)
-	w.mistake(update, "config/k", fields{"api_key": "a b"}, `"api_key" holds characters`)
-	w.mistake(update, "config/k", fields{"org": "other"}, `"api_key" must be given again`)
-	w.mistake(update, "config/k", fields{"api_key": "nobodys"}, `does not accept the api_key of config "k"`, "; write one that is active; nothing is stored")
+		w.mistake(update, "roles/token", fields{"config_name": "k"}, `"credential_type" is "token"`, `config "k" holds an API key`)
+		w.mistake(update, "config/k", fields{"api_key": "x", "email": "a@example.com"}, `"api_key" stands instead of`)
+		w.mistake(update, "config/k", fields{"api_key": "a b"}, `"api_key" holds characters`)
+		w.mistake(update, "config/k", fields{"org": "other"}, `"api_key" must be given again`)
+		w.mistake(update, "config/k", fields{"api_key": "nobodys"}, `does not accept the api_key of config "k"`, "; write one that is active; nothing is stored")
 
-	w.write("config/k", w.login()) // a login instead
-	assert.Equal(t, false, w.read("config/k").Data["api_key_set"])
-	w.write("roles/token", fields{"config_name": "k", "renewable": true})
-	w.creds("token").mustRevoke()
-	w.write("config", fields{"address": w.palette.URL(), "org": "other", "api_key": "x", "verify_connection": false})
-	w.write("config/k", fields{"api_key": "x", "verify_connection": false})
-	w.mistake(read, "creds/token", nil, "holds an API key, with which nobody can log in")
-	assert.Equal(t, false, w.read("config/k").Data["password_set"])
+		w.write("config/k", w.login()) // a login instead
+		assert.Equal(t, false, w.read("config/k").Data["api_key_set"])
+		w.write("roles/token", fields{"config_name": "k", "renewable": true})
+		w.creds("token").mustRevoke()
+		w.write("config", fields{"address": w.palette.URL(), "org": "other", "api_key": "x", "verify_connection": false})
+		w.write("config/k", fields{"api_key": "x", "verify_connection": false})
+		w.mistake(read, "creds/token", nil, "holds an API key, with which nobody can log in")
+		assert.Equal(t, false, w.read("config/k").Data["password_set"])
+	})
 }
 
 // A key that Palette does not know is another mistake than a user who may not do what it is
 // used for.
 func TestAnAPIKeyThatDoesNotWork(t *testing.T) {
-	const dead, may = `does not accept the api_key of config "k" (Palette's`, `for config "k" (Palette's`
-	for _, c := range []struct {
-		status     int
-		e          palettetest.Endpoint
-		op         logical.Operation
-		path       string
-		data       fields
-		text, hint string
-	}{
-		{401, palettetest.APIKeyCreate, read, "creds/k", nil, dead, "; write one that is active"},
-		{401, palettetest.APIKeyCreate, update, "rotate-root/k", nil, dead, "; write one that is active; nothing has changed"},
-		{403, palettetest.UserInfo, update, "config/k", fields{"api_key": "nobodys"}, "refuses to look up the user " + may, "; check that its user may do so; nothing is stored"},
-		{403, palettetest.APIKeyCreate, read, "creds/k", nil, "refuses to create an API key " + may, "; check that its user may do so"},
-		{403, palettetest.APIKeyCreate, update, "rotate-root/k", nil, "refuses to create an API key " + may, "; check that its user may do so; nothing has changed"},
-	} {
-		w, _ := keyed(t)
-		w.palette.Inject(c.e, palettetest.Fault{Status: c.status})
-		w.mistake(c.op, c.path, c.data, c.text, c.hint)
-		w.palette.ClearAll()
-		w.keyWorks()
-	}
+	synctest.Test(t, func(t *testing.T) {
+		const dead, may = `does not accept the api_key of config "k" (Palette's`, `for config "k" (Palette's`
+		for _, c := range []struct {
+			status     int
+			e          palettetest.Endpoint
+			op         logical.Operation
+			path       string
+			data       fields
+			text, hint string
+		}{
+			{401, palettetest.APIKeyCreate, read, "creds/k", nil, dead, "; write one that is active"},
+			{401, palettetest.APIKeyCreate, update, "rotate-root/k", nil, dead, "; write one that is active; nothing has changed"},
+			{403, palettetest.UserInfo, update, "config/k", fields{"api_key": "nobodys"}, "refuses to look up the user " + may, "; check that its user may do so; nothing is stored"},
+			{403, palettetest.APIKeyCreate, read, "creds/k", nil, "refuses to create an API key " + may, "; check that its user may do so"},
+			{403, palettetest.APIKeyCreate, update, "rotate-root/k", nil, "refuses to create an API key " + may, "; check that its user may do so; nothing has changed"},
+		} {
+			w, _ := keyed(t)
+			w.palette.Inject(c.e, palettetest.Fault{Status: c.status})
+			w.mistake(c.op, c.path, c.data, c.text, c.hint)
+			w.palette.ClearAll()
+			w.keyWorks()
+		}
+	})
 }
 
 func TestRotationOfAnAPIKey(t *testing.T) {
-	w, own := keyed(t)
-	require.NoError(t, w.rotateKey())
-	w.keyWorks()
-	now := w.palette.LiveKeys()[0]
-	assert.NotEqual(t, own.UID, now.UID)
-	data := w.read("config/k").Data
-	assert.Equal(t, now.UID, data["api_key_uid"])
-	assert.Equal(t, epoch.Add(rootKeyLife).Format(time.RFC3339), data["api_key_expires_at"])
-	assert.Equal(t, epoch.Format(time.RFC3339), data["last_rotated"])
-	w.write("config/k", fields{"rotation_period": "720h"})
-	w.clock.Advance(720 * time.Hour)
-	w.minute()
-	w.settle()
-	w.keyWorks()
-	assert.Equal(t, w.palette.LiveKeys()[0].Expiry.UTC().Format(time.RFC3339), w.read("config/k").Data["api_key_expires_at"])
-	assert.WithinDuration(t, w.clock.Now().Add(1440*time.Hour), w.palette.LiveKeys()[0].Expiry, 5*time.Minute)
+	synctest.Test(t, func(t *testing.T) {
+		w, own := keyed(t)
+		require.NoError(t, w.rotateKey())
+		w.keyWorks()
+		now := w.palette.LiveKeys()[0]
+		assert.NotEqual(t, own.UID, now.UID)
+		data := w.read("config/k").Data
+		assert.Equal(t, now.UID, data["api_key_uid"])
+		assert.Equal(t, epoch.Add(rootcred.RootKeyLife).Format(time.RFC3339), data["api_key_expires_at"])
+		assert.Equal(t, epoch.Format(time.RFC3339), data["last_rotated"])
+		w.write("config/k", fields{"rotation_period": "720h"})
+		time.Sleep(720 * time.Hour)
+		w.minute()
+		w.settle()
+		w.keyWorks()
+		assert.Equal(t, w.palette.LiveKeys()[0].Expiry.UTC().Format(time.RFC3339), w.read("config/k").Data["api_key_expires_at"])
+		assert.WithinDuration(t, time.Now().Add(1440*time.Hour), w.palette.LiveKeys()[0].Expiry, 5*time.Minute)
+	})
 }
 
 func TestRotationOfAnAPIKeyThatIsNotKnown(t *testing.T) {
-	w, own := keyed(t)
-	l := w.creds("k") // the user has two keys
-	require.ErrorContains(t, w.rotateKey(), `has 2 API keys`)
-	w.write("config/k", fields{"api_key_uid": own.UID})
-	require.NoError(t, w.rotateKey())
-	l.mustRevoke()
-	w.keyWorks()
+	synctest.Test(t, func(t *testing.T) {
+		w, own := keyed(t)
+		l := w.creds("k") // the user has two keys
+		require.ErrorContains(t, w.rotateKey(), `has 2 API keys`)
+		w.write("config/k", fields{"api_key_uid": own.UID})
+		require.NoError(t, w.rotateKey())
+		l.mustRevoke()
+		w.keyWorks()
+	})
 }
 
 func TestRotationOfAnAPIKeySurvivesAFaultAtEachStep(t *testing.T) {
@@ -148,13 +159,13 @@ func TestRotationOfAnAPIKeySurvivesAFaultAtEachStep(t *testing.T) {
 		{"Palette refuses", fault(palettetest.APIKeyCreate, palettetest.Fault{Status: 400, Times: 1}), false, false},
 		{"Palette fails", fault(palettetest.APIKeyCreate, palettetest.Fault{Status: 500, Times: 1}), false, false},
 		{"the answer is lost", fault(palettetest.APIKeyCreate, palettetest.Fault{DropAfter: true, Times: 1}), false, false},
-		{"the config is not stored", func(w *world) { w.storage.failOn("put", configPrefix) }, false, false},
+		{"the config is not stored", func(w *world) { w.storage.failOn("put", store.ConfigPrefix) }, false, false},
 		{"the old one cannot be deleted", fault(palettetest.APIKeyDelete, palettetest.Fault{Status: 500, Times: 1}), false, false},
 		{"Palette refuses to delete the old one", fault(palettetest.APIKeyDelete, palettetest.Fault{Status: 403, Times: 1}), true, true},
 		{"the log does not let go", func(w *world) { w.storage.failOn("delete", framework.WALPrefix) }, true, false},
 	} {
 		for _, restart := range []bool{false, true} {
-			t.Run(c.name, func(t *testing.T) {
+			bubble(t, c.name, func(t *testing.T) {
 				w, _ := keyed(t)
 				c.fault(w)
 				err := w.rotateKey()
@@ -165,7 +176,7 @@ func TestRotationOfAnAPIKeySurvivesAFaultAtEachStep(t *testing.T) {
 				}
 				if c.hand {
 					w.creds("k").mustRevoke() // the config is of use all the same
-					assert.Contains(t, w.log.String(), "delete it by hand")
+					assert.Contains(t, w.log.String(), rootcred.MsgOldKeyRefused)
 					return
 				}
 				w.keyWorks()
@@ -177,33 +188,37 @@ func TestRotationOfAnAPIKeySurvivesAFaultAtEachStep(t *testing.T) {
 }
 
 func TestRotationOfAnAPIKeyWhoseConfigHasGone(t *testing.T) {
-	w, _ := keyed(t)
-	w.palette.Inject(palettetest.APIKeyCreate, palettetest.Fault{DropAfter: true, Times: 1})
-	require.Error(t, w.rotateKey())
-	w.write("config/k", w.login(fields{"verify_connection": false}))
-	w.minute()
-	w.settle()
-	assert.Zero(t, w.wals())
-	assert.Contains(t, w.log.String(), "left to its expiry")
+	synctest.Test(t, func(t *testing.T) {
+		w, _ := keyed(t)
+		w.palette.Inject(palettetest.APIKeyCreate, palettetest.Fault{DropAfter: true, Times: 1})
+		require.Error(t, w.rotateKey())
+		w.write("config/k", w.login(fields{"verify_connection": false}))
+		w.minute()
+		w.settle()
+		assert.Zero(t, w.wals())
+		assert.Contains(t, w.log.String(), "left to its expiry")
+	})
 }
 
 // The answer to the making is lost, and the operator writes a key of their own: neither the
 // old one nor the rotation's is left.
 func TestRotationsKeyIsDeletedWhereAnotherIsWritten(t *testing.T) {
-	w, _ := keyed(t)
-	l := w.creds("own")
-	w.remove("sessions/default")
-	w.write("config/k", fields{"api_key_uid": w.palette.LiveKeys()[0].UID})
-	w.palette.Inject(palettetest.APIKeyCreate, palettetest.Fault{DropAfter: true, Times: 1})
-	require.Error(t, w.rotateKey())
-	require.Len(t, w.palette.LiveKeys(), 3)
-	w.write("config/k", fields{"api_key": l.data["api_key"], "api_key_uid": l.data["api_key_uid"]})
-	for range 5 { // until the call can come no more
-		w.minute()
-		w.settle()
-	}
-	assert.Zero(t, w.wals())
-	left := w.palette.LiveKeys()
-	require.Len(t, left, 1)
-	assert.Equal(t, l.data["api_key_uid"], left[0].UID)
+	synctest.Test(t, func(t *testing.T) {
+		w, _ := keyed(t)
+		l := w.creds("own")
+		w.remove("sessions/default")
+		w.write("config/k", fields{"api_key_uid": w.palette.LiveKeys()[0].UID})
+		w.palette.Inject(palettetest.APIKeyCreate, palettetest.Fault{DropAfter: true, Times: 1})
+		require.Error(t, w.rotateKey())
+		require.Len(t, w.palette.LiveKeys(), 3)
+		w.write("config/k", fields{"api_key": l.data["api_key"], "api_key_uid": l.data["api_key_uid"]})
+		for range 5 { // until the call can come no more
+			w.minute()
+			w.settle()
+		}
+		assert.Zero(t, w.wals())
+		left := w.palette.LiveKeys()
+		require.Len(t, left, 1)
+		assert.Equal(t, l.data["api_key_uid"], left[0].UID)
+	})
 }

@@ -2,10 +2,14 @@ package palette
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
+	"vault-plugin-secrets-palette/internal/rootcred"
+	"vault-plugin-secrets-palette/internal/store"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/helper/consts"
@@ -13,7 +17,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/palettetest"
 )
 
@@ -65,14 +68,20 @@ func TestRotationSurvivesAFaultAtEachStep(t *testing.T) {
 		{"the log does not take the password", func(w *world) { w.storage.failOn("put", framework.WALPrefix) }, "the disk is full", false, 0},
 		{"Palette refuses", func(w *world) { w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{Status: 400, Times: 1}) }, "message", false, 0},
 		{"Palette has no such endpoint", func(w *world) {
-			w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{Status: 404, Garbage: true, Times: 1})
-		}, "404", false, 0},
+			w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{Status: 404, Times: 1})
+		}, "Not Found", false, 0},
+		{"somebody else answers", func(w *world) {
+			w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{Foreign: true, Status: 401, Body: "<html>", Times: 1})
+		}, "not Palette's answer", false, 1},
+		{"somebody else answers when it is done", func(w *world) {
+			w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{Foreign: true, Status: 403, AfterWork: true, Times: 1})
+		}, "", true, 0},
 		{"Palette is lost before it takes it", func(w *world) { w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{Drop: true, Times: 1}) }, "change the password", false, 1},
 		{"Palette fails", func(w *world) { w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{Status: 503, Times: 1}) }, "503", false, 1},
 		{"the answer is lost", func(w *world) {
 			w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{DropAfter: true, Times: 1})
 		}, "", true, 0},
-		{"the config is not stored", func(w *world) { w.storage.failOn("put", configPrefix) }, "storage did not take the config", true, 1},
+		{"the config is not stored", func(w *world) { w.storage.failOn("put", store.ConfigPrefix) }, "storage did not take the config", true, 1},
 		{"the log does not let go", func(w *world) { w.storage.failOn("delete", framework.WALPrefix) }, "", true, 1},
 		{"the log does not let go of a refused one", func(w *world) {
 			w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{Status: 400, Times: 1})
@@ -80,7 +89,7 @@ func TestRotationSurvivesAFaultAtEachStep(t *testing.T) {
 		}, "message", false, 1},
 	} {
 		for _, restart := range []bool{false, true} {
-			t.Run(c.name, func(t *testing.T) {
+			bubble(t, c.name, func(t *testing.T) {
 				w := configured(t)
 				old := w.password()
 				c.fault(w)
@@ -96,8 +105,13 @@ func TestRotationSurvivesAFaultAtEachStep(t *testing.T) {
 				assert.Equal(t, c.rotated, w.password() != old)
 				assert.Equal(t, c.leftovers, w.wals())
 				w.secrets = append(w.secrets, w.password())
-				if c.rotated && !restart {
-					w.creds("app").mustRevoke() // while the storage still fails
+				if c.rotated && !restart { // while the storage still fails
+					if c.text == "" {
+						w.creds("app").mustRevoke()
+					} else {
+						_, err = w.handle(t.Context(), read, "creds/app", nil)
+						require.ErrorContains(t, err, c.text)
+					}
 				}
 				w.storage.heal()
 				if restart {
@@ -107,7 +121,7 @@ func TestRotationSurvivesAFaultAtEachStep(t *testing.T) {
 					assert.Equal(t, calls, w.palette.TotalCalls(), "Initialize calls nobody")
 				}
 				w.works()
-				w.clock.Advance(10 * time.Minute)
+				time.Sleep(10 * time.Minute)
 				_, err = w.rotateRoot()
 				require.NoError(t, err, "the next one works")
 				w.works()
@@ -117,160 +131,172 @@ func TestRotationSurvivesAFaultAtEachStep(t *testing.T) {
 }
 
 func TestSecondRotationIsRefused(t *testing.T) {
-	w := configured(t)
-	gate := w.palette.Hold(palettetest.PasswordChange)
-	first := make(chan error, 1)
-	go func() {
-		_, err := w.rotateRoot()
-		first <- err
-	}()
-	<-gate.Arrived()
-	w.fault(update, "rotate-root/default", nil, http.StatusConflict, "being rotated already")
-	gate.Release()
-	require.NoError(t, <-first)
-	w.works()
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		gate := w.palette.Hold(palettetest.PasswordChange)
+		first := make(chan error, 1)
+		go func() {
+			_, err := w.rotateRoot()
+			first <- err
+		}()
+		<-gate.Arrived()
+		w.fault(update, "rotate-root/default", nil, http.StatusConflict, "being rotated already")
+		gate.Release()
+		require.NoError(t, <-first)
+		w.works()
+	})
 }
 
 // A config write during a rotation waits, and neither undoes the other.
 func TestConfigWriteDuringARotation(t *testing.T) {
-	w := configured(t)
-	old := w.password()
-	gate := w.palette.Hold(palettetest.PasswordChange)
-	done := make(chan error, 2)
-	go func() {
-		_, err := w.rotateRoot()
-		done <- err
-	}()
-	<-gate.Arrived()
-	go func() {
-		_, err := w.handle(t.Context(), update, "config", fields{"request_timeout": 9})
-		done <- err
-	}()
-	gate.Release()
-	require.NoError(t, <-done)
-	require.NoError(t, <-done)
-	assert.NotEqual(t, old, w.password())
-	assert.EqualValues(t, 9, w.read("config").Data["request_timeout"])
-	w.works()
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		old := w.password()
+		gate := w.palette.Hold(palettetest.PasswordChange)
+		done := make(chan error, 2)
+		go func() {
+			_, err := w.rotateRoot()
+			done <- err
+		}()
+		<-gate.Arrived()
+		go func() {
+			_, err := w.handle(t.Context(), update, "config", fields{"request_timeout": 9})
+			done <- err
+		}()
+		gate.Release()
+		require.NoError(t, <-done)
+		require.NoError(t, <-done)
+		assert.NotEqual(t, old, w.password())
+		assert.EqualValues(t, 9, w.read("config").Data["request_timeout"])
+		w.works()
+	})
 }
 
 func TestRotationGoesOnWhenItsCallerHangsUp(t *testing.T) {
-	w := configured(t)
-	old := w.password()
-	gate := w.palette.Hold(palettetest.PasswordChange)
-	require.ErrorIs(t, w.hangUp(gate, &logical.Request{Operation: update, Path: "rotate-root"}), context.Canceled)
-	gate.Release()
-	w.settle()
-	assert.NotEqual(t, old, w.password())
-	w.works()
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		old := w.password()
+		gate := w.palette.Hold(palettetest.PasswordChange)
+		require.ErrorIs(t, w.hangUp(gate, &logical.Request{Operation: update, Path: "rotate-root"}), context.Canceled)
+		gate.Release()
+		w.settle()
+		assert.NotEqual(t, old, w.password())
+		w.works()
+	})
 }
 
 // 16 readers during 50 rotations: no failed read.
 func TestReadsDuringRotations(t *testing.T) {
-	w := configured(t)
-	var readers sync.WaitGroup
-	stop := make(chan struct{})
-	reads := make(chan int, 16)
-	for range 16 {
-		readers.Go(func() {
-			n := 0
-			defer func() { reads <- n }()
-			for {
-				select {
-				case <-stop:
-					return
-				default:
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		var readers sync.WaitGroup
+		stop := make(chan struct{})
+		reads := make(chan int, 16)
+		for range 16 {
+			readers.Go(func() {
+				n := 0
+				defer func() { reads <- n }()
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					resp, err := w.b.HandleRequest(t.Context(), &logical.Request{Operation: read, Path: "creds/app", Storage: w.storage})
+					if !assert.NoError(t, err) || !assert.False(t, resp.IsError(), "%v", resp) {
+						return
+					}
+					(&heldLease{w: w, secret: resp.Secret, data: resp.Data}).mustRevoke()
+					n++
 				}
-				resp, err := w.b.HandleRequest(t.Context(), &logical.Request{Operation: read, Path: "creds/app", Storage: w.storage})
-				if !assert.NoError(t, err) || !assert.False(t, resp.IsError(), "%v", resp) {
-					return
-				}
-				(&heldLease{w: w, secret: resp.Secret, data: resp.Data}).mustRevoke()
-				n++
-			}
-		})
-	}
-	for range 50 {
-		_, err := w.rotateRoot()
-		require.NoError(t, err)
-	}
-	close(stop)
-	readers.Wait()
-	close(reads)
-	all := 0
-	for n := range reads {
-		all += n
-	}
-	assert.Positive(t, all)
-	assert.Zero(t, w.palette.FailedLogins())
-	w.works()
+			})
+		}
+		for range 50 {
+			_, err := w.rotateRoot()
+			require.NoError(t, err)
+		}
+		close(stop)
+		readers.Wait()
+		close(reads)
+		all := 0
+		for n := range reads {
+			all += n
+		}
+		assert.Positive(t, all)
+		assert.Zero(t, w.palette.FailedLogins())
+		w.works()
+	})
 }
 
 // Leases issued before stay renewable and revocable; a shared session goes on, also where
 // Palette ends sessions with a change of the password.
 func TestLeasesAndSessionsOutliveARotation(t *testing.T) {
 	for _, ends := range []bool{false, true} {
-		var opts []palettetest.Option
-		if ends {
-			opts = append(opts, palettetest.WithPasswordChangeEndsSessions())
-		}
-		w := sharing(t, opts...)
-		l := w.creds("app")
-		shared := w.creds("many")
-		_, err := w.rotateRoot()
-		require.NoError(t, err)
-		if !ends {
-			l.mustRenew()
-		}
-		l.mustRevoke()
-		w.settle()
-		w.mount() // also after a restart
-		assert.True(t, w.palette.Alive(w.creds("many").token()), "no dead token is handed out")
-		shared.mustRenew()
-		assert.True(t, w.palette.Alive(shared.token()))
-		w.remove("sessions/default")
-		w.works()
+		bubble(t, fmt.Sprint(ends), func(t *testing.T) {
+			var opts []palettetest.Option
+			if ends {
+				opts = append(opts, palettetest.WithPasswordChangeEndsSessions())
+			}
+			w := sharing(t, opts...)
+			l := w.creds("app")
+			shared := w.creds("many")
+			_, err := w.rotateRoot()
+			require.NoError(t, err)
+			if !ends {
+				l.mustRenew()
+			}
+			l.mustRevoke()
+			w.settle()
+			w.mount() // also after a restart
+			assert.True(t, w.palette.Alive(w.creds("many").token()), "no dead token is handed out")
+			shared.mustRenew()
+			assert.True(t, w.palette.Alive(shared.token()))
+			w.remove("sessions/default")
+			w.works()
+		})
 	}
 }
 
 func TestRotationPeriod(t *testing.T) {
-	w := configured(t)
-	w.mistake(update, "config", fields{"rotation_period": "59s"}, `"rotation_period" is 59s`, "at least 1m0s")
-	w.mistake(update, "config", fields{"rotation_period": "1h0.5s"}, `"rotation_period"`)
-	w.write("config", fields{"rotation_period": "1h"})
-	old := w.password()
-	due := w.clock.Now().Add(time.Hour)
-	assert.Equal(t, due.Format(time.RFC3339), w.read("config").Data["next_rotation"])
-	w.clock.Advance(59*time.Minute - time.Second)
-	w.minute()
-	w.settle()
-	assert.Equal(t, old, w.password())
-
-	// A failure is tried again after pauses that grow.
-	w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{Status: 404, Garbage: true})
-	var tries []time.Duration
-	asked := w.palette.Calls(palettetest.PasswordChange)
-	for range 70 {
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		w.mistake(update, "config", fields{"rotation_period": "59s"}, `"rotation_period" is 59s`, "at least 1m0s")
+		w.mistake(update, "config", fields{"rotation_period": "1h0.5s"}, `"rotation_period"`)
+		w.write("config", fields{"rotation_period": "1h"})
+		old := w.password()
+		due := time.Now().Add(time.Hour)
+		assert.Equal(t, due.Format(time.RFC3339), w.read("config").Data["next_rotation"])
+		time.Sleep(59*time.Minute - time.Second)
 		w.minute()
 		w.settle()
-		if now := w.palette.Calls(palettetest.PasswordChange); now > asked {
-			asked = now
-			tries = append(tries, w.clock.Now().Sub(due).Round(time.Minute))
-		}
-	}
-	assert.Equal(t, []time.Duration{1, 2, 4, 8, 16, 32, 64}, minutes(tries))
-	assert.Contains(t, w.log.String(), "a rotation failed: config=default")
-	w.palette.ClearAll()
-	w.clock.Advance(time.Hour)
-	w.minute()
-	w.settle()
-	assert.NotEqual(t, old, w.password())
-	assert.Equal(t, w.clock.Now().UTC().Format(time.RFC3339), w.read("config").Data["last_rotated"])
-	assert.Equal(t, w.clock.Now().Add(time.Hour).UTC().Format(time.RFC3339), w.read("config").Data["next_rotation"])
-	w.works()
+		assert.Equal(t, old, w.password())
 
-	w.write("config", fields{"rotation_period": 0})
-	assert.NotContains(t, w.read("config").Data, "next_rotation")
+		// A failure is tried again after pauses that grow.
+		w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{Status: 404, Garbage: true})
+		var tries []time.Duration
+		asked := w.palette.Calls(palettetest.PasswordChange)
+		for range 70 {
+			w.minute()
+			w.settle()
+			if now := w.palette.Calls(palettetest.PasswordChange); now > asked {
+				asked = now
+				tries = append(tries, time.Since(due).Round(time.Minute))
+			}
+		}
+		assert.Equal(t, []time.Duration{1, 2, 4, 8, 16, 32, 64}, minutes(tries))
+		assert.Contains(t, w.log.String(), "a rotation failed: config=default")
+		w.palette.ClearAll()
+		time.Sleep(time.Hour)
+		w.minute()
+		w.settle()
+		assert.NotEqual(t, old, w.password())
+		assert.Equal(t, time.Now().UTC().Format(time.RFC3339), w.read("config").Data["last_rotated"])
+		assert.Equal(t, time.Now().Add(time.Hour).UTC().Format(time.RFC3339), w.read("config").Data["next_rotation"])
+		w.works()
+
+		w.write("config", fields{"rotation_period": 0})
+		assert.NotContains(t, w.read("config").Data, "next_rotation")
+	})
 }
 
 func minutes(ds []time.Duration) []time.Duration {
@@ -283,109 +309,103 @@ func minutes(ds []time.Duration) []time.Duration {
 
 func TestRotationPeriodIsThePrimarysBusiness(t *testing.T) {
 	for _, state := range []consts.ReplicationState{consts.ReplicationPerformanceSecondary, consts.ReplicationDRSecondary, consts.ReplicationPerformanceStandby} {
-		w := configured(t)
-		w.write("config", fields{"rotation_period": "1m"})
-		old := w.password()
-		w.system.ReplicationStateVal = state
-		w.clock.Advance(time.Hour)
-		w.minute()
-		w.settle()
-		assert.Equal(t, old, w.password())
+		bubble(t, fmt.Sprint(state), func(t *testing.T) {
+			w := configured(t)
+			w.write("config", fields{"rotation_period": "1m"})
+			old := w.password()
+			w.system.ReplicationStateVal = state
+			time.Sleep(time.Hour)
+			w.minute()
+			w.settle()
+			assert.Equal(t, old, w.password())
+		})
 	}
 }
 
 func TestRotationStorageFaults(t *testing.T) {
-	w := configured(t)
-	w.b.rotations.listed = false // as after an Initialize that failed
-	w.storage.failOn("list", framework.WALPrefix)
-	for _, request := range []struct {
-		op   logical.Operation
-		path string
-	}{{update, "rotate-root"}, {read, "creds/app"}, {update, "config"}} {
-		_, err := w.handle(t.Context(), request.op, request.path, fields{})
-		require.ErrorIs(t, err, errDisk)
-	}
-	require.ErrorIs(t, w.periodic(), errDisk)
-	require.NoError(t, w.b.Initialize(t.Context(), &logical.InitializationRequest{Storage: w.storage}))
-	assert.Contains(t, w.log.String(), "what a crash has left behind could not be looked up")
-	w.storage.heal()
-	w.works()
-	callBack := w.ended()
-	w.fault(update, "rotate-root", nil, http.StatusServiceUnavailable, "sealed")
-	callBack()
-	_, err := w.rotateRoot()
-	require.NoError(t, err)
-}
-
-func TestPasswordsAreOfAllFourClasses(t *testing.T) {
-	w := newWorld(t)
-	p := palettetest.New(t, palettetest.AllowLiveTokens())
-	c, err := palette.NewProcess(wallClock).NewClient(palette.Connection{Address: p.URL(), RequestTimeout: time.Minute}, "a-test", nil)
-	require.NoError(t, err)
-	defer c.Close()
-	current := palettetest.DefaultUser.Password
-	for range 50 {
-		fresh, err := w.b.newPassword(t.Context(), "")
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		w.storage.failOn("list", framework.WALPrefix)
+		w.mount() // its Initialize fails to look
+		for _, request := range []struct {
+			op   logical.Operation
+			path string
+		}{{update, "rotate-root"}, {read, "creds/app"}, {update, "config"}} {
+			_, err := w.handle(t.Context(), request.op, request.path, fields{})
+			require.ErrorIs(t, err, errDisk)
+		}
+		require.ErrorIs(t, w.periodic(), errDisk)
+		require.NoError(t, w.b.Initialize(t.Context(), &logical.InitializationRequest{Storage: w.storage}))
+		assert.Contains(t, w.log.String(), rootcred.MsgLookUpFailed)
+		w.storage.heal()
+		w.works()
+		callBack := w.ended()
+		w.fault(update, "rotate-root", nil, http.StatusServiceUnavailable, "sealed")
+		callBack()
+		_, err := w.rotateRoot()
 		require.NoError(t, err)
-		require.NoError(t, c.ChangePassword(t.Context(), palette.Auth{}, palette.PasswordChange{Email: palettetest.DefaultUser.Email, Current: secret(current), New: fresh}), "the stand-in keeps Palette's policy")
-		current = fresh.Reveal()
-	}
+	})
 }
 
 // A delete waits for the rotation, which would else bring the config back.
 func TestConfigThatIsDeletedWhileItIsRotated(t *testing.T) {
-	for _, c := range []struct {
-		name, config string
-		at           palettetest.Endpoint
-		world        func() *world
-	}{
-		{"a password", "default", palettetest.PasswordChange, func() *world { return configured(t) }},
-		{"an API key", "k", palettetest.APIKeyCreate, func() *world { w, _ := keyed(t); return w }},
-	} {
-		w := c.world()
-		gate := w.palette.Hold(c.at)
-		ended := make(chan error, 2)
-		request := func(op logical.Operation, path string) {
-			_, err := w.handle(t.Context(), op, path, nil)
-			ended <- err
+	synctest.Test(t, func(t *testing.T) {
+		for _, c := range []struct {
+			name, config string
+			at           palettetest.Endpoint
+			world        func() *world
+		}{
+			{"a password", "default", palettetest.PasswordChange, func() *world { return configured(t) }},
+			{"an API key", "k", palettetest.APIKeyCreate, func() *world { w, _ := keyed(t); return w }},
+		} {
+			w := c.world()
+			gate := w.palette.Hold(c.at)
+			ended := make(chan error, 2)
+			request := func(op logical.Operation, path string) {
+				_, err := w.handle(t.Context(), op, path, nil)
+				ended <- err
+			}
+			go request(update, "rotate-root/"+c.config)
+			<-gate.Arrived()
+			go request(logical.DeleteOperation, "config/"+c.config)
+			gate.Release()
+			require.NoError(t, <-ended)
+			require.NoError(t, <-ended)
+			w.settle()
+			assert.NotContains(t, w.list("config/"), c.config, c.name)
+			assert.Zero(t, w.wals(), c.name)
 		}
-		go request(update, "rotate-root/"+c.config)
-		<-gate.Arrived()
-		go request(logical.DeleteOperation, "config/"+c.config)
-		gate.Release()
-		require.NoError(t, <-ended)
-		require.NoError(t, <-ended)
-		w.settle()
-		assert.NotContains(t, w.list("config/"), c.config, c.name)
-		assert.Zero(t, w.wals(), c.name)
-	}
+	})
 }
 
 // Those who come while a rotation logs in wait for it. Where it is then broken off, they
 // find out which password it has left before they use one.
 func TestLoginsThatWaitForARotationThatIsBrokenOff(t *testing.T) {
-	w := configured(t, palettetest.WithLockout())
-	gate := w.palette.Hold(palettetest.Login)
-	w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{DropAfter: true, Times: 1})
-	w.palette.Inject(palettetest.Login, palettetest.Fault{Times: 1})
-	w.palette.Inject(palettetest.Login, palettetest.Fault{Status: 500, Times: 1}) // which one it is
-	rotated := make(chan error, 1)
-	go func() {
-		_, err := w.rotateRoot()
-		rotated <- err
-	}()
-	<-gate.Arrived()
-	leases := make(chan *heldLease)
-	const waiting = 3
-	for range waiting {
-		go func() { leases <- w.creds("app") }()
-	}
-	require.Eventually(t, func() bool { return w.running() == 1+waiting }, time.Minute, time.Millisecond)
-	gate.Release()
-	require.Error(t, <-rotated)
-	for range waiting {
-		(<-leases).mustRevoke()
-	}
-	assert.Zero(t, w.palette.FailedLogins())
-	w.secrets = append(w.secrets, w.password())
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t, palettetest.WithLockout())
+		gate := w.palette.Hold(palettetest.Login)
+		w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{DropAfter: true, Times: 1})
+		w.palette.Inject(palettetest.Login, palettetest.Fault{Times: 1})
+		w.palette.Inject(palettetest.Login, palettetest.Fault{Status: 500, Times: 1}) // which one it is
+		rotated := make(chan error, 1)
+		go func() {
+			_, err := w.rotateRoot()
+			rotated <- err
+		}()
+		<-gate.Arrived()
+		leases := make(chan *heldLease)
+		const waiting = 3
+		for range waiting {
+			go func() { leases <- w.creds("app") }()
+		}
+		synctest.Wait()
+		require.Equal(t, 1+waiting, w.running())
+		gate.Release()
+		require.Error(t, <-rotated)
+		for range waiting {
+			(<-leases).mustRevoke()
+		}
+		assert.Zero(t, w.palette.FailedLogins())
+		w.secrets = append(w.secrets, w.password())
+	})
 }

@@ -1,11 +1,18 @@
 package palette
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"net/http"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
+	"vault-plugin-secrets-palette/internal/rootcred"
+	"vault-plugin-secrets-palette/internal/session"
+	"vault-plugin-secrets-palette/internal/store"
+	"vault-plugin-secrets-palette/internal/tasks"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -28,67 +35,73 @@ func (w *world) logins() int    { return w.palette.Calls(palettetest.Login) - 1 
 func (w *world) refreshes() int { return w.palette.Calls(palettetest.Refresh) }
 
 func TestSharedLeasesHandOutOneSession(t *testing.T) {
-	w := sharing(t)
-	first := w.creds("many")
-	assert.Equal(t, 15*time.Minute, first.secret.TTL)
-	assert.Empty(t, first.tokens(), "the lease holds no token of its own")
-	w.clock.Advance(5 * time.Minute) // two thirds of its life are left
-	second := w.creds("many")
-	assert.Equal(t, first.token(), second.token())
-	assert.Equal(t, 10*time.Minute, second.secret.TTL, "as long as the token lives")
-	assert.Equal(t, 10*time.Minute, second.secret.MaxTTL)
-	assert.Equal(t, first.data["expires_at"], second.data["expires_at"])
+	synctest.Test(t, func(t *testing.T) {
+		w := sharing(t)
+		first := w.creds("many")
+		assert.Equal(t, 15*time.Minute, first.secret.TTL)
+		assert.Empty(t, first.tokens(), "the lease holds no token of its own")
+		time.Sleep(5 * time.Minute) // two thirds of its life are left
+		second := w.creds("many")
+		assert.Equal(t, first.token(), second.token())
+		assert.Equal(t, 10*time.Minute, second.secret.TTL, "as long as the token lives")
+		assert.Equal(t, 10*time.Minute, second.secret.MaxTTL)
+		assert.Equal(t, first.data["expires_at"], second.data["expires_at"])
 
-	w.clock.Advance(time.Second)
-	third := w.creds("many")
-	assert.NotEqual(t, first.token(), third.token(), "refreshed")
-	assert.Equal(t, 15*time.Minute, third.secret.TTL)
-	assert.Equal(t, 1, w.logins())
-	assert.Equal(t, 1, w.refreshes())
+		time.Sleep(time.Second)
+		third := w.creds("many")
+		assert.NotEqual(t, first.token(), third.token(), "refreshed")
+		assert.Equal(t, 15*time.Minute, third.secret.TTL)
+		assert.Equal(t, 1, w.logins())
+		assert.Equal(t, 1, w.refreshes())
 
-	first.mustRevoke()
-	assert.True(t, w.palette.Alive(first.token()), "others use the session")
-	w.remove("sessions/default")
-	assert.Empty(t, w.palette.LiveTokens(), "the older tokens end with it")
+		first.mustRevoke()
+		assert.True(t, w.palette.Alive(first.token()), "others use the session")
+		w.remove("sessions/default")
+		assert.Empty(t, w.palette.LiveTokens(), "the older tokens end with it")
+	})
 }
 
 func TestSharedRenewalReturnsTheSessionsPresentToken(t *testing.T) {
-	w := sharing(t)
-	l := w.creds("many")
-	first := l.token()
-	w.clock.Advance(4 * time.Minute)
-	l.mustRenew()
-	assert.Equal(t, first, l.token())
-	assert.Equal(t, 11*time.Minute, l.secret.TTL)
-	assert.Equal(t, 15*time.Minute, l.secret.MaxTTL, "whatever the increment")
-	w.clock.Advance(6 * time.Minute)
-	l.mustRenew()
-	assert.NotEqual(t, first, l.token())
-	assert.Equal(t, 25*time.Minute, l.secret.MaxTTL)
-	assert.Equal(t, 1, w.refreshes())
-	w.remove("sessions/default")
-	l.mustRenew() // logs in
-	assert.Equal(t, 2, w.logins())
-	w.remove("sessions/default")
-	w.remove("roles/many")
-	requireCoded(t, l.renew(), http.StatusBadRequest, "does not exist any more")
+	synctest.Test(t, func(t *testing.T) {
+		w := sharing(t)
+		l := w.creds("many")
+		first := l.token()
+		time.Sleep(4 * time.Minute)
+		l.mustRenew()
+		assert.Equal(t, first, l.token())
+		assert.Equal(t, 11*time.Minute, l.secret.TTL)
+		assert.Equal(t, 15*time.Minute, l.secret.MaxTTL, "whatever the increment")
+		time.Sleep(6 * time.Minute)
+		l.mustRenew()
+		assert.NotEqual(t, first, l.token())
+		assert.Equal(t, 25*time.Minute, l.secret.MaxTTL)
+		assert.Equal(t, 1, w.refreshes())
+		w.remove("sessions/default")
+		l.mustRenew() // logs in
+		assert.Equal(t, 2, w.logins())
+		w.remove("sessions/default")
+		w.remove("roles/many")
+		requireCoded(t, l.renew(), http.StatusBadRequest, "does not exist any more")
+	})
 }
 
 // 64 readers on a token about to cross two thirds of its life: one refresh.
 func TestSharedReadersWaitForOneRefresh(t *testing.T) {
-	w := sharing(t)
-	w.creds("many")
-	w.clock.Advance(5*time.Minute + time.Second)
-	gate := w.palette.Hold(palettetest.Refresh)
-	go func() {
-		<-gate.Arrived()
-		gate.Release()
-	}()
-	tokens := w.readers(64)
-	assert.Len(t, tokens, 1, "all get the same new token")
-	assert.Equal(t, 1, w.refreshes())
-	assert.Equal(t, 1, w.logins())
-	w.remove("sessions/default")
+	synctest.Test(t, func(t *testing.T) {
+		w := sharing(t)
+		w.creds("many")
+		time.Sleep(5*time.Minute + time.Second)
+		gate := w.palette.Hold(palettetest.Refresh)
+		go func() {
+			<-gate.Arrived()
+			gate.Release()
+		}()
+		tokens := w.readers(64)
+		assert.Len(t, tokens, 1, "all get the same new token")
+		assert.Equal(t, 1, w.refreshes())
+		assert.Equal(t, 1, w.logins())
+		w.remove("sessions/default")
+	})
 }
 
 // readers reads n shared credentials at once and returns how often each token came.
@@ -114,95 +127,107 @@ func (w *world) readers(n int) map[string]int {
 
 // The refresh is refused: one login, and all are served.
 func TestSharedSessionThatIsOverLogsInOnce(t *testing.T) {
-	w := sharing(t)
-	l := w.creds("many")
-	w.palette.EndSession(l.token())
-	w.clock.Advance(6 * time.Minute)
-	assert.Len(t, w.readers(64), 1)
-	assert.Equal(t, 2, w.logins())
-	assert.Equal(t, 1, w.refreshes())
-	w.remove("sessions/default")
+	synctest.Test(t, func(t *testing.T) {
+		w := sharing(t)
+		l := w.creds("many")
+		w.palette.EndSession(l.token())
+		time.Sleep(6 * time.Minute)
+		assert.Len(t, w.readers(64), 1)
+		assert.Equal(t, 2, w.logins())
+		assert.Equal(t, 1, w.refreshes())
+		w.remove("sessions/default")
+	})
 }
 
 // A session that Palette no longer refreshes, whose token still lives: it has been handed
 // out, and ends with the new session.
 func TestSharedTokenOfTheSessionBeforeEndsWithTheNewOne(t *testing.T) {
-	w := sharing(t, palettetest.WithSessionTimeout(time.Minute))
-	first := w.creds("many").token()
-	w.clock.Advance(6 * time.Minute)
-	second := w.creds("many").token()
-	assert.True(t, w.palette.Alive(first))
-	assert.NotEqual(t, first, second)
-	w.remove("sessions/default")
-	assert.Empty(t, w.palette.LiveTokens())
+	synctest.Test(t, func(t *testing.T) {
+		w := sharing(t, palettetest.WithSessionTimeout(time.Minute))
+		first := w.creds("many").token()
+		time.Sleep(6 * time.Minute)
+		second := w.creds("many").token()
+		assert.True(t, w.palette.Alive(first))
+		assert.NotEqual(t, first, second)
+		w.remove("sessions/default")
+		assert.Empty(t, w.palette.LiveTokens())
+	})
 }
 
 func TestSharedSessionWhoseTokenHasDiedLogsIn(t *testing.T) {
-	w := sharing(t)
-	w.creds("many")
-	w.clock.Advance(16 * time.Minute)
-	w.creds("many")
-	assert.Equal(t, 2, w.logins())
-	assert.Zero(t, w.refreshes())
-	w.remove("sessions/default")
+	synctest.Test(t, func(t *testing.T) {
+		w := sharing(t)
+		w.creds("many")
+		time.Sleep(16 * time.Minute)
+		w.creds("many")
+		assert.Equal(t, 2, w.logins())
+		assert.Zero(t, w.refreshes())
+		w.remove("sessions/default")
+	})
 }
 
 // Palette is down: the present token with the life that it has left, and a warning.
 func TestSharedSessionOutlivesAnOutage(t *testing.T) {
-	w := sharing(t)
-	first := w.creds("many").token()
-	w.palette.Inject(palettetest.Refresh, palettetest.Fault{Status: 500})
-	w.clock.Advance(6 * time.Minute)
-	for range 3 {
+	synctest.Test(t, func(t *testing.T) {
+		w := sharing(t)
+		first := w.creds("many").token()
+		w.palette.Inject(palettetest.Refresh, palettetest.Fault{Status: 500})
+		time.Sleep(6 * time.Minute)
+		for range 3 {
+			l := w.creds("many")
+			assert.Equal(t, first, l.token())
+			assert.Equal(t, 9*time.Minute, l.secret.TTL)
+			require.Len(t, l.issue.Warnings, 1)
+			assert.Contains(t, l.issue.Warnings[0], "could not be refreshed")
+		}
+		assert.Equal(t, 1, w.refreshes(), "not each reader waits for a try")
 		l := w.creds("many")
-		assert.Equal(t, first, l.token())
-		assert.Equal(t, 9*time.Minute, l.secret.TTL)
-		require.Len(t, l.issue.Warnings, 1)
-		assert.Contains(t, l.issue.Warnings[0], "could not be refreshed")
-	}
-	assert.Equal(t, 1, w.refreshes(), "not each reader waits for a try")
-	l := w.creds("many")
-	w.clock.Advance(sessionPause)
-	l.mustRenew()
-	assert.Equal(t, 2, w.refreshes(), "one each ten seconds")
+		time.Sleep(session.RefreshPause)
+		l.mustRenew()
+		assert.Equal(t, 2, w.refreshes(), "one each ten seconds")
 
-	w.clock.Advance(9 * time.Minute) // the token is dead
-	w.palette.Inject(palettetest.Login, palettetest.Fault{Status: 500})
-	w.fault(read, "creds/many", nil, http.StatusBadGateway, "500")
-	requireCoded(t, l.renew(), http.StatusBadGateway, "500")
-	w.palette.ClearAll()
-	w.creds("many")
-	w.remove("sessions/default")
+		time.Sleep(9 * time.Minute) // the token is dead
+		w.palette.Inject(palettetest.Login, palettetest.Fault{Status: 500})
+		w.fault(read, "creds/many", nil, http.StatusBadGateway, "500")
+		requireCoded(t, l.renew(), http.StatusBadGateway, "500")
+		w.palette.ClearAll()
+		w.creds("many")
+		w.remove("sessions/default")
+	})
 }
 
 func TestSharedLoginThatIsRejected(t *testing.T) {
-	w := sharing(t)
-	w.palette.SetPassword("vault@example.com", "example", "Changed-Meanwhile-1")
-	w.mistake(read, "creds/many", nil, "rejects the login", `config "default"`)
-	w.mistake(read, "creds/many", nil, "not asked again before 2026-03-01T12:05:00Z")
-	assert.Equal(t, 1, w.palette.FailedLogins())
-	w.palette.SetPassword("vault@example.com", "example", palettetest.DefaultUser.Password)
-	w.clock.Advance(failureSpacing)
-	l := w.creds("many")
-	w.remove("sessions/default")
-	w.palette.Inject(palettetest.Login, palettetest.Fault{Status: 401})
-	requireCoded(t, l.renew(), http.StatusBadRequest, "rejects the login")
+	synctest.Test(t, func(t *testing.T) {
+		w := sharing(t)
+		w.palette.SetPassword("vault@example.com", "example", "Changed-Meanwhile-1")
+		w.mistake(read, "creds/many", nil, "rejects the login", `config "default"`)
+		w.mistake(read, "creds/many", nil, "not asked again before 2026-03-01T12:05:00Z")
+		assert.Equal(t, 1, w.palette.FailedLogins())
+		w.palette.SetPassword("vault@example.com", "example", palettetest.DefaultUser.Password)
+		time.Sleep(failureSpacing)
+		l := w.creds("many")
+		w.remove("sessions/default")
+		w.palette.Inject(palettetest.Login, palettetest.Fault{Status: 401})
+		requireCoded(t, l.renew(), http.StatusBadRequest, "rejects the login")
+	})
 }
 
 // failureSpacing is how long after a failure a rejected password is tried again.
 const failureSpacing = 5 * time.Minute
 
 func TestSharedSessionGoesOnAfterARestart(t *testing.T) {
-	w := sharing(t)
-	first := w.creds("many")
-	w.mount()
-	assert.Equal(t, first.token(), w.creds("many").token())
-	w.clock.Advance(6 * time.Minute)
-	w.mount()
-	w.creds("many")
-	assert.Equal(t, 1, w.logins())
-	assert.Equal(t, 1, w.refreshes())
-	w.remove("sessions/default")
+	synctest.Test(t, func(t *testing.T) {
+		w := sharing(t)
+		first := w.creds("many")
+		w.mount()
+		assert.Equal(t, first.token(), w.creds("many").token())
+		time.Sleep(6 * time.Minute)
+		w.mount()
+		w.creds("many")
+		assert.Equal(t, 1, w.logins())
+		assert.Equal(t, 1, w.refreshes())
+		w.remove("sessions/default")
+	})
 }
 
 func TestSharedSessionEndsWithItsConfig(t *testing.T) {
@@ -226,7 +251,7 @@ func TestSharedSessionEndsWithItsConfig(t *testing.T) {
 		}, false},
 		{"another time-out", func(w *world) { w.write("config", fields{"request_timeout": 3}) }, false},
 	} {
-		t.Run(c.name, func(t *testing.T) {
+		bubble(t, c.name, func(t *testing.T) {
 			w := sharing(t)
 			w.palette.AddUser(second)
 			token := w.creds("many").token()
@@ -243,136 +268,159 @@ func TestSharedSessionEndsWithItsConfig(t *testing.T) {
 // A session of another login than the config's, left by a node that died in between, is
 // ended before a new one begins.
 func TestSharedSessionOfAnotherLoginIsEnded(t *testing.T) {
-	w := sharing(t)
-	token := w.creds("many").token()
-	foreign := *w.session()
-	foreign.Org = "other"
-	require.NoError(t, w.b.sessions.entries.put(t.Context(), w.storage, "default", &foreign))
-	assert.NotEqual(t, token, w.creds("many").token())
-	assert.False(t, w.palette.Alive(token))
-	w.remove("sessions/default")
+	synctest.Test(t, func(t *testing.T) {
+		w := sharing(t)
+		token := w.creds("many").token()
+		foreign := *w.session()
+		foreign.Org = "other"
+		text, err := json.Marshal(foreign)
+		require.NoError(t, err)
+		w.plant(store.SessionPrefix+"default", string(text))
+		w.uncache()
+		assert.NotEqual(t, token, w.creds("many").token())
+		assert.False(t, w.palette.Alive(token))
+		w.remove("sessions/default")
+	})
 }
 
-func (w *world) session() *session {
+func (w *world) session() *session.Session {
 	w.t.Helper()
-	s, err := w.b.sessions.entries.get(w.t.Context(), w.storage, defaultConfigName)
+	s, err := w.b.sessions.Stored(w.t.Context(), w.storage, defaultConfigName)
 	require.NoError(w.t, err)
 	return s
 }
 
 // The config is led elsewhere while a session's login is under way.
 func TestSharedLoginUnderWayWhenTheConfigChanges(t *testing.T) {
-	w := sharing(t)
-	gate := w.palette.Hold(palettetest.Login)
-	done := make(chan error, 1)
-	go func() {
-		_, err := w.handle(t.Context(), read, "creds/many", nil)
-		done <- err
-	}()
-	<-gate.Arrived()
-	changed := make(chan struct{})
-	go func() {
-		defer close(changed)
-		w.write("config", w.login(fields{"org": "other", "verify_connection": false}))
-	}()
-	require.Eventually(t, func() bool { return w.config().Org == "other" }, 5*time.Second, time.Millisecond)
-	gate.Release()
-	requireCoded(t, <-done, http.StatusBadRequest, "has changed meanwhile")
-	<-changed
-	assert.Empty(t, w.palette.LiveTokens())
-	assert.Nil(t, w.read("sessions/default"))
+	synctest.Test(t, func(t *testing.T) {
+		w := sharing(t)
+		gate := w.palette.Hold(palettetest.Login)
+		done := make(chan error, 1)
+		go func() {
+			resp, err := w.handle(t.Context(), read, "creds/many", nil)
+			done <- cmp.Or(err, resp.Error())
+		}()
+		<-gate.Arrived()
+		changed := make(chan struct{})
+		go func() {
+			defer close(changed)
+			w.write("config", w.login(fields{"org": "other", "verify_connection": false}))
+		}()
+		synctest.Wait()
+		require.Equal(t, "other", w.config().Org)
+		gate.Release()
+		require.ErrorContains(t, <-done, "has changed meanwhile")
+		<-changed
+		assert.Empty(t, w.palette.LiveTokens())
+		assert.Nil(t, w.read("sessions/default"))
+	})
 }
 
 func TestSharedSessionThatPaletteCannotEndIsOwed(t *testing.T) {
-	w := sharing(t)
-	w.creds("many")
-	w.palette.Down(true)
-	w.remove("sessions/default")
-	assert.Equal(t, 1, w.owed())
-	w.palette.Down(false)
-	w.minute()
-	assert.Zero(t, w.owed())
-	assert.Empty(t, w.palette.LiveTokens())
+	synctest.Test(t, func(t *testing.T) {
+		w := sharing(t)
+		w.creds("many")
+		w.palette.Down(true)
+		w.remove("sessions/default")
+		assert.Equal(t, 1, w.pending())
+		w.palette.Down(false)
+		w.minute()
+		assert.Zero(t, w.pending())
+		assert.Empty(t, w.palette.LiveTokens())
+	})
 }
 
 func TestSharedReaderWhoHangsUp(t *testing.T) {
-	w := sharing(t)
-	gate := w.palette.Hold(palettetest.Login)
-	require.ErrorIs(t, w.hangUp(gate, &logical.Request{Operation: read, Path: "creds/many"}), context.Canceled)
-	gate.Release()
-	w.settle()
-	assert.Len(t, w.palette.LiveTokens(), 1, "the session is there for the next one")
-	w.remove("sessions/default")
+	synctest.Test(t, func(t *testing.T) {
+		w := sharing(t)
+		gate := w.palette.Hold(palettetest.Login)
+		require.ErrorIs(t, w.hangUp(gate, &logical.Request{Operation: read, Path: "creds/many"}), context.Canceled)
+		gate.Release()
+		w.settle()
+		assert.Len(t, w.palette.LiveTokens(), 1, "the session is there for the next one")
+		w.remove("sessions/default")
+	})
 }
 
 func TestSharedSessionStorageFaults(t *testing.T) {
-	w := sharing(t)
-	w.storage.failOn("put", sessionPrefix)
-	_, err := w.handle(t.Context(), read, "creds/many", nil)
-	require.ErrorIs(t, err, errDisk)
-	assert.Empty(t, w.palette.LiveTokens(), "a session that could not be stored is none")
-	w.storage.heal()
-	first := w.creds("many").token()
-
-	// A refresh that cannot be stored: the token is kept in memory and stored with the next.
-	w.storage.failOn("put", sessionPrefix)
-	w.clock.Advance(6 * time.Minute)
-	second := w.creds("many").token()
-	assert.NotEqual(t, first, second)
-	assert.Equal(t, second, w.creds("many").token())
-	w.storage.heal()
-	w.clock.Advance(6 * time.Minute)
-	w.creds("many")
-	assert.Equal(t, 2, w.refreshes())
-	assert.Equal(t, 2, w.read("sessions/default").Data["refreshes"])
-
-	for _, c := range []struct {
-		op      string
-		request logical.Operation
-		path    string
-	}{{"get", read, "creds/many"}, {"get", read, "sessions/default"}, {"get", del, "sessions/default"}, {"list", logical.ListOperation, "sessions/"}, {"delete", del, "sessions/default"}} {
-		w.uncache()
-		w.storage.failOn(c.op, sessionPrefix)
-		_, err := w.handle(t.Context(), c.request, c.path, nil)
-		require.ErrorIs(t, err, errDisk, "%s for %s", c.op, c.path)
+	synctest.Test(t, func(t *testing.T) {
+		w := sharing(t)
+		w.storage.failOn("put", store.SessionPrefix)
+		_, err := w.handle(t.Context(), read, "creds/many", nil)
+		require.ErrorIs(t, err, errDisk)
+		assert.Empty(t, w.palette.LiveTokens(), "a session that could not be stored is none")
 		w.storage.heal()
-	}
-	w.remove("sessions/default")
+		first := w.creds("many").token()
+
+		// A refresh that cannot be stored: the token is kept in memory and stored with the next.
+		w.storage.failOn("put", store.SessionPrefix)
+		time.Sleep(6 * time.Minute)
+		second := w.creds("many").token()
+		assert.NotEqual(t, first, second)
+		assert.Equal(t, second, w.creds("many").token())
+		w.storage.heal()
+		time.Sleep(6 * time.Minute)
+		w.creds("many")
+		assert.Equal(t, 2, w.refreshes())
+		assert.Equal(t, 2, w.read("sessions/default").Data["refreshes"])
+
+		for _, c := range []struct {
+			op      string
+			request logical.Operation
+			path    string
+		}{{"get", read, "creds/many"}, {"get", read, "sessions/default"}, {"get", del, "sessions/default"}, {"list", logical.ListOperation, "sessions/"}, {"delete", del, "sessions/default"}} {
+			w.uncache()
+			w.storage.failOn(c.op, store.SessionPrefix)
+			_, err := w.handle(t.Context(), c.request, c.path, nil)
+			require.ErrorIs(t, err, errDisk, "%s for %s", c.op, c.path)
+			w.storage.heal()
+		}
+		w.remove("sessions/default")
+	})
 }
 
 func TestSharedReadAtTheEndOfTheMount(t *testing.T) {
-	w := sharing(t)
-	callBack := w.ended()
-	w.fault(read, "creds/many", nil, http.StatusServiceUnavailable, "sealed, reloaded or removed")
-	callBack()
+	synctest.Test(t, func(t *testing.T) {
+		w := sharing(t)
+		callBack := w.ended()
+		w.fault(read, "creds/many", nil, http.StatusServiceUnavailable, "sealed, reloaded or removed")
+		callBack()
+	})
 }
 
 func TestSharedPanicShowsNoSecret(t *testing.T) {
-	w := sharing(t)
-	w.storage.fail = func(op, key string) error {
-		if op == "put" {
-			panic(palettetest.DefaultUser.Password)
+	synctest.Test(t, func(t *testing.T) {
+		w := sharing(t)
+		w.storage.fail = func(op, key string) error {
+			if op == "put" {
+				panic(palettetest.DefaultUser.Password)
+			}
+			return nil
 		}
-		return nil
-	}
-	_, err := w.handle(t.Context(), read, "creds/many", nil)
-	require.ErrorIs(t, err, errPanic)
-	w.clock.Advance(15 * time.Minute)
+		_, err := w.handle(t.Context(), read, "creds/many", nil)
+		require.ErrorIs(t, err, tasks.ErrPanic)
+		time.Sleep(15 * time.Minute)
+	})
 }
 
 // Another login is written, and a read begins its session before the write has ended the old
 // one: the write leaves the new one alone.
 func TestWriteOfAnotherLoginLeavesItsSession(t *testing.T) {
-	w := issuing(t)
-	w.write("config", w.login())
-	w.write("roles/many", fields{"shared": true})
-	first, old := w.creds("many"), w.config()
-	d := &framework.FieldData{Schema: w.b.Route("config").Fields, Raw: w.login(fields{"email": admin.Email, "password": admin.Password})}
-	_, next, _, err := w.b.writeConfig(t.Context(), w.storage, "default", d)
-	require.NoError(t, err)
-	second := w.creds("many")
-	require.False(t, w.palette.Alive(first.token()))
-	require.NoError(t, w.b.endForeignSession(t.Context(), w.storage, "default", old, next))
-	assert.True(t, w.palette.Alive(second.token()))
-	w.remove("sessions/default")
+	synctest.Test(t, func(t *testing.T) {
+		w := issuing(t)
+		w.write("config", w.login())
+		w.write("roles/many", fields{"shared": true})
+		first, old := w.creds("many"), w.config()
+		d := &framework.FieldData{Schema: w.b.Route("config").Fields, Raw: w.login(fields{"email": admin.Email, "password": admin.Password})}
+		_, next, err := w.b.credentials.Write(t.Context(), w.storage, "default", rootcred.Write{
+			Verify: true, NewSecret: true,
+			Change: func(old *store.Config) (*store.Config, error) { return changeConfig(old, d, time.Now()) },
+		})
+		require.NoError(t, err)
+		second := w.creds("many")
+		require.False(t, w.palette.Alive(first.token()))
+		require.NoError(t, w.b.sessions.EndForeign(t.Context(), w.storage, "default", old, next))
+		assert.True(t, w.palette.Alive(second.token()))
+		w.remove("sessions/default")
+	})
 }

@@ -1,9 +1,13 @@
 package palette
 
 import (
+	"fmt"
 	"net/http"
 	"testing"
+	"testing/synctest"
 	"time"
+	"vault-plugin-secrets-palette/internal/revocation"
+	"vault-plugin-secrets-palette/internal/store"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
@@ -15,19 +19,21 @@ import (
 // Whether a revocation ends a session's other tokens is not known: either is safe.
 func TestRevocationEndsEveryTokenOfTheLease(t *testing.T) {
 	for _, scope := range []palettetest.RevokeScope{palettetest.ByToken, palettetest.BySession} {
-		w := configured(t, palettetest.WithRevokeScope(scope))
-		l := w.creds("app")
-		other := w.creds("app")
-		for range 3 {
-			w.clock.Advance(time.Minute)
-			l.mustRenew()
-		}
-		calls := w.palette.TotalCalls()
-		l.mustRevoke()
-		assert.Equal(t, []string{other.token()}, w.palette.LiveTokens())
-		assert.Equal(t, calls+1, w.palette.TotalCalls(), "all in one call")
-		l.mustRevoke() // once more: a 401 for each
-		other.mustRevoke()
+		bubble(t, fmt.Sprint(scope), func(t *testing.T) {
+			w := configured(t, palettetest.WithRevokeScope(scope))
+			l := w.creds("app")
+			other := w.creds("app")
+			for range 3 {
+				time.Sleep(time.Minute)
+				l.mustRenew()
+			}
+			calls := w.palette.TotalCalls()
+			l.mustRevoke()
+			assert.Equal(t, []string{other.token()}, w.palette.LiveTokens())
+			assert.Equal(t, calls+1, w.palette.TotalCalls(), "all in one call")
+			l.mustRevoke() // once more: a 401 for each
+			other.mustRevoke()
+		})
 	}
 }
 
@@ -65,7 +71,7 @@ func TestRevocationOutlivesRoleConfigAndPassword(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t, palettetest.WithTLS())
+			w := onSockets(t, palettetest.WithTLS())
 			w.write("config", w.login(fields{"ca_cert": string(w.palette.CA())}))
 			w.write("roles/app", fields{"renewable": true})
 			l := w.creds("app")
@@ -77,208 +83,238 @@ func TestRevocationOutlivesRoleConfigAndPassword(t *testing.T) {
 }
 
 func TestRevocationByTheBareAddressWhenNothingElseIsLeft(t *testing.T) {
-	w := configured(t)
-	l := w.creds("app")
-	w.remove("config")
-	for _, key := range w.keys(connectionPrefix) {
-		require.NoError(t, w.storage.Delete(t.Context(), key))
-	}
-	l.mustRevoke()
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		l := w.creds("app")
+		w.remove("config")
+		for _, key := range w.keys(store.ConnectionPrefix) {
+			require.NoError(t, w.storage.Delete(t.Context(), key))
+		}
+		l.mustRevoke()
+	})
 }
 
 func TestKeptConnectionsGoWhenNoTokenCanNeedThem(t *testing.T) {
-	w := configured(t)
-	w.system.DefaultLeaseTTLVal, w.system.MaxLeaseTTLVal = time.Hour, time.Hour
-	l := w.creds("app")
-	w.remove("config")
-	w.clock.Advance(connectionKept - 2*time.Minute)
-	w.minute()
-	assert.Len(t, w.keys(connectionPrefix), 1)
-	w.minute()
-	assert.Empty(t, w.keys(connectionPrefix))
-	l.mustRevoke() // its token is long dead
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		w.system.DefaultLeaseTTLVal, w.system.MaxLeaseTTLVal = time.Hour, time.Hour
+		l := w.creds("app")
+		w.remove("config")
+		time.Sleep(store.ConnectionKept - 2*time.Minute)
+		w.minute()
+		assert.Len(t, w.keys(store.ConnectionPrefix), 1)
+		w.minute()
+		assert.Empty(t, w.keys(store.ConnectionPrefix))
+		l.mustRevoke() // its token is long dead
+	})
 }
 
 func TestRevocationOfDeadTokensNeedsNoCall(t *testing.T) {
-	w := configured(t)
-	l := w.creds("app")
-	w.clock.Advance(15 * time.Minute)
-	w.palette.Down(true)
-	calls := w.palette.TotalCalls()
-	l.mustRevoke()
-	assert.Equal(t, calls, w.palette.TotalCalls())
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		l := w.creds("app")
+		time.Sleep(15 * time.Minute)
+		w.palette.Down(true)
+		calls := w.palette.TotalCalls()
+		l.mustRevoke()
+		assert.Equal(t, calls, w.palette.TotalCalls())
+	})
 }
 
 // A 401 says that the token which authenticated the call is dead, and nothing of others.
 func TestRevocationGoesOnAfterA401(t *testing.T) {
-	w := configured(t)
-	l := w.creds("app")
-	first := l.token()
-	w.clock.Advance(time.Minute)
-	l.mustRenew()
-	w.palette.Inject(palettetest.Revoke, palettetest.Fault{Status: 401, Times: 1})
-	require.True(t, w.palette.Alive(first))
-	l.mustRevoke()
-	assert.False(t, w.palette.Alive(first), "the second call, authenticated by the first token, ended it")
-	w.clock.Advance(15 * time.Minute)
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		l := w.creds("app")
+		first := l.token()
+		time.Sleep(time.Minute)
+		l.mustRenew()
+		w.palette.Inject(palettetest.Revoke, palettetest.Fault{Status: 401, Times: 1})
+		require.True(t, w.palette.Alive(first))
+		l.mustRevoke()
+		assert.False(t, w.palette.Alive(first), "the second call, authenticated by the first token, ended it")
+		time.Sleep(15 * time.Minute)
+	})
 }
 
 func TestRevocationWithATokenThatPaletteRefuses(t *testing.T) {
-	w := configured(t, palettetest.WithStrictRevoke(), palettetest.AllowLiveTokens())
-	l := w.creds("app")
-	w.clock.Advance(time.Minute)
-	l.mustRenew()
-	both := l.tokens()
-	require.NoError(t, w.b.end(t.Context(), w.config().account(), &revocation{tokens: []heldToken{{Token: secret(both[0]), ExpiresAt: w.clock.Now()}}}))
-	l.mustRevoke() // Palette refuses the two together; apart, one ends and the other is dead
-	assert.False(t, w.palette.Alive(both[1]))
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t, palettetest.WithStrictRevoke(), palettetest.AllowLiveTokens())
+		l := w.creds("app")
+		time.Sleep(time.Minute)
+		l.mustRenew()
+		both := l.tokens()
+		require.NoError(t, w.b.revocations.End(t.Context(), revocation.AccountOf(w.config()), []store.Token{{Token: secret(both[0]), ExpiresAt: time.Now()}}))
+		l.mustRevoke() // Palette refuses the two together; apart, one ends and the other is dead
+		assert.False(t, w.palette.Alive(both[1]))
+	})
 }
 
 func TestRevocationWithoutTheEndpointIsSuccessWithAWarning(t *testing.T) {
-	w := configured(t, palettetest.WithoutRevoke(), palettetest.AllowLiveTokens())
-	l := w.creds("app")
-	l.mustRevoke()
-	assert.Contains(t, w.log.String(), "no endpoint to revoke")
-	assert.Contains(t, w.log.String(), "2026-03-01 12:15:00", "when the token dies by itself")
-	assert.Zero(t, w.owed())
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t, palettetest.WithoutRevoke(), palettetest.AllowLiveTokens())
+		l := w.creds("app")
+		l.mustRevoke()
+		assert.Contains(t, w.log.String(), "no endpoint to revoke")
+		assert.Contains(t, w.log.String(), "2026-03-01 12:15:00", "when the token dies by itself")
+		assert.Zero(t, w.pending())
+	})
 }
 
 // Palette is down: the engine lists the tokens, asks Vault to try again for 30 seconds,
 // then answers with success and goes on by itself each minute.
 func TestRevocationWhilePaletteIsDown(t *testing.T) {
 	for _, fault := range []palettetest.Fault{{Status: 503}, {Status: 429}, {Drop: true}, {Garbage: true, Status: 502}, {Garbage: true}, {Status: 400}} {
-		w := configured(t)
-		l := w.creds("app")
-		w.palette.Inject(palettetest.Revoke, fault)
-		requireCoded(t, l.revoke(), http.StatusBadGateway, "listed in Vault's storage", "each minute")
-		assert.Equal(t, 1, w.owed())
+		bubble(t, fmt.Sprint(fault), func(t *testing.T) {
+			w := configured(t)
+			l := w.creds("app")
+			w.palette.Inject(palettetest.Revoke, fault)
+			requireCoded(t, l.revoke(), http.StatusBadGateway, "is pending in Vault's storage", "each minute")
+			assert.Equal(t, 1, w.pending())
 
-		w.clock.Advance(29 * time.Second)
-		requireCoded(t, l.revoke(), http.StatusBadGateway, "listed")
-		w.clock.Advance(time.Second)
-		l.mustRevoke()
-		assert.Contains(t, w.log.String(), "Palette has not revoked yet what it held")
-		assert.Equal(t, 1, w.owed())
+			time.Sleep(29 * time.Second)
+			requireCoded(t, l.revoke(), http.StatusBadGateway, "pending")
+			time.Sleep(time.Second)
+			l.mustRevoke()
+			assert.Contains(t, w.log.String(), revocation.MsgLeaseEndsPending)
+			assert.Equal(t, 1, w.pending())
 
-		w.minute()
-		assert.Equal(t, 1, w.owed(), "Palette is still down")
-		assert.True(t, w.palette.Alive(l.token()))
-		w.palette.ClearAll()
-		w.minute()
-		assert.Zero(t, w.owed())
-		assert.False(t, w.palette.Alive(l.token()))
-		assert.Contains(t, w.log.String(), "revoked tokens that were on the list")
+			w.minute()
+			assert.Equal(t, 1, w.pending(), "Palette is still down")
+			assert.True(t, w.palette.Alive(l.token()))
+			w.palette.ClearAll()
+			w.minute()
+			assert.Zero(t, w.pending())
+			assert.False(t, w.palette.Alive(l.token()))
+			assert.Contains(t, w.log.String(), revocation.MsgPendingRevoked)
+		})
 	}
 }
 
 func TestRevocationThatWorksAtTheSecondTryIsNotOwedAnyMore(t *testing.T) {
-	w := configured(t)
-	l := w.creds("app")
-	w.palette.Inject(palettetest.Revoke, palettetest.Fault{Status: 500, Times: 1})
-	require.Error(t, l.revoke())
-	l.mustRevoke()
-	assert.Zero(t, w.owed())
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		l := w.creds("app")
+		w.palette.Inject(palettetest.Revoke, palettetest.Fault{Status: 500, Times: 1})
+		require.Error(t, l.revoke())
+		l.mustRevoke()
+		assert.Zero(t, w.pending())
+	})
 }
 
 func TestOwedTokensThatDieAreForgotten(t *testing.T) {
-	w := configured(t)
-	l := w.creds("app")
-	w.palette.Down(true)
-	require.Error(t, l.revoke())
-	w.clock.Advance(15 * time.Minute)
-	calls := w.palette.TotalCalls()
-	w.minute()
-	assert.Zero(t, w.owed())
-	assert.Equal(t, calls, w.palette.TotalCalls())
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		l := w.creds("app")
+		w.palette.Down(true)
+		require.Error(t, l.revoke())
+		time.Sleep(15 * time.Minute)
+		calls := w.palette.TotalCalls()
+		w.minute()
+		assert.Zero(t, w.pending())
+		assert.Equal(t, calls, w.palette.TotalCalls())
+	})
 }
 
 func TestOwedTokensSurviveARestartAndTheConfig(t *testing.T) {
-	w := configured(t)
-	l := w.creds("app")
-	w.palette.Down(true)
-	require.Error(t, l.revoke())
-	w.remove("config")
-	w.mount()
-	w.palette.Down(false)
-	w.minute()
-	assert.Zero(t, w.owed())
-	assert.Empty(t, w.palette.LiveTokens())
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		l := w.creds("app")
+		w.palette.Down(true)
+		require.Error(t, l.revoke())
+		w.remove("config")
+		w.mount()
+		w.palette.Down(false)
+		w.minute()
+		assert.Zero(t, w.pending())
+		assert.Empty(t, w.palette.LiveTokens())
+	})
 }
 
 // With Palette down each try takes request_timeout: one an address and run.
 func TestOwedRunAsksADownPaletteOnce(t *testing.T) {
-	w := configured(t)
-	var leases []*heldLease
-	for range 5 {
-		leases = append(leases, w.creds("app"))
-	}
-	w.palette.Down(true)
-	for _, l := range leases {
-		require.Error(t, l.revoke())
-	}
-	calls := w.palette.TotalCalls()
-	w.minute()
-	assert.Equal(t, calls+1, w.palette.TotalCalls())
-	w.palette.Down(false)
-	w.minute()
-	assert.Zero(t, w.owed())
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		var leases []*heldLease
+		for range 5 {
+			leases = append(leases, w.creds("app"))
+		}
+		w.palette.Down(true)
+		for _, l := range leases {
+			require.Error(t, l.revoke())
+		}
+		calls := w.palette.TotalCalls()
+		w.minute()
+		assert.Equal(t, calls+1, w.palette.TotalCalls())
+		w.palette.Down(false)
+		w.minute()
+		assert.Zero(t, w.pending())
+	})
 }
 
 func TestRevocationStorageFaults(t *testing.T) {
-	for _, c := range []struct{ op, prefix string }{{"get", owedPrefix}, {"get", configPrefix}, {"put", owedPrefix}} {
-		w := configured(t)
-		l := w.creds("app")
-		w.uncache()
-		w.storage.failOn(c.op, c.prefix)
-		w.palette.Down(true)
-		require.ErrorIs(t, l.revoke(), errDisk, "%s of %s", c.op, c.prefix)
-		w.storage.heal()
-		w.palette.Down(false)
-		l.mustRevoke() // Vault tries again
+	for _, c := range []struct{ op, prefix string }{{"get", store.PendingPrefix}, {"get", store.ConfigPrefix}, {"put", store.PendingPrefix}} {
+		bubble(t, fmt.Sprint(c), func(t *testing.T) {
+			w := configured(t)
+			l := w.creds("app")
+			w.uncache()
+			w.storage.failOn(c.op, c.prefix)
+			w.palette.Down(true)
+			require.ErrorIs(t, l.revoke(), errDisk, "%s of %s", c.op, c.prefix)
+			w.storage.heal()
+			w.palette.Down(false)
+			l.mustRevoke() // Vault tries again
+		})
 	}
 }
 
 func TestKeptConnectionFaults(t *testing.T) {
-	w := configured(t)
-	l := w.creds("app")
-	w.remove("config")
-	w.storage.failOn("get", connectionPrefix)
-	require.ErrorIs(t, l.revoke(), errDisk)
-	require.ErrorIs(t, w.periodic(), errDisk)
-	w.storage.failOn("delete", connectionPrefix)
-	w.clock.Advance(month + time.Hour) // API keys may live as long as the mount lets a lease last
-	require.ErrorIs(t, w.periodic(), errDisk)
-	w.storage.heal()
-	key := w.keys(connectionPrefix)[0]
-	w.plant(key, "{")
-	assert.ErrorContains(t, w.b.forgetConnections(t.Context(), w.storage), "cannot be decoded")
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		l := w.creds("app")
+		w.remove("config")
+		w.storage.failOn("get", store.ConnectionPrefix)
+		require.ErrorIs(t, l.revoke(), errDisk)
+		require.ErrorIs(t, w.periodic(), errDisk)
+		w.storage.failOn("delete", store.ConnectionPrefix)
+		time.Sleep(month + time.Hour) // API keys may live as long as the mount lets a lease last
+		require.ErrorIs(t, w.periodic(), errDisk)
+		w.storage.heal()
+		key := w.keys(store.ConnectionPrefix)[0]
+		w.plant(key, "{")
+		assert.ErrorContains(t, w.b.clients.EachMinute(t.Context(), w.storage), "cannot be decoded")
+	})
 }
 
 func TestOwedRunStorageFaults(t *testing.T) {
-	w := configured(t)
-	l := w.creds("app")
-	w.palette.Down(true)
-	require.Error(t, l.revoke())
-	w.palette.Down(false)
-	for _, op := range []string{"get", "delete"} {
-		w.storage.failOn(op, owedPrefix)
-		require.ErrorIs(t, w.b.payOwed(t.Context(), w.storage), errDisk)
-	}
-	w.storage.heal()
-	require.NoError(t, w.b.payOwed(t.Context(), w.storage))
-	w.plant(owedPrefix+"x", "{")
-	assert.ErrorContains(t, w.b.payOwed(t.Context(), w.storage), "owed/x cannot be decoded")
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		l := w.creds("app")
+		w.palette.Down(true)
+		require.Error(t, l.revoke())
+		w.palette.Down(false)
+		for _, op := range []string{"get", "delete"} {
+			w.storage.failOn(op, store.PendingPrefix)
+			require.ErrorIs(t, w.b.revocations.Retry(t.Context(), w.storage), errDisk)
+		}
+		w.storage.heal()
+		require.NoError(t, w.b.revocations.Retry(t.Context(), w.storage))
+		w.plant(store.PendingPrefix+"x", "{")
+		assert.ErrorContains(t, w.b.revocations.Retry(t.Context(), w.storage), "owed/x cannot be decoded")
+	})
 }
 
 // The caller hangs up in the middle of a revocation: what is owed is written all the same.
 func TestRevocationWhoseCallerHangsUpIsOwed(t *testing.T) {
-	w := configured(t)
-	l := w.creds("app")
-	gate := w.palette.Hold(palettetest.Revoke)
-	defer gate.Release()
-	require.ErrorContains(t, w.hangUp(gate, logical.RevokeRequest("creds/app", l.secret, l.data)), "listed in Vault's storage")
-	assert.Equal(t, 1, w.owed())
-	gate.Release()
-	w.minute()
-	assert.Zero(t, w.owed())
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		l := w.creds("app")
+		gate := w.palette.Hold(palettetest.Revoke)
+		defer gate.Release()
+		require.ErrorContains(t, w.hangUp(gate, logical.RevokeRequest("creds/app", l.secret, l.data)), "is pending in Vault's storage")
+		assert.Equal(t, 1, w.pending())
+		gate.Release()
+		w.minute()
+		assert.Zero(t, w.pending())
+	})
 }

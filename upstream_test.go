@@ -3,8 +3,14 @@ package palette
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
+	"vault-plugin-secrets-palette/internal/revocation"
+	"vault-plugin-secrets-palette/internal/store"
+	"vault-plugin-secrets-palette/internal/tasks"
+	"vault-plugin-secrets-palette/internal/upstream"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
@@ -44,7 +50,7 @@ func TestTokenOfACallerWhoHungUpIsRevoked(t *testing.T) {
 			return logical.RenewRequest("creds/app", l.secret, l.data)
 		}},
 	} {
-		t.Run(c.name, func(t *testing.T) {
+		bubble(t, c.name, func(t *testing.T) {
 			w := configured(t)
 			l := w.creds("app")
 			gate := w.palette.Hold(c.at)
@@ -59,127 +65,144 @@ func TestTokenOfACallerWhoHungUpIsRevoked(t *testing.T) {
 
 // A login that waits for a rotation to end is not made for a caller who has gone meanwhile.
 func TestLoginThatWaitsForARotationAndWhoseCallerHasGone(t *testing.T) {
-	w := configured(t)
-	w.creds("app").mustRevoke() // role and config are read: the storage serves nobody who has gone
-	gate := w.palette.Hold(palettetest.PasswordChange)
-	rotated := make(chan error, 1)
-	go func() {
-		_, err := w.rotateRoot()
-		rotated <- err
-	}()
-	<-gate.Arrived()
-	logins := w.palette.Calls(palettetest.Login)
-	ctx, hangUp := context.WithCancel(t.Context())
-	hangUp()
-	_, err := w.b.HandleRequest(ctx, &logical.Request{Operation: read, Path: "creds/app", Storage: w.storage})
-	require.ErrorIs(t, err, context.Canceled)
-	gate.Release()
-	require.NoError(t, <-rotated)
-	w.settle()
-	assert.Equal(t, logins, w.palette.Calls(palettetest.Login))
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		w.creds("app").mustRevoke() // role and config are read: the storage serves nobody who has gone
+		gate := w.palette.Hold(palettetest.PasswordChange)
+		rotated := make(chan error, 1)
+		go func() {
+			_, err := w.rotateRoot()
+			rotated <- err
+		}()
+		<-gate.Arrived()
+		logins := w.palette.Calls(palettetest.Login)
+		ctx, hangUp := context.WithCancel(t.Context())
+		hangUp()
+		_, err := w.b.HandleRequest(ctx, &logical.Request{Operation: read, Path: "creds/app", Storage: w.storage})
+		require.ErrorIs(t, err, context.Canceled)
+		gate.Release()
+		require.NoError(t, <-rotated)
+		w.settle()
+		assert.Equal(t, logins, w.palette.Calls(palettetest.Login))
+	})
 }
 
 func TestLateTokenIsOwedWhenItCannotBeRevoked(t *testing.T) {
-	w := configured(t)
-	gate := w.palette.Hold(palettetest.Login)
-	require.ErrorIs(t, w.hangUp(gate, &logical.Request{Operation: read, Path: "creds/app"}), context.Canceled)
-	w.palette.Inject(palettetest.Revoke, palettetest.Fault{Status: 500, Times: 1})
-	gate.Release()
-	w.settle()
-	assert.Equal(t, 1, w.owed())
-	w.minute()
-	assert.Zero(t, w.owed())
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		gate := w.palette.Hold(palettetest.Login)
+		require.ErrorIs(t, w.hangUp(gate, &logical.Request{Operation: read, Path: "creds/app"}), context.Canceled)
+		w.palette.Inject(palettetest.Revoke, palettetest.Fault{Status: 500, Times: 1})
+		gate.Release()
+		w.settle()
+		assert.Equal(t, 1, w.pending())
+		w.minute()
+		assert.Zero(t, w.pending())
+	})
 }
 
 func TestLateTokenThatCannotEvenBeListedIsLogged(t *testing.T) {
-	w := configured(t)
-	gate := w.palette.Hold(palettetest.Login)
-	require.ErrorIs(t, w.hangUp(gate, &logical.Request{Operation: read, Path: "creds/app"}), context.Canceled)
-	w.palette.Inject(palettetest.Revoke, palettetest.Fault{Status: 500, Times: 1})
-	w.storage.failOn("put", owedPrefix)
-	gate.Release()
-	w.settle()
-	assert.Contains(t, w.log.String(), "could not list a token to be revoked")
-	w.clock.Advance(15 * time.Minute)
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		gate := w.palette.Hold(palettetest.Login)
+		require.ErrorIs(t, w.hangUp(gate, &logical.Request{Operation: read, Path: "creds/app"}), context.Canceled)
+		w.palette.Inject(palettetest.Revoke, palettetest.Fault{Status: 500, Times: 1})
+		w.storage.failOn("put", store.PendingPrefix)
+		gate.Release()
+		w.settle()
+		assert.Contains(t, w.log.String(), revocation.MsgLooseLost)
+		time.Sleep(15 * time.Minute)
+	})
 }
 
 func TestLateFailureIsNobodysBusiness(t *testing.T) {
-	w := configured(t)
-	gate := w.palette.Hold(palettetest.Login)
-	require.ErrorIs(t, w.hangUp(gate, &logical.Request{Operation: read, Path: "creds/app"}), context.Canceled)
-	w.palette.Inject(palettetest.Login, palettetest.Fault{Status: 401, Times: 1})
-	gate.Release()
-	w.settle()
-	assert.Empty(t, w.palette.LiveTokens())
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		gate := w.palette.Hold(palettetest.Login)
+		require.ErrorIs(t, w.hangUp(gate, &logical.Request{Operation: read, Path: "creds/app"}), context.Canceled)
+		w.palette.Inject(palettetest.Login, palettetest.Fault{Status: 401, Times: 1})
+		gate.Release()
+		w.settle()
+		assert.Empty(t, w.palette.LiveTokens())
+	})
 }
 
 // Vault throws away what is returned to a caller who has gone.
 func TestTokenThatArrivesTogetherWithTheHangUpIsRevoked(t *testing.T) {
-	w := configured(t)
-	token, err := w.b.login(t.Context(), w.storage, defaultConfigName, w.config())
-	require.NoError(t, err)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	for range 50 { // select takes either way
-		_, err = w.b.detachedLogin(ctx, w.storage, w.config(), func(context.Context) (palette.Token, error) { return token, nil })
-		require.ErrorIs(t, err, context.Canceled)
-	}
-	w.settle()
-	assert.Empty(t, w.palette.LiveTokens())
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		token, err := w.b.credentials.Login(t.Context(), w.storage, defaultConfigName, w.config())
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		for range 50 { // select takes either way
+			_, err = w.b.credentials.Detach(ctx, w.storage, w.config(), func(context.Context) (palette.Token, error) { return token, nil })
+			require.ErrorIs(t, err, context.Canceled)
+		}
+		w.settle()
+		assert.Empty(t, w.palette.LiveTokens())
+	})
 }
 
-func (w *world) config() *config {
+func (w *world) config() *store.Config {
 	w.t.Helper()
-	cfg, err := w.b.configs.get(w.t.Context(), w.storage, defaultConfigName)
+	cfg, err := w.b.configs.Get(w.t.Context(), w.storage, defaultConfigName)
 	require.NoError(w.t, err)
 	return cfg
 }
 
 func TestConfigCheckWhoseCallerHangsUp(t *testing.T) {
 	for _, at := range []palettetest.Endpoint{palettetest.Login, palettetest.Revoke} {
-		w := newWorld(t)
-		gate := w.palette.Hold(at)
-		require.ErrorIs(t, w.hangUp(gate, &logical.Request{Operation: create, Path: "config", Data: w.login()}), context.Canceled)
-		gate.Release()
-		w.settle()
-		assert.Nil(t, w.read("config"))
+		bubble(t, fmt.Sprint(at), func(t *testing.T) {
+			w := newWorld(t)
+			gate := w.palette.Hold(at)
+			require.ErrorIs(t, w.hangUp(gate, &logical.Request{Operation: create, Path: "config", Data: w.login()}), context.Canceled)
+			gate.Release()
+			w.settle()
+			assert.Nil(t, w.read("config"))
+		})
 	}
 }
 
 func TestPanicsShowNoSecret(t *testing.T) {
-	w := configured(t)
-	w.storage.fail = func(string, string) error { panic(palettetest.DefaultUser.Password) }
-	_, err := w.handle(t.Context(), logical.ListOperation, "roles/", nil)
-	require.ErrorIs(t, err, errPanic)
-	w.storage.heal()
-	require.True(t, w.b.inBackground(func() { panic(palettetest.DefaultUser.Password) }))
-	w.settle()
-	assert.Contains(t, w.log.String(), "panic in the background")
-	assert.Contains(t, w.log.String(), "panic in a request")
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		w.storage.fail = func(string, string) error { panic(palettetest.DefaultUser.Password) }
+		_, err := w.handle(t.Context(), logical.ListOperation, "roles/", nil)
+		require.ErrorIs(t, err, tasks.ErrPanic)
+		w.storage.heal()
+		require.True(t, w.b.tasks.Start(func() { panic(palettetest.DefaultUser.Password) }))
+		w.settle()
+		assert.Contains(t, w.log.String(), tasks.MsgPanic)
+		assert.Contains(t, w.log.String(), "panic in a request")
+	})
 }
 
 func TestBackgroundWorkIsRefusedAtTheEnd(t *testing.T) {
-	w := configured(t)
-	callBack := w.ended()
-	<-w.b.discard(w.storage, w.config().account(), heldToken{}, "a test")
-	callBack()
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		callBack := w.ended()
+		<-w.b.revocations.Discard(w.storage, revocation.AccountOf(w.config()), store.Token{}, "a test")
+		callBack()
+	})
 }
 
 func TestUpstreamErrorKeepsWhatIsNotPalettes(t *testing.T) {
-	assert.Equal(t, errDisk, upstreamError(errDisk))
-	assert.ErrorIs(t, upstreamError(errors.Join(context.Canceled)), context.Canceled)
+	assert.Equal(t, errDisk, upstream.Fault(errDisk))
+	assert.ErrorIs(t, upstream.Fault(errors.Join(context.Canceled)), context.Canceled)
 }
 
 func TestConnectionThatCannotBeUsedIsAnError(t *testing.T) {
-	w := configured(t)
-	bad := w.config()
-	broken := *bad
-	broken.CACert = "no PEM"
-	for _, call := range []func() error{
-		func() error { _, err := w.b.sendLogin(t.Context(), w.storage, &broken, broken.login()); return err },
-		func() error { _, err := w.b.refresh(t.Context(), w.storage, &broken, "t"); return err },
-		func() error { return w.b.end(t.Context(), broken.account(), &revocation{}) },
-	} {
-		assert.ErrorContains(t, call(), "ca_cert holds no certificate")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		bad := w.config()
+		broken := *bad
+		broken.CACert = "no PEM"
+		for _, call := range []func() error{
+			func() error { _, err := w.b.refresh(t.Context(), w.storage, &broken, "t"); return err },
+			func() error { return w.b.revocations.End(t.Context(), revocation.AccountOf(&broken), nil) },
+		} {
+			assert.ErrorContains(t, call(), "ca_cert holds no certificate")
+		}
+	})
 }

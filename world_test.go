@@ -5,11 +5,12 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+	"vault-plugin-secrets-palette/internal/store"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
-	"github.com/jonboulle/clockwork"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -25,13 +26,12 @@ var (
 	epoch   = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 )
 
-// world is a mount, its storage, a Palette and the clock that all of them go by.
+// world is a mount, its storage, and a Palette, in a bubble.
 type world struct {
 	t       *testing.T
 	b       *backend
 	storage *storage
 	palette *palettetest.Server
-	clock   *clockwork.FakeClock
 	system  *logical.StaticSystemView
 	log     *logBuffer
 	process *palette.Process
@@ -39,19 +39,37 @@ type world struct {
 	secrets []string
 }
 
+// bubble runs a row of a table in a bubble of its own: time there is fake, and goes on when all
+// goroutines wait.
+func bubble(t *testing.T, name string, f func(t *testing.T)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) { synctest.Test(t, f) })
+}
+
 // newWorld is the one constructor of a test backend. At the end of the test the log is
 // searched for secrets, and the stand-in fails the test where tokens are left alive.
 func newWorld(t *testing.T, opts ...palettetest.Option) *world {
 	t.Helper()
-	clock := clockwork.NewFakeClockAt(epoch)
+	time.Sleep(time.Until(epoch)) // a bubble's clock begins in 2000
+	return worldOf(t, palette.NewProcess().WithDial(palettetest.Dial), append([]palettetest.Option{palettetest.InMemory()}, opts...))
+}
+
+// onSockets is newWorld outside of a bubble, for what is about name lookup, sockets, TLS and
+// proxies. Its time is real, so nothing there may wait.
+func onSockets(t *testing.T, opts ...palettetest.Option) *world {
+	t.Helper()
+	return worldOf(t, palette.NewProcess(), opts)
+}
+
+func worldOf(t *testing.T, process *palette.Process, opts []palettetest.Option) *world {
+	t.Helper()
 	w := &world{
-		t: t, clock: clock, log: &logBuffer{},
+		t: t, log: &logBuffer{}, process: process,
 		storage: &storage{Storage: &logical.InmemStorage{}},
-		palette: palettetest.New(t, append([]palettetest.Option{palettetest.WithClock(clock)}, opts...)...),
+		palette: palettetest.New(t, opts...),
 		system:  &logical.StaticSystemView{DefaultLeaseTTLVal: month, MaxLeaseTTLVal: month},
 		secrets: []string{palettetest.DefaultUser.Password},
 	}
-	w.process = palette.NewProcess(clock).WithoutPauses()
 	w.mount()
 	t.Cleanup(func() {
 		w.b.clean(context.WithoutCancel(t.Context())) // waits for what goes on in the background, and closes connections
@@ -80,7 +98,11 @@ func (w *world) uncache() {
 // configured is a world with the default config and a role "app".
 func configured(t *testing.T, opts ...palettetest.Option) *world {
 	t.Helper()
-	w := newWorld(t, opts...)
+	return newWorld(t, opts...).configured()
+}
+
+func (w *world) configured() *world {
+	w.t.Helper()
 	w.write("config", w.login())
 	w.write("roles/app", fields{"renewable": true})
 	return w
@@ -196,7 +218,7 @@ func requireCoded(t *testing.T, err error, status int, texts ...string) {
 func (w *world) minute() {
 	w.t.Helper()
 	w.settle() // else the minute is request_timeout for what is under way
-	w.clock.Advance(time.Minute)
+	time.Sleep(time.Minute)
 	require.NoError(w.t, w.periodic())
 }
 
@@ -210,10 +232,10 @@ func (w *world) plant(key, text string) {
 	require.NoError(w.t, w.storage.Put(w.t.Context(), &logical.StorageEntry{Key: key, Value: []byte(text)}))
 }
 
-// owed counts what is on the engine's list.
-func (w *world) owed() int {
+// pending counts the pending revocations.
+func (w *world) pending() int {
 	w.t.Helper()
-	ids, err := w.storage.Storage.List(w.t.Context(), owedPrefix)
+	ids, err := w.storage.Storage.List(w.t.Context(), store.PendingPrefix)
 	require.NoError(w.t, err)
 	return len(ids)
 }
@@ -221,25 +243,30 @@ func (w *world) owed() int {
 // settle waits for what goes on in the background.
 func (w *world) settle() {
 	w.t.Helper()
-	require.NoError(w.t, w.b.background.wait(w.t.Context()))
+	require.NoError(w.t, w.b.tasks.Wait(w.t.Context()))
 }
 
 // running counts what goes on there.
 func (w *world) running() int {
-	w.b.background.mu.Lock()
-	defer w.b.background.mu.Unlock()
-	return w.b.background.running
+	return w.b.tasks.Running()
 }
 
-// ended makes the mount one that is ending, until the test calls back.
-func (w *world) ended() (callBack func()) {
+// ended makes the mount one that is ending. remount is the next process.
+func (w *world) ended() (remount func()) {
 	w.t.Helper()
-	require.NoError(w.t, w.b.background.finish(w.t.Context()))
-	return func() {
-		w.b.background.mu.Lock()
-		defer w.b.background.mu.Unlock()
-		w.b.background.ending = false
-	}
+	require.NoError(w.t, w.b.tasks.Drain(w.t.Context()))
+	return w.mount
+}
+
+// rotating leaves a rotation of the default config under way until the test's end.
+func (w *world) rotating() {
+	gate, done := w.palette.Hold(palettetest.PasswordChange), make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = w.b.credentials.Rotate(w.t.Context(), w.storage, defaultConfigName)
+	}()
+	<-gate.Arrived()
+	w.t.Cleanup(func() { gate.Release(); <-done })
 }
 
 // keys returns all storage keys below a prefix.

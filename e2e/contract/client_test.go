@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jonboulle/clockwork"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -29,7 +28,7 @@ func TestClientKeepsTheContract(t *testing.T) {
 	})
 	t.Cleanup(proxy.Close)
 
-	process := palette.NewProcess(clockwork.NewRealClock())
+	process := palette.NewProcess()
 	client, err := process.NewClient(palette.Connection{Address: proxy.URL, RequestTimeout: time.Minute}, "contract", nil)
 	require.NoError(t, err)
 	t.Cleanup(client.Close)

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/api"
-	"github.com/jonboulle/clockwork"
 )
 
 // revokePatience bounds the goodbye: Kubernetes, for one, kills after 30 seconds.
@@ -53,23 +52,22 @@ func run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	clock := clockwork.NewRealClock()
-	tokens := newSource(vault, cmp.Or(os.Getenv("PALETTE_ROLE_PATH"), "palette/creds/app"), clock, log)
+	tokens := newSource(vault, cmp.Or(os.Getenv("PALETTE_ROLE_PATH"), "palette/creds/app"), log)
 
 	var following sync.WaitGroup
 	following.Go(func() { tokens.follow(ctx) })
-	poll(ctx, clock, log, interval, tokens, palette)
+	poll(ctx, log, interval, tokens, palette)
 	following.Wait()
 
 	// ctx has ended, and this still has to be said.
-	goodbye, cancel := clockwork.WithTimeout(context.WithoutCancel(ctx), clock, revokePatience)
+	goodbye, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokePatience)
 	defer cancel()
 	return tokens.revoke(goodbye)
 }
 
 // poll calls Palette at each interval, and less often while that fails.
-func poll(ctx context.Context, clock clockwork.Clock, log *slog.Logger, interval time.Duration, tokens *source, palette *paletteClient) {
-	retry := newBackOff(clock, interval)
+func poll(ctx context.Context, log *slog.Logger, interval time.Duration, tokens *source, palette *paletteClient) {
+	retry := newBackOff(interval)
 	for ctx.Err() == nil {
 		wait := interval
 		if err := callOnce(ctx, tokens, palette); err != nil && ctx.Err() == nil {
@@ -81,7 +79,7 @@ func poll(ctx context.Context, clock clockwork.Clock, log *slog.Logger, interval
 		}
 		select {
 		case <-ctx.Done():
-		case <-clock.After(wait):
+		case <-time.After(wait):
 		}
 	}
 }

@@ -11,7 +11,6 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 	"github.com/hashicorp/vault/api"
-	"github.com/jonboulle/clockwork"
 )
 
 const (
@@ -37,7 +36,6 @@ type credential struct {
 type source struct {
 	vault *api.Client
 	path  string
-	clock clockwork.Clock
 	log   *slog.Logger
 
 	mu      sync.Mutex
@@ -48,9 +46,9 @@ type source struct {
 	rejected chan struct{}
 }
 
-func newSource(vault *api.Client, path string, clock clockwork.Clock, log *slog.Logger) *source {
+func newSource(vault *api.Client, path string, log *slog.Logger) *source {
 	return &source{
-		vault: vault, path: path, clock: clock, log: log,
+		vault: vault, path: path, log: log,
 		changed: make(chan struct{}), rejected: make(chan struct{}, 1),
 	}
 }
@@ -62,7 +60,7 @@ func (s *source) current(ctx context.Context) (*credential, error) {
 		s.mu.Lock()
 		cred, changed := s.cred, s.changed
 		s.mu.Unlock()
-		if cred != nil && s.clock.Now().Before(cred.usableUntil) {
+		if cred != nil && time.Now().Before(cred.usableUntil) {
 			return cred, nil
 		}
 		select {
@@ -90,11 +88,11 @@ func (s *source) reject(cred *credential) {
 
 // follow reads a lease and follows it to its end, over and over until ctx ends.
 func (s *source) follow(ctx context.Context) {
-	retry := newBackOff(s.clock, firstWait)
+	retry := newBackOff(firstWait)
 	for ctx.Err() == nil {
-		began := s.clock.Now()
+		began := time.Now()
 		err := s.followOne(ctx)
-		if err == nil && s.clock.Since(began) >= steady {
+		if err == nil && time.Since(began) >= steady {
 			retry.Reset()
 			continue
 		}
@@ -107,7 +105,7 @@ func (s *source) follow(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-		case <-s.clock.After(wait):
+		case <-time.After(wait):
 		}
 	}
 }
@@ -122,7 +120,7 @@ func mistaken(err error) bool {
 // followOne reads a lease and follows it until it ends, ctx ends or Palette rejects its
 // token. The lease that it leaves behind ends by itself.
 func (s *source) followOne(ctx context.Context) error {
-	sent := s.clock.Now()
+	sent := time.Now()
 	secret, err := s.vault.Logical().ReadWithContext(ctx, s.path)
 	if err != nil {
 		return err
@@ -146,7 +144,7 @@ func (s *source) followOne(ctx context.Context) error {
 		watcher.Stop()
 		select {
 		case <-ended:
-		case <-s.clock.After(renewalPatience):
+		case <-time.After(renewalPatience):
 		}
 	}()
 	for {
@@ -220,11 +218,10 @@ func (s *source) revoke(ctx context.Context) error {
 }
 
 // newBackOff returns growing waits, with jitter, that never end by themselves.
-func newBackOff(clock clockwork.Clock, first time.Duration) *backoff.ExponentialBackOff {
+func newBackOff(first time.Duration) *backoff.ExponentialBackOff {
 	return backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(first),
 		backoff.WithMaxInterval(max(first, longWait)),
 		backoff.WithMaxElapsedTime(0),
-		backoff.WithClockProvider(clock),
 	)
 }

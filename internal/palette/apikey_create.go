@@ -25,8 +25,8 @@ func (k NewAPIKey) meta() keyMeta {
 }
 
 // CreateAPIKey calls POST /v1/apiKeys and returns the key, which Palette shows this once. It
-// is not sent again once it may have arrived. Errors are *[Error]: after one of kind
-// Unreachable, Unavailable or Malformed there may be a key of that name.
+// is not sent again once it may have arrived. Errors are *[Error]: after one of the
+// verdict Unknown there may be a key of that name.
 func (c *Client) CreateAPIKey(ctx context.Context, auth Auth, k NewAPIKey) (uid string, key Secret, err error) {
 	const op = "create an API key"
 	type spec struct {
@@ -34,13 +34,12 @@ func (c *Client) CreateAPIKey(ctx context.Context, auth Auth, k NewAPIKey) (uid 
 		UserUID string `json:"userUid,omitempty"`
 	}
 	a, err := c.do(ctx, call{
-		op: op, endpoint: "create_api_key", method: http.MethodPost, path: "/v1/apiKeys", want: http.StatusCreated, auth: auth,
+		op: op, endpoint: "create_api_key", method: http.MethodPost, path: "/v1/apiKeys", auth: auth,
 		body: struct {
 			Metadata keyMeta `json:"metadata"`
 			Spec     spec    `json:"spec"`
 		}{k.meta(), spec{wireExpiry(k.Expiry), k.UserUID}},
 		class: patient,
-		once:  true,
 	})
 	if err != nil {
 		return "", "", err
@@ -56,7 +55,7 @@ func (c *Client) CreateAPIKey(ctx context.Context, auth Auth, k NewAPIKey) (uid 
 		return "", "", c.failure(op, Malformed, problem)
 	}
 	if !isUID(says.UID) {
-		return "", "", c.failure(op, Malformed, "the answer holds no uid of the API key")
+		return "", "", c.failure(op, Malformed, "the API key's uid is none")
 	}
 	return says.UID, says.APIKey, nil
 }

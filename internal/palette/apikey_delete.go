@@ -5,14 +5,14 @@ import (
 	"net/http"
 )
 
-// DeleteAPIKey calls DELETE /v1/apiKeys/{uid}. Errors are *[Error]: Missing where there is
-// no such key, which is what the caller wanted if Palette itself says so ([Refusal]).
+// DeleteAPIKey calls DELETE /v1/apiKeys/{uid}. Errors are *[Error], of the verdict Gone
+// where there is no such key, which is what the caller wanted.
 func (c *Client) DeleteAPIKey(ctx context.Context, auth Auth, uid string) error {
 	const op = "delete the API key"
 	path, err := c.apiKeyPath(op, uid)
 	if err != nil {
 		return err
 	}
-	_, err = c.do(ctx, call{op: op, endpoint: "delete_api_key", method: http.MethodDelete, path: path, want: http.StatusNoContent, auth: auth, class: urgent})
+	_, err = c.do(ctx, call{op: op, endpoint: "delete_api_key", method: http.MethodDelete, path: path, auth: auth, class: urgent})
 	return err
 }

@@ -8,7 +8,8 @@ import (
 // UpdateAPIKey calls PUT /v1/apiKeys/{uid} and moves the key's expiry, rounded up to a whole
 // second. The name and the description go along as they are, since Palette may take a
 // metadata without them for a wish to clear them (an assumption; the document does not
-// say). UserUID is not sent. Errors are *[Error]: Missing where there is no such key.
+// say). UserUID is not sent. Errors are *[Error], of the verdict Gone
+// where there is no such key.
 func (c *Client) UpdateAPIKey(ctx context.Context, auth Auth, uid string, k NewAPIKey) error {
 	const op = "renew the API key"
 	path, err := c.apiKeyPath(op, uid)
@@ -19,7 +20,7 @@ func (c *Client) UpdateAPIKey(ctx context.Context, auth Auth, uid string, k NewA
 		Expiry string `json:"expiry"`
 	}
 	_, err = c.do(ctx, call{
-		op: op, endpoint: "update_api_key", method: http.MethodPut, path: path, want: http.StatusNoContent, auth: auth,
+		op: op, endpoint: "update_api_key", method: http.MethodPut, path: path, auth: auth,
 		body: struct {
 			Metadata keyMeta `json:"metadata"`
 			Spec     spec    `json:"spec"`

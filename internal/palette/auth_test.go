@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jonboulle/clockwork"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -58,7 +57,7 @@ func TestCallsAuthenticateAndLeakNothing(t *testing.T) {
 					_ = json.NewEncoder(w).Encode(map[string]string{"code": said, "message": said, "ref": said, "apiKey": "Leaky-made"})
 				}))
 				defer s.Close()
-				client := newClient(t, NewProcess(clockwork.NewRealClock()), Connection{Address: s.URL, RequestTimeout: time.Minute})
+				client := newClient(t, NewProcess(), Connection{Address: s.URL, RequestTimeout: time.Minute})
 				err := made.call(t, client, c.auth)
 				require.ErrorContains(t, err, "you sent")
 				assert.Equal(t, Rejected, KindOf(err))
@@ -76,9 +75,9 @@ func TestKeyInAnUnexpectedAnswerIsNotQuoted(t *testing.T) {
 		_, _ = io.WriteString(w, `{"apiKey":"Leaky-key","uid":"u","message":"made Leaky-key"}`)
 	}))
 	defer s.Close()
-	client := newClient(t, NewProcess(clockwork.NewRealClock()), Connection{Address: s.URL, RequestTimeout: time.Minute})
+	client := newClient(t, NewProcess(), Connection{Address: s.URL, RequestTimeout: time.Minute})
 	_, _, err := client.CreateAPIKey(t.Context(), Auth{Token: "t"}, NewAPIKey{Name: "k", Expiry: epoch})
-	require.ErrorContains(t, err, "the answer is not Palette's, which is 201")
-	assert.Equal(t, Malformed, KindOf(err))
+	require.ErrorContains(t, err, "this is not Palette's answer (status 200, ")
+	assert.Equal(t, Foreign, KindOf(err))
 	assert.NotContains(t, err.Error(), "Leaky")
 }

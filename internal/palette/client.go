@@ -42,20 +42,15 @@ func (c *Client) Close() {
 type call struct {
 	// op is what the call does, as a verb, for messages.
 	op string
-	// endpoint is the same for an [Observer]: one of [Endpoints].
+	// endpoint names its rule, and the call for an [Observer].
 	endpoint     string
 	method, path string
 	query        url.Values
-	// want is the status of a success. Another 2xx is not Palette's: a proxy's page, say.
-	want int
 	// auth is empty for a login.
 	auth Auth
 	body any
 	// class is the call's place in the line for a turn.
 	class class
-	// once: the call must not be sent again when it may have arrived, since it makes
-	// something that only its answer names, or would be refused the second time.
-	once bool
 	// admit is asked when the call has its turn, and may refuse it.
 	admit func(context.Context) error
 	// deadline is when the call's last attempt begins; zero: after queue_timeout.
@@ -78,37 +73,25 @@ type answer struct {
 // do sends a call, again where that can help and do no harm, and returns the answer where
 // it is a success. Errors are *[Error].
 func (c *Client) do(ctx context.Context, k call) (answer, error) {
-	req, err := c.request(ctx, k)
-	if err != nil {
-		return answer{}, err
-	}
 	if k.deadline.IsZero() {
 		k.deadline = time.Now().Add(c.conn.patience())
 	}
 	x := &exchange{Client: c, call: k}
-	resp, err := x.run(req)
+	r, err := x.run(ctx)
 	if c.closed.Load() {
 		c.transport.CloseIdleConnections() // net/http keeps them again once a call comes after Close
 	}
 	if err != nil {
 		return answer{}, c.noAnswer(ctx, x, err)
 	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return answer{}, c.noAnswer(ctx, x, err)
-	}
-	if len(body) > maxAnswer {
-		return answer{}, c.failure(k.op, Malformed, "the answer is larger than 1 MiB")
-	}
-	if resp.StatusCode != k.want {
-		refused := c.refused(k, resp, body)
+	if r.kind != documented {
+		refused := c.refused(k, r)
 		if refused.Kind == Limited {
 			refused.Cause = x.gaveUp
 		}
 		return answer{}, refused
 	}
-	return answer{body, x.sent}, nil
+	return answer{r.body, x.sent}, nil
 }
 
 func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
@@ -149,7 +132,7 @@ func (c *Client) noAnswer(caller context.Context, x *exchange, err error) error 
 	case errors.As(err, &ours):
 		return ours
 	case errors.As(err, &queue):
-		e.Kind, e.Cause = Limited, queue.text
+		e.Kind, e.Verdict, e.Cause = Limited, HeldBack, queue.text
 	case caller.Err() != nil:
 		e.ctxErr = caller.Err()
 		e.Cause = cause(e.ctxErr)
@@ -169,15 +152,11 @@ func (c *Client) noAnswer(caller context.Context, x *exchange, err error) error 
 	return e
 }
 
-// decode reads a JSON answer. Errors are *[Error] and never quote the answer.
+// decode reads an answer whose form its rule has looked at. Errors are *[Error] and never quote
+// the answer.
 func (c *Client) decode(op string, a answer, into any) error {
-	err := json.Unmarshal(a.body, into)
-	var otherForm *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &otherForm):
+	if json.Unmarshal(a.body, into) != nil {
 		return c.failure(op, Malformed, "the answer is JSON of another form than Palette's")
-	case err != nil:
-		return c.failure(op, Malformed, "the answer is no JSON")
 	}
 	return nil
 }

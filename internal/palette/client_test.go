@@ -15,9 +15,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
-	"github.com/jonboulle/clockwork"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -29,20 +29,48 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
+// bubble runs a test by fake time, from epoch on.
+func bubble(t *testing.T, test func(t *testing.T)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(epoch))
+		test(t)
+	})
+}
+
+// inBubble is a subtest in a bubble of its own.
+func inBubble(t *testing.T, name string, test func(t *testing.T)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) { bubble(t, test) })
+}
+
 // rig is a client and the stand-in that it talks to.
 type rig struct {
 	*Client
 	palette *palettetest.Server
-	clock   *clockwork.FakeClock
 }
 
+// newRig is for bubbles: its stand-in listens in memory.
 func newRig(t *testing.T, opts ...palettetest.Option) *rig {
 	t.Helper()
-	clock := clockwork.NewFakeClockAt(epoch)
-	p := palettetest.New(t, append([]palettetest.Option{palettetest.WithClock(clock)}, opts...)...)
-	c := newClient(t, NewProcess(clock).WithoutPauses(), Connection{Address: p.URL(), CACert: string(p.CA()), RequestTimeout: 10 * time.Second, QueueTimeout: time.Second})
-	return &rig{c, p, clock}
+	return rigOf(t, NewProcess().WithoutPauses().WithDial(palettetest.Dial), append([]palettetest.Option{palettetest.InMemory()}, opts...)...)
 }
+
+// onSocket is a rig for tests that are about sockets, TLS and proxies.
+func onSocket(t *testing.T, opts ...palettetest.Option) *rig {
+	t.Helper()
+	return rigOf(t, NewProcess().WithoutPauses(), opts...)
+}
+
+func rigOf(t *testing.T, process *Process, opts ...palettetest.Option) *rig {
+	t.Helper()
+	p := palettetest.New(t, opts...)
+	c := newClient(t, process, Connection{Address: p.URL(), CACert: string(p.CA()), RequestTimeout: 10 * time.Second, QueueTimeout: time.Second})
+	return &rig{c, p}
+}
+
+// newProcess is a process whose clients pause, for bubbles.
+func newProcess() *Process { return NewProcess().WithDial(palettetest.Dial) }
 
 func newClient(t testing.TB, process *Process, conn Connection) *Client {
 	t.Helper()
@@ -69,99 +97,78 @@ func loginOf(u palettetest.User) Login {
 }
 
 func TestLoginRefreshRevoke(t *testing.T) {
-	r := newRig(t)
-	first := r.login(t)
-	assert.Equal(t, 15*time.Minute, first.Life)
-	assert.Equal(t, epoch.Add(15*time.Minute), first.ExpiresAt)
-	r.clock.Advance(time.Minute)
-	second, err := r.Refresh(t.Context(), first.Raw)
-	require.NoError(t, err)
-	assert.Equal(t, epoch.Add(16*time.Minute), second.ExpiresAt)
-	require.NoError(t, r.Revoke(t.Context(), second.Raw, []Secret{first.Raw, second.Raw}))
-	assert.Empty(t, r.palette.LiveTokens())
-	assert.Zero(t, r.palette.CookiesSet())
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		first := r.login(t)
+		assert.Equal(t, 15*time.Minute, first.Life)
+		assert.WithinDuration(t, epoch.Add(15*time.Minute), first.ExpiresAt, 0)
+		time.Sleep(time.Minute)
+		second, err := r.Refresh(t.Context(), first.Raw)
+		require.NoError(t, err)
+		assert.WithinDuration(t, epoch.Add(16*time.Minute), second.ExpiresAt, 0)
+		require.NoError(t, r.Revoke(t.Context(), second.Raw, []Secret{first.Raw, second.Raw}))
+		assert.Empty(t, r.palette.LiveTokens())
+		assert.Zero(t, r.palette.CookiesSet())
 
-	_, err = r.Refresh(t.Context(), first.Raw)
-	assert.Equal(t, Rejected, KindOf(err))
-	err = r.Revoke(t.Context(), first.Raw, []Secret{first.Raw})
-	var e *Error
-	require.ErrorAs(t, err, &e)
-	assert.Equal(t, http.StatusUnauthorized, e.Status)
-	assert.NotEmpty(t, e.Message)
-	assert.NotEmpty(t, e.Code)
-	assert.NotEmpty(t, e.Ref)
+		_, err = r.Refresh(t.Context(), first.Raw)
+		assert.Equal(t, Rejected, KindOf(err))
+		err = r.Revoke(t.Context(), first.Raw, []Secret{first.Raw})
+		var e *Error
+		require.ErrorAs(t, err, &e)
+		assert.Equal(t, http.StatusUnauthorized, e.Status)
+		assert.NotEmpty(t, e.Message)
+		assert.NotEmpty(t, e.Code)
+		assert.NotEmpty(t, e.Ref)
+	})
 }
 
 // A client whose config has changed may have calls in line. What they open is not kept.
 func TestAClosedClientKeepsNoConnections(t *testing.T) {
-	r := newRig(t)
-	reused := func() (was bool) {
-		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { was = info.Reused }})
-		_, err := r.Login(ctx, loginOf(palettetest.DefaultUser))
-		require.NoError(t, err)
-		return was
-	}
-	r.login(t)
-	assert.True(t, reused())
-	r.Close()
-	assert.False(t, reused())
-	assert.False(t, reused())
-	r.clock.Advance(palettetest.DefaultLifetime)
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		reused := func() (was bool) {
+			ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { was = info.Reused }})
+			_, err := r.Login(ctx, loginOf(palettetest.DefaultUser))
+			require.NoError(t, err)
+			return was
+		}
+		r.login(t)
+		assert.True(t, reused())
+		r.Close()
+		assert.False(t, reused())
+		assert.False(t, reused())
+		time.Sleep(palettetest.DefaultLifetime)
+	})
 }
 
 func TestConnectionsAreReusedOverHTTP2(t *testing.T) {
-	r := newRig(t, palettetest.WithTLS())
-	for range 3 {
-		token := r.login(t)
-		require.NoError(t, r.Revoke(t.Context(), token.Raw, []Secret{token.Raw}))
-	}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.palette.URL()+"/", nil)
-	require.NoError(t, err)
-	resp, err := (&http.Client{Transport: r.transport}).Do(req)
-	require.NoError(t, err)
-	defer resp.Body.Close()
-	assert.Equal(t, 2, resp.ProtoMajor)
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, palettetest.WithTLS())
+		for range 3 {
+			token := r.login(t)
+			require.NoError(t, r.Revoke(t.Context(), token.Raw, []Secret{token.Raw}))
+		}
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.palette.URL()+"/", nil)
+		require.NoError(t, err)
+		resp, err := (&http.Client{Transport: r.transport}).Do(req)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		assert.Equal(t, 2, resp.ProtoMajor)
+	})
 }
 
 func TestMFAIsAnErrorWithItsToken(t *testing.T) {
-	r := newRig(t)
-	r.palette.Inject(palettetest.Login, palettetest.Fault{MFA: true})
-	_, err := r.Login(t.Context(), loginOf(palettetest.DefaultUser))
-	var mfa *MFAError
-	require.ErrorAs(t, err, &mfa)
-	assert.NotEmpty(t, mfa.Token)
-	assert.NotContains(t, err.Error(), mfa.Token.Reveal())
-	assert.Contains(t, err.Error(), "second factor")
-	assert.Zero(t, KindOf(err))
-}
-
-func TestAnswersMapToKinds(t *testing.T) {
-	for _, c := range []struct {
-		fault palettetest.Fault
-		kind  Kind
-	}{
-		{palettetest.Fault{Status: 400}, Rejected},
-		{palettetest.Fault{Status: 401, Body: "x"}, Rejected},
-		{palettetest.Fault{Status: 403, Garbage: true}, Malformed},
-		{palettetest.Fault{Status: 404}, Missing},
-		{palettetest.Fault{Status: 404, Garbage: true}, Missing},
-		{palettetest.Fault{Status: 408}, Unavailable},
-		{palettetest.Fault{Status: 429}, Limited},
-		{palettetest.Fault{Status: 500}, Unavailable},
-		{palettetest.Fault{Status: 599, Garbage: true}, Unavailable},
-		{palettetest.Fault{Redirect: "https://elsewhere.example.com"}, Malformed},
-		{palettetest.Fault{Redirect: "relative"}, Malformed},
-		{palettetest.Fault{Drop: true}, Unreachable},
-		{palettetest.Fault{Garbage: true}, Malformed},
-		{palettetest.Fault{Huge: true}, Malformed},
-		{palettetest.Fault{Huge: true, Status: 500}, Malformed},
-		{palettetest.Fault{NoToken: true}, Malformed},
-	} {
+	bubble(t, func(t *testing.T) {
 		r := newRig(t)
-		r.palette.Inject(palettetest.Login, c.fault)
+		r.palette.Inject(palettetest.Login, palettetest.Fault{MFA: true})
 		_, err := r.Login(t.Context(), loginOf(palettetest.DefaultUser))
-		assert.Equal(t, c.kind, KindOf(err), "%+v: %v", c.fault, err)
-	}
+		var mfa *MFAError
+		require.ErrorAs(t, err, &mfa)
+		assert.NotEmpty(t, mfa.Token)
+		assert.NotContains(t, err.Error(), mfa.Token.Reveal())
+		assert.Contains(t, err.Error(), "second factor")
+		assert.Zero(t, KindOf(err))
+	})
 }
 
 func TestRetryAfterInBothForms(t *testing.T) {
@@ -178,30 +185,31 @@ func TestRetryAfterInBothForms(t *testing.T) {
 }
 
 func TestCallerWhoHangsUp(t *testing.T) {
-	r := newRig(t)
-	gate := r.palette.Hold(palettetest.Login)
-	defer gate.Release()
-	ctx, cancel := context.WithCancel(t.Context())
-	go func() {
-		<-gate.Arrived()
-		cancel()
-	}()
-	_, err := r.Login(ctx, loginOf(palettetest.DefaultUser))
-	require.ErrorIs(t, err, context.Canceled)
-	assert.Equal(t, Unreachable, KindOf(err))
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		gate := r.palette.Hold(palettetest.Login)
+		defer gate.Release()
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			<-gate.Arrived()
+			cancel()
+		}()
+		_, err := r.Login(ctx, loginOf(palettetest.DefaultUser))
+		require.ErrorIs(t, err, context.Canceled)
+		assert.Equal(t, Unreachable, KindOf(err))
+		synctest.Wait() // the stand-in has seen it too, and the gate lets nothing through
+	})
 }
 
 func TestCallThatTakesTooLong(t *testing.T) {
-	r := newRig(t)
-	gate := r.palette.Hold(palettetest.Login)
-	defer r.palette.Close() // the held call ends without its work
-	go func() {
-		<-gate.Arrived()
-		r.clock.Advance(10 * time.Second)
-	}()
-	_, err := r.Login(t.Context(), loginOf(palettetest.DefaultUser))
-	require.NotErrorIs(t, err, context.DeadlineExceeded, "that is the caller's business")
-	assert.ErrorContains(t, err, "no answer within 10s (request_timeout)")
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		gate := r.palette.Hold(palettetest.Login)
+		defer gate.Release() // the held call has ended without its work
+		_, err := r.Login(t.Context(), loginOf(palettetest.DefaultUser))
+		require.NotErrorIs(t, err, context.DeadlineExceeded, "that is the caller's business")
+		assert.ErrorContains(t, err, "no answer within 10s (request_timeout)")
+	})
 }
 
 // The headers came, the body does not.
@@ -211,7 +219,7 @@ func TestAnswerThatStops(t *testing.T) {
 		_, _ = io.WriteString(w, `{"Authorization":"eyJhbGciOi`)
 	}))
 	defer s.Close()
-	c := newClient(t, NewProcess(clockwork.NewRealClock()), Connection{Address: s.URL, RequestTimeout: time.Minute})
+	c := newClient(t, NewProcess(), Connection{Address: s.URL, RequestTimeout: time.Minute})
 	_, err := c.Refresh(t.Context(), "a-token-of-someone")
 	assert.EqualError(t, err, "could not refresh the token at Palette ("+c.host+"): the connection was closed before the answer was complete")
 }
@@ -234,7 +242,7 @@ func TestErrorsQuoteNeitherAnswerNorURL(t *testing.T) {
 			_ = conn.Close()
 		}
 	}()
-	c := newClient(t, NewProcess(clockwork.NewRealClock()), Connection{Address: "http://" + l.Addr().String(), RequestTimeout: time.Minute})
+	c := newClient(t, NewProcess(), Connection{Address: "http://" + l.Addr().String(), RequestTimeout: time.Minute})
 	_, err = c.Refresh(t.Context(), token)
 	require.Error(t, err)
 	for e := err; e != nil; e = errors.Unwrap(e) {
@@ -279,11 +287,13 @@ func TestTextsOfPaletteAreCleaned(t *testing.T) {
 
 // Where a redirect leads is the other side's text too.
 func TestRedirectShowsNoSecret(t *testing.T) {
-	r := newRig(t)
-	r.palette.Inject(palettetest.Refresh, palettetest.Fault{Redirect: "https://Leaky-token.example.com\u202e/Leaky-token"})
-	_, err := r.Refresh(t.Context(), "Leaky-token")
-	assert.ErrorContains(t, err, "a redirect to [redacted].example.com,")
-	assert.NotContains(t, err.Error(), "Leaky")
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		r.palette.Inject(palettetest.Refresh, palettetest.Fault{Redirect: "https://Leaky-token.example.com\u202e/Leaky-token"})
+		_, err := r.Refresh(t.Context(), "Leaky-token")
+		assert.ErrorContains(t, err, "a redirect to [redacted].example.com,")
+		assert.NotContains(t, err.Error(), "Leaky")
+	})
 }
 
 func TestErrorSaysWhatIsKnown(t *testing.T) {

@@ -3,7 +3,6 @@ package palette
 import (
 	"testing"
 
-	"github.com/jonboulle/clockwork"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -68,7 +67,7 @@ func TestConnectionIsValidated(t *testing.T) {
 		require.ErrorAs(t, err, &mistake)
 		assert.Equal(t, c.field, mistake.Field)
 		assert.Contains(t, mistake.Error(), c.field)
-		_, err = NewProcess(clockwork.NewFakeClock()).NewClient(c.conn, "", nil)
+		_, err = NewProcess().NewClient(c.conn, "", nil)
 		assert.Error(t, err)
 	}
 	assert.Error(t, Connection{Address: "x"}.Validate())

@@ -13,17 +13,20 @@ type Kind int
 const (
 	// Unreachable: no whole answer came: name lookup, connection, TLS, a time-out.
 	Unreachable Kind = iota + 1
-	// Rejected: Palette understood the call and said no. Sending it again is useless.
+	// Rejected: Palette itself said no, with a 4xx that is none of the following.
 	Rejected
-	// Missing: the address answers, but not at this path (404).
+	// Missing: Palette itself answered 404.
 	Missing
-	// Limited: Palette answered 429. The call may be sent again after a pause.
+	// Limited: the answer was a 429, or the engine's own queue is too long. The call may be
+	// sent again after a pause.
 	Limited
-	// Unavailable: Palette, or a proxy before it, answered 5xx or 408.
+	// Unavailable: Palette itself answered 5xx or 408.
 	Unavailable
-	// Malformed: the answer is not what the API promises: no JSON, no token, too large,
-	// a redirect, a token that is dead on arrival.
+	// Malformed: Palette's answer is of its form and of no use, such as a token that is dead on
+	// arrival; or the call could not be made.
 	Malformed
+	// Foreign: the answer is not Palette's. Somebody in between has given it, or another server.
+	Foreign
 )
 
 // Error is a failed call to Palette. Its text is safe to show and to log: it is made
@@ -32,6 +35,8 @@ const (
 // refresh, the token.
 type Error struct {
 	Kind Kind
+	// Verdict is what follows for what the call was about.
+	Verdict Verdict
 	// Op is what was tried, as a verb: "log in".
 	Op string
 	// Host is the host and port that was called.
@@ -67,7 +72,7 @@ type Error struct {
 func (e *Error) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "could not %s at Palette (%s)", e.Op, e.Host)
-	if e.Status != 0 {
+	if e.Status != 0 && e.Kind != Foreign { // whose cause has it
 		fmt.Fprintf(&b, ": it answered %d", e.Status)
 	}
 	if e.Cause != "" {
@@ -102,14 +107,26 @@ func (e *Error) NoTLS() bool { return strings.HasSuffix(e.Cause, noTLS) }
 // Unwrap lets errors.Is find the end of the caller's context, and nothing else.
 func (e *Error) Unwrap() error { return e.ctxErr }
 
-// Refusal returns the error where Palette itself said no, nil otherwise. A 404 is
-// Palette's only where it has Palette's form; without, the address leads elsewhere.
+// Refusal returns the error where Palette itself said no, nil otherwise.
 func Refusal(err error) *Error {
 	var e *Error
-	if errors.As(err, &e) && (e.Kind == Rejected || e.Kind == Missing && e.PaletteSays() != "") {
+	if errors.As(err, &e) && (e.Kind == Rejected || e.Kind == Missing) {
 		return e
 	}
 	return nil
+}
+
+// VerdictOf returns what follows from the outcome of a call: Done for no error, Unknown for one
+// that is none of a call.
+func VerdictOf(err error) Verdict {
+	var e *Error
+	switch {
+	case err == nil:
+		return Done
+	case errors.As(err, &e):
+		return e.Verdict
+	}
+	return Unknown
 }
 
 // KindOf returns the kind of a failed call, 0 for an error that is none.

@@ -1,7 +1,6 @@
 package palette
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -11,8 +10,6 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"time"
-
-	"github.com/hashicorp/go-retryablehttp"
 )
 
 const (
@@ -30,8 +27,8 @@ const (
 	longestRetryAfter = 365 * 24 * time.Hour
 )
 
-// exchange is a call on its way, with all its attempts. It is the transport of its own
-// retrying client: each attempt waits for its turn and then has request_timeout.
+// exchange is a call on its way, with all its attempts: each waits for its turn and then has
+// request_timeout.
 type exchange struct {
 	*Client
 	call call
@@ -52,53 +49,68 @@ type exchange struct {
 	progress  *progress
 }
 
-// run sends the request until it is answered, or must not be sent again. The answer's body
-// has been read and is at most maxAnswer+1 bytes long.
-func (x *exchange) run(req *http.Request) (*http.Response, error) {
-	retrying, err := retryablehttp.FromRequest(req)
-	if err != nil {
-		return nil, err
-	}
-	client := &retryablehttp.Client{
-		HTTPClient: &http.Client{Transport: x, CheckRedirect: noRedirect},
-		Logger:     nil, // it would log the URL, and with it the token of a refresh
-		RetryMax:   1 << 20,
-		CheckRetry: x.again,
-		// The pause is made in RoundTrip, before the turn.
-		Backoff:      func(time.Duration, time.Duration, int, *http.Response) time.Duration { return 0 },
-		ErrorHandler: retryablehttp.PassthroughErrorHandler,
-	}
-	return client.Do(retrying)
+// reply is an answer as it came. Its body is at most maxAnswer+1 bytes long.
+type reply struct {
+	status int
+	header http.Header
+	body   []byte
+	kind   answerKind
 }
 
-// RoundTrip implements http.RoundTripper for one attempt.
-func (x *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
+// run sends the call until it is answered, or must not be sent again.
+func (x *exchange) run(ctx context.Context) (*reply, error) {
+	for {
+		r, err := x.attempt(ctx)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if !x.canRetry(r, err) {
+			return r, err
+		}
+		x.observer.Retried(x.call.endpoint, x.outcome)
+	}
+}
+
+// attempt waits for a turn and sends the call once.
+func (x *exchange) attempt(ctx context.Context) (*reply, error) {
 	x.connected, x.timedOut, x.progress = false, false, new(progress)
-	if err := x.turn(waiting(req.Context())); err != nil {
+	if err := x.turn(waiting(ctx)); err != nil {
 		return nil, err
 	}
-	timed, cancel := context.WithTimeout(req.Context(), x.conn.RequestTimeout)
+	timed, cancel := context.WithTimeout(ctx, x.conn.RequestTimeout)
 	defer cancel()
-	traced := httptrace.WithClientTrace(timed, x.progress.hooks(func() {
-		x.connected = true
-		x.pacer.sentNow(x.stamp)
-	}))
-	x.sent = time.Now()
-	resp, err := x.transport.RoundTrip(req.WithContext(traced))
-	var body []byte
-	if err == nil {
-		body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-		_ = resp.Body.Close()
-		resp.Body = io.NopCloser(bytes.NewReader(body))
-	}
-	x.timedOut = errors.Is(context.Cause(timed), context.DeadlineExceeded) && req.Context().Err() == nil
-	x.outcome = x.outcomeOf(resp, body, err)
-	x.observer.Called(x.call.endpoint, x.outcome, time.Since(x.sent))
-	x.note(req.Context(), resp)
+	req, err := x.request(timed, x.call)
 	if err != nil {
 		return nil, err
 	}
-	return resp, nil
+	x.sent = time.Now()
+	r, err := x.send(req)
+	x.timedOut = errors.Is(context.Cause(timed), context.DeadlineExceeded) && ctx.Err() == nil
+	x.outcome = x.outcomeOf(r, err)
+	x.observer.Called(x.call.endpoint, x.outcome, time.Since(x.sent))
+	x.note(ctx, r)
+	return r, err
+}
+
+// send makes the exchange of one attempt. The answer is read here, within its time. A redirect
+// is an answer and never followed: it could carry the password or the token to another host.
+func (x *exchange) send(req *http.Request) (*reply, error) {
+	hooks := x.progress.hooks(func() {
+		x.connected = true
+		x.pacer.sentNow(x.stamp)
+	})
+	resp, err := x.transport.RoundTrip(req.WithContext(httptrace.WithClientTrace(req.Context(), hooks)))
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err != nil {
+		return nil, err
+	}
+	r := &reply{status: resp.StatusCode, header: resp.Header, body: body}
+	r.kind = rules[x.call.endpoint].kindOf(r)
+	return r, nil
 }
 
 // turn waits for the pause that the last attempt left, and for a turn. Who has gone gets none,
@@ -135,28 +147,15 @@ func (x *exchange) turn(ctx context.Context) error {
 	return err
 }
 
-// again decides whether the call is sent once more. Its errors are those of the attempt:
-// the library's own hold the URL.
-func (x *exchange) again(ctx context.Context, resp *http.Response, err error) (bool, error) {
-	if ctx.Err() != nil {
-		return false, ctx.Err()
-	}
-	again := x.canRetry(resp, err)
-	if again {
-		x.observer.Retried(x.call.endpoint, x.outcome)
-	}
-	return again, nil
-}
-
-// canRetry decides it, and sets the pause before.
-func (x *exchange) canRetry(resp *http.Response, err error) bool {
+// canRetry decides whether the call is sent once more, and sets the pause before.
+func (x *exchange) canRetry(r *reply, err error) bool {
 	x.pause = 0
 	switch {
 	case err != nil && (x.connected || x.timedOut || !passing(err)):
 		return false
-	case err == nil && resp.StatusCode == http.StatusTooManyRequests:
-		return x.holdBack(resp)
-	case err == nil && !badGateway(resp.StatusCode), err == nil && x.call.once:
+	case err == nil && r.kind == tooMany:
+		return x.holdBack(r)
+	case err == nil && (!badGateway(r.status) || rules[x.call.endpoint].sent == once):
 		return false
 	}
 	if x.failed == maxRetries {
@@ -169,9 +168,9 @@ func (x *exchange) canRetry(resp *http.Response, err error) bool {
 
 // holdBack keeps the whole address back for as long as Palette asks, and tells whether
 // this call can wait for that.
-func (x *exchange) holdBack(resp *http.Response) bool {
+func (x *exchange) holdBack(r *reply) bool {
 	now := time.Now()
-	pause := retryAfter(resp.Header.Get("Retry-After"), now)
+	pause := retryAfter(r.header.Get("Retry-After"), now)
 	if pause == 0 {
 		pause = jittered(limitedPause, x.limited)
 	}

@@ -115,7 +115,7 @@ func (p *place) take(ctx context.Context, login Login, limited bool, until time.
 
 // await waits for an entrant's place.
 func (p *place) await(ctx context.Context, e *entrant, until time.Time) error {
-	expired := time.NewTimer(until.Sub(time.Now()))
+	expired := time.NewTimer(time.Until(until))
 	defer expired.Stop()
 	select {
 	case err := <-e.ready:

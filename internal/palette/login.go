@@ -52,7 +52,7 @@ func (c *Client) Login(ctx context.Context, login Login) (Token, error) {
 
 func (c *Client) login(ctx context.Context, op string, login Login, p *place, until time.Time) (Token, error) {
 	a, err := c.do(ctx, call{
-		op: op, endpoint: "login", method: http.MethodPost, path: "/v1/auth/authenticate", query: withoutCookie, want: http.StatusOK,
+		op: op, endpoint: "login", method: http.MethodPost, path: "/v1/auth/authenticate", query: withoutCookie,
 		body: struct {
 			EmailID  string `json:"emailId"`
 			Org      string `json:"org"`
@@ -60,7 +60,6 @@ func (c *Client) login(ctx context.Context, op string, login Login, p *place, un
 		}{login.Email, login.Org, login.Password},
 		secrets:  []Secret{login.Password},
 		class:    patient,
-		once:     true,
 		deadline: until,
 		admit:    func(ctx context.Context) error { return p.take(ctx, login, c.pacer.limited(), until) },
 	})

@@ -38,26 +38,26 @@ type Outcome string
 // The outcomes.
 const (
 	OutcomeOK          Outcome = "ok"
-	OutcomeRejected    Outcome = "rejected"    // Palette said no: 401, or another 4xx of its own but for the following
-	OutcomeMissing     Outcome = "missing"     // 404
+	OutcomeRejected    Outcome = "rejected"    // Palette said no, with a 4xx that is none of the following
+	OutcomeMissing     Outcome = "missing"     // Palette's 404
 	OutcomeLimited     Outcome = "limited"     // 429
-	OutcomeUnavailable Outcome = "unavailable" // 5xx or 408
-	OutcomeMalformed   Outcome = "malformed"   // a status or a 4xx that is not Palette's
+	OutcomeUnavailable Outcome = "unavailable" // Palette's 5xx or 408
+	OutcomeForeign     Outcome = "foreign"     // an answer that is not Palette's
 	OutcomeTimeout     Outcome = "timeout"     // no answer within request_timeout
 	OutcomeUnreachable Outcome = "unreachable" // name lookup, connection, TLS, a broken answer
 	OutcomeCanceled    Outcome = "canceled"    // the caller hung up
 )
 
 // Outcomes are all of them.
-var Outcomes = []Outcome{OutcomeOK, OutcomeRejected, OutcomeMissing, OutcomeLimited, OutcomeUnavailable, OutcomeMalformed, OutcomeTimeout, OutcomeUnreachable, OutcomeCanceled}
+var Outcomes = []Outcome{OutcomeOK, OutcomeRejected, OutcomeMissing, OutcomeLimited, OutcomeUnavailable, OutcomeForeign, OutcomeTimeout, OutcomeUnreachable, OutcomeCanceled}
 
 // outcomes are those of the answers that are no success.
 var outcomes = map[Kind]Outcome{
-	Rejected: OutcomeRejected, Missing: OutcomeMissing, Limited: OutcomeLimited, Unavailable: OutcomeUnavailable, Malformed: OutcomeMalformed,
+	Rejected: OutcomeRejected, Missing: OutcomeMissing, Limited: OutcomeLimited, Unavailable: OutcomeUnavailable, Foreign: OutcomeForeign,
 }
 
 // outcomeOf tells how a try ended.
-func (x *exchange) outcomeOf(resp *http.Response, body []byte, err error) Outcome {
+func (x *exchange) outcomeOf(r *reply, err error) Outcome {
 	switch {
 	case err != nil && x.timedOut:
 		return OutcomeTimeout
@@ -65,11 +65,10 @@ func (x *exchange) outcomeOf(resp *http.Response, body []byte, err error) Outcom
 		return OutcomeCanceled
 	case err != nil:
 		return OutcomeUnreachable
-	case resp.StatusCode == x.call.want:
+	case r.kind == documented:
 		return OutcomeOK
 	}
-	_, palettes := hear(body)
-	return outcomes[kindOf(resp.StatusCode, palettes)]
+	return outcomes[errorKinds[r.kind]]
 }
 
 // Stage is how far a call came that got no answer.
@@ -153,16 +152,16 @@ func WithTrace(ctx context.Context, into *Trace) context.Context {
 }
 
 // note fills the context's trace, if it has one.
-func (x *exchange) note(ctx context.Context, resp *http.Response) {
+func (x *exchange) note(ctx context.Context, r *reply) {
 	trace, ok := ctx.Value(traceKey{}).(*Trace)
 	if !ok {
 		return
 	}
 	*trace = Trace{Took: time.Since(x.sent)}
-	if resp == nil {
+	if r == nil {
 		return
 	}
-	at, err := http.ParseTime(resp.Header.Get("Date"))
+	at, err := http.ParseTime(r.header.Get("Date"))
 	if err != nil {
 		return
 	}

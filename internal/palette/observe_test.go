@@ -58,7 +58,7 @@ func watched(t *testing.T, conn Connection, opts ...palettetest.Option) (*rig, *
 	t.Helper()
 	r, n := newRig(t, opts...), new(notebook)
 	conn.Address, conn.RequestTimeout, conn.QueueTimeout = r.palette.URL(), 10*time.Second, 20*time.Second
-	r.Client = observed(t, NewProcess(r.clock).WithoutPauses(), conn, n)
+	r.Client = observed(t, newProcess().WithoutPauses(), conn, n)
 	return r, n
 }
 
@@ -70,15 +70,15 @@ func TestObserverIsToldOfEachTry(t *testing.T) {
 	}{
 		{"a success", palettetest.Fault{}, []string{"user_info ok 0s"}},
 		{"a refusal", palettetest.Fault{Status: 403}, []string{"user_info rejected 0s"}},
-		{"a refusal that is a proxy's", palettetest.Fault{Garbage: true, Status: 407}, []string{"user_info malformed 0s"}},
-		{"a token that does not count", palettetest.Fault{Garbage: true, Status: 401}, []string{"user_info rejected 0s"}},
+		{"a refusal that is a proxy's", palettetest.Fault{Garbage: true, Status: 407}, []string{"user_info foreign 0s"}},
+		{"a 401 that is a proxy's", palettetest.Fault{Garbage: true, Status: 401}, []string{"user_info foreign 0s"}},
 		{"no such path", palettetest.Fault{Status: 404}, []string{"user_info missing 0s"}},
 		{"a fault", palettetest.Fault{Status: 500}, []string{"user_info unavailable 0s"}},
-		{"a redirect", palettetest.Fault{Redirect: "https://example.com/"}, []string{"user_info malformed 0s"}},
+		{"a redirect", palettetest.Fault{Redirect: "https://example.com/"}, []string{"user_info foreign 0s"}},
 		{"a passing fault", palettetest.Fault{Status: 503, Times: 1}, []string{"user_info unavailable 0s", "user_info again after unavailable", "user_info ok 0s"}},
 		{"no answer", palettetest.Fault{Drop: true}, []string{"user_info unreachable 0s"}},
 	} {
-		t.Run(c.name, func(t *testing.T) {
+		inBubble(t, c.name, func(t *testing.T) {
 			r, n := watched(t, Connection{}, palettetest.AllowLiveTokens())
 			auth := Auth{Token: r.login(t).Raw}
 			n.take()
@@ -98,10 +98,10 @@ func TestObserverIsToldOfATimeoutAndOfACallerWhoHasGone(t *testing.T) {
 		end  func(*rig, context.CancelFunc)
 		want string
 	}{
-		{"request_timeout", func(r *rig, _ context.CancelFunc) { r.clock.Advance(10 * time.Second) }, "user_info timeout 10s"},
+		{"request_timeout", func(*rig, context.CancelFunc) { time.Sleep(10 * time.Second) }, "user_info timeout 10s"},
 		{"the caller hangs up", func(_ *rig, hangUp context.CancelFunc) { hangUp() }, "user_info canceled 0s"},
 	} {
-		t.Run(c.name, func(t *testing.T) {
+		inBubble(t, c.name, func(t *testing.T) {
 			r, n := watched(t, Connection{}, palettetest.AllowLiveTokens())
 			auth := Auth{Token: r.login(t).Raw}
 			n.take()
@@ -123,23 +123,25 @@ func TestObserverIsToldOfATimeoutAndOfACallerWhoHasGone(t *testing.T) {
 }
 
 func TestObserverIsToldOfWaitsAndOfLoginsThatWereWithheld(t *testing.T) {
-	r, n := watched(t, Connection{RateLimit: 1}, palettetest.AllowLiveTokens())
-	auth := Auth{Token: r.login(t).Raw}
-	n.take()
-	require.NoError(t, r.after(t, second, func() error {
-		_, err := r.UserInfo(t.Context(), auth)
-		return err
-	}))
-	assert.Equal(t, []string{"waited urgent=true " + second.String() + " got=true", "user_info ok 0s"}, n.take())
+	bubble(t, func(t *testing.T) {
+		r, n := watched(t, Connection{RateLimit: 1}, palettetest.AllowLiveTokens())
+		auth := Auth{Token: r.login(t).Raw}
+		n.take()
+		require.NoError(t, after(t, second, func() error {
+			_, err := r.UserInfo(t.Context(), auth)
+			return err
+		}))
+		assert.Equal(t, []string{"waited urgent=true " + second.String() + " got=true", "user_info ok 0s"}, n.take())
 
-	r.clock.Advance(second)
-	wrong := loginOf(palettetest.DefaultUser)
-	wrong.Password = "not the password"
-	_, err := r.Login(t.Context(), wrong)
-	require.NotNil(t, Refusal(err))
-	_, err = r.Login(t.Context(), wrong)
-	require.NotNil(t, Refusal(err))
-	assert.Equal(t, []string{"login rejected 0s", "withheld"}, n.take())
+		time.Sleep(second)
+		wrong := loginOf(palettetest.DefaultUser)
+		wrong.Password = "not the password"
+		_, err := r.Login(t.Context(), wrong)
+		require.NotNil(t, Refusal(err))
+		_, err = r.Login(t.Context(), wrong)
+		require.NotNil(t, Refusal(err))
+		assert.Equal(t, []string{"login rejected 0s", "withheld"}, n.take())
+	})
 }
 
 func TestErrorTellsHowFarACallCame(t *testing.T) {
@@ -165,11 +167,11 @@ func TestErrorTellsHowFarACallCame(t *testing.T) {
 		{"the connection is dropped", trusting, []palettetest.Option{palettetest.WithTLS()}, Sent},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := newRig(t, c.opts...)
+			r := onSocket(t, c.opts...)
 			r.palette.Down(true)
 			conn := c.conn(r)
 			conn.RequestTimeout = 10 * time.Second
-			_, err := newClient(t, NewProcess(r.clock).WithoutPauses(), conn).Login(t.Context(), loginOf(palettetest.DefaultUser))
+			_, err := newClient(t, NewProcess().WithoutPauses(), conn).Login(t.Context(), loginOf(palettetest.DefaultUser))
 			var e *Error
 			require.ErrorAs(t, err, &e)
 			assert.Equal(t, Unreachable, e.Kind)
@@ -179,52 +181,56 @@ func TestErrorTellsHowFarACallCame(t *testing.T) {
 }
 
 func TestTraceTellsOfTheLastTry(t *testing.T) {
-	r := newRig(t, palettetest.AllowLiveTokens())
-	for _, c := range []struct {
-		name, date string
-		want       Trace
-	}{
-		{"ahead", epoch.Add(90 * time.Second).Format(http.TimeFormat), Trace{Offset: 90*time.Second + time.Second/2, HasOffset: true}},
-		{"behind", epoch.Add(-time.Hour).Format(http.TimeFormat), Trace{Offset: time.Second/2 - time.Hour, HasOffset: true}},
-		{"no date", "yesterday", Trace{}},
-	} {
-		r.palette.Inject(palettetest.Login, palettetest.Fault{Header: http.Header{"Date": {c.date}}, Times: 1})
-		trace := Trace{Took: time.Hour}
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, palettetest.AllowLiveTokens())
+		for _, c := range []struct {
+			name, date string
+			want       Trace
+		}{
+			{"ahead", epoch.Add(90 * time.Second).Format(http.TimeFormat), Trace{Offset: 90*time.Second + time.Second/2, HasOffset: true}},
+			{"behind", epoch.Add(-time.Hour).Format(http.TimeFormat), Trace{Offset: time.Second/2 - time.Hour, HasOffset: true}},
+			{"no date", "yesterday", Trace{}},
+		} {
+			r.palette.Inject(palettetest.Login, palettetest.Fault{Header: http.Header{"Date": {c.date}}, Times: 1})
+			trace := Trace{Took: time.Hour}
+			_, err := r.Login(WithTrace(t.Context(), &trace), loginOf(palettetest.DefaultUser))
+			require.NoError(t, err)
+			assert.Equal(t, c.want, trace, c.name)
+		}
+		r.palette.Down(true)
+		trace := Trace{HasOffset: true}
 		_, err := r.Login(WithTrace(t.Context(), &trace), loginOf(palettetest.DefaultUser))
-		require.NoError(t, err)
-		assert.Equal(t, c.want, trace, c.name)
-	}
-	r.palette.Down(true)
-	trace := Trace{HasOffset: true}
-	_, err := r.Login(WithTrace(t.Context(), &trace), loginOf(palettetest.DefaultUser))
-	require.Error(t, err)
-	assert.Equal(t, Trace{}, trace, "of an answer that did not come")
+		require.Error(t, err)
+		assert.Equal(t, Trace{}, trace, "of an answer that did not come")
+	})
 }
 
 func TestEachEndpointIsNamed(t *testing.T) {
-	r, n := watched(t, Connection{}, palettetest.AllowLiveTokens())
-	token := r.login(t)
-	auth := Auth{Token: token.Raw}
-	_, err := r.Refresh(t.Context(), token.Raw)
-	require.NoError(t, err)
-	_, err = r.UserInfo(t.Context(), auth)
-	require.NoError(t, err)
-	key := NewAPIKey{Name: "a-key", Expiry: r.clock.Now().Add(time.Hour)}
-	uid, _, err := r.CreateAPIKey(t.Context(), auth, key)
-	require.NoError(t, err)
-	_, err = r.ListAPIKeys(t.Context(), auth)
-	require.NoError(t, errors.Join(err, r.UpdateAPIKey(t.Context(), auth, uid, key), r.DeleteAPIKey(t.Context(), auth, uid)))
-	u := palettetest.DefaultUser
-	require.NoError(t, r.ChangePassword(t.Context(), auth, PasswordChange{Email: u.Email, Current: Secret(u.Password), New: "Another-Horse-8-Battery"}))
-	require.NoError(t, r.Revoke(t.Context(), token.Raw, []Secret{token.Raw}))
-	var told []string
-	for _, line := range n.take() {
-		var endpoint, outcome string
-		_, err := fmt.Sscan(line, &endpoint, &outcome)
+	bubble(t, func(t *testing.T) {
+		r, n := watched(t, Connection{}, palettetest.AllowLiveTokens())
+		token := r.login(t)
+		auth := Auth{Token: token.Raw}
+		_, err := r.Refresh(t.Context(), token.Raw)
 		require.NoError(t, err)
-		assert.Equal(t, "ok", outcome, line)
-		told = append(told, endpoint)
-	}
-	slices.Sort(told)
-	assert.Equal(t, slices.Sorted(slices.Values(Endpoints)), told)
+		_, err = r.UserInfo(t.Context(), auth)
+		require.NoError(t, err)
+		key := NewAPIKey{Name: "a-key", Expiry: time.Now().Add(time.Hour)}
+		uid, _, err := r.CreateAPIKey(t.Context(), auth, key)
+		require.NoError(t, err)
+		_, err = r.ListAPIKeys(t.Context(), auth)
+		require.NoError(t, errors.Join(err, r.UpdateAPIKey(t.Context(), auth, uid, key), r.DeleteAPIKey(t.Context(), auth, uid)))
+		u := palettetest.DefaultUser
+		require.NoError(t, r.ChangePassword(t.Context(), auth, PasswordChange{Email: u.Email, Current: Secret(u.Password), New: "Another-Horse-8-Battery"}))
+		require.NoError(t, r.Revoke(t.Context(), token.Raw, []Secret{token.Raw}))
+		var told []string
+		for _, line := range n.take() {
+			var endpoint, outcome string
+			_, err := fmt.Sscan(line, &endpoint, &outcome)
+			require.NoError(t, err)
+			assert.Equal(t, "ok", outcome, line)
+			told = append(told, endpoint)
+		}
+		slices.Sort(told)
+		assert.Equal(t, slices.Sorted(slices.Values(Endpoints)), told)
+	})
 }

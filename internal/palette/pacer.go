@@ -162,7 +162,7 @@ func (p *pacer) ahead(c class) int {
 // busy is the refusal of a call that would wait too long. The caller holds mu.
 func (p *pacer) busy(wait time.Duration) error {
 	why := fmt.Sprintf("rate_limit is %d calls a second", p.limit())
-	if held := p.heldUntil.Sub(time.Now()); held > 0 {
+	if held := time.Until(p.heldUntil); held > 0 {
 		why = fmt.Sprintf("Palette has answered 429 and asks to hold back for %s", held.Round(time.Second/10))
 	}
 	return &queueError{fmt.Sprintf("%s, and the turn would come after %s, later than queue_timeout", why, wait.Round(time.Second/10))}

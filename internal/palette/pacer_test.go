@@ -4,19 +4,17 @@ import (
 	"context"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
-	"github.com/jonboulle/clockwork"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
-// track is a pacer with the calls that wait in it, and a clock that the test moves.
+// track is a pacer with the calls that wait in it.
 type track struct {
-	t     *testing.T
-	p     *pacer
-	clock *clockwork.FakeClock
-	runs  []*runner
+	p    *pacer
+	runs []*runner
 }
 
 // runner is a call: when it may be sent, zero while it waits.
@@ -28,15 +26,14 @@ type runner struct {
 
 func newTrack(t *testing.T, limit int) *track {
 	t.Helper()
-	clock := clockwork.NewFakeClockAt(epoch)
-	p := &pacer{clock: clock, limits: map[any]int{"a test": limit}}
+	p := &pacer{limits: map[any]int{"a test": limit}}
 	t.Cleanup(func() { // no timer is left behind
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.waiting = [classes][]*turn{}
-		p.setAlarm(clock.Now())
+		p.setAlarm(time.Now())
 	})
-	return &track{t: t, p: p, clock: clock}
+	return &track{p: p}
 }
 
 // enter lets n calls of a class get in line.
@@ -48,24 +45,24 @@ func (k *track) enter(c class, n int) error {
 		}
 		r := &runner{class: c, turn: turn}
 		if turn == nil {
-			r.at = k.clock.Now()
+			r.at = time.Now()
 		}
 		k.runs = append(k.runs, r)
 	}
 	return nil
 }
 
-// run moves the clock until all have had their turn, or the time is up.
+// run lets time go by, and notes who has had a turn when.
 func (k *track) run(upTo time.Duration) {
 	const step = 5 * time.Millisecond
 	for range upTo / step {
-		k.clock.Advance(step)
-		k.p.dispatch() // as the alarm does, but before the next step
+		time.Sleep(step)
+		synctest.Wait()
 		for _, r := range k.runs {
 			if r.at.IsZero() {
 				select {
 				case <-r.turn.given:
-					r.at = k.clock.Now()
+					r.at = time.Now()
 				default:
 				}
 			}
@@ -81,19 +78,21 @@ func (k *track) wait(ctx context.Context, patience time.Duration, done chan<- er
 
 // A call that needed a while from its turn to its sending counts from then.
 func TestPacerCountsFromTheSending(t *testing.T) {
-	k := newTrack(t, 2)
-	_, first, err := k.p.enter(patient, time.Minute, false)
-	require.NoError(t, err)
-	require.NoError(t, k.enter(patient, 1))
-	k.clock.Advance(900 * time.Millisecond)
-	k.p.sentNow(first)
-	require.NoError(t, k.enter(patient, 2))
-	k.run(2 * time.Second)
-	assert.Equal(t, []time.Duration{0, second, 900*time.Millisecond + second}, []time.Duration{
-		k.runs[0].at.Sub(epoch), k.runs[1].at.Sub(epoch).Truncate(25 * time.Millisecond), k.runs[2].at.Sub(epoch).Truncate(25 * time.Millisecond),
+	bubble(t, func(t *testing.T) {
+		k := newTrack(t, 2)
+		_, first, err := k.p.enter(patient, time.Minute, false)
+		require.NoError(t, err)
+		require.NoError(t, k.enter(patient, 1))
+		time.Sleep(900 * time.Millisecond)
+		k.p.sentNow(first)
+		require.NoError(t, k.enter(patient, 2))
+		k.run(2 * time.Second)
+		assert.Equal(t, []time.Duration{0, second, 900*time.Millisecond + second}, []time.Duration{
+			k.runs[0].at.Sub(epoch), k.runs[1].at.Sub(epoch).Truncate(25 * time.Millisecond), k.runs[2].at.Sub(epoch).Truncate(25 * time.Millisecond),
+		})
+		k.p.sentNow(nil)
+		k.p.sentNow(&stamp{}) // one that is long forgotten
 	})
-	k.p.sentNow(nil)
-	k.p.sentNow(&stamp{}) // one that is long forgotten
 }
 
 // waiting counts the calls in line, urgent and patient.
@@ -116,144 +115,164 @@ func (k *track) turns() []*runner {
 }
 
 func TestPacerLetsCallsThroughWhileThereIsRoom(t *testing.T) {
-	k := newTrack(t, 10)
-	for range 5 {
-		require.NoError(t, k.enter(patient, 10))
-		for _, r := range k.runs {
-			assert.False(t, r.at.IsZero())
+	bubble(t, func(t *testing.T) {
+		k := newTrack(t, 10)
+		for range 5 {
+			require.NoError(t, k.enter(patient, 10))
+			for _, r := range k.runs {
+				assert.False(t, r.at.IsZero())
+			}
+			time.Sleep(second)
 		}
-		k.clock.Advance(second)
-	}
+	})
 }
 
 func TestPacerKeepsToTheLimitInAnySecond(t *testing.T) {
-	for _, limit := range []int{1, 3, 10} {
-		k := newTrack(t, limit)
-		require.NoError(t, k.enter(patient, limit-1))
-		k.clock.Advance(900 * time.Millisecond)
-		require.NoError(t, k.enter(patient, 4*limit))
-		require.NoError(t, k.enter(urgent, limit))
-		k.run(10 * time.Second)
-		turns := k.turns()
-		require.Len(t, turns, 6*limit-1)
-		for i := limit; i < len(turns); i++ {
-			assert.Greater(t, turns[i].at.Sub(turns[i-limit].at), time.Second, "limit %d, call %d", limit, i)
+	bubble(t, func(t *testing.T) {
+		for _, limit := range []int{1, 3, 10} {
+			k := newTrack(t, limit)
+			require.NoError(t, k.enter(patient, limit-1))
+			time.Sleep(900 * time.Millisecond)
+			require.NoError(t, k.enter(patient, 4*limit))
+			require.NoError(t, k.enter(urgent, limit))
+			k.run(10 * time.Second)
+			turns := k.turns()
+			require.Len(t, turns, 6*limit-1)
+			for i := limit; i < len(turns); i++ {
+				assert.Greater(t, turns[i].at.Sub(turns[i-limit].at), time.Second, "limit %d, call %d", limit, i)
+			}
 		}
-	}
+	})
 }
 
 func TestPacerWithoutALimit(t *testing.T) {
-	k := newTrack(t, 0)
-	require.NoError(t, k.enter(patient, 1000))
-	assert.Len(t, k.turns(), 1000)
-	assert.Empty(t, k.p.sent, "nothing is kept")
+	bubble(t, func(t *testing.T) {
+		k := newTrack(t, 0)
+		require.NoError(t, k.enter(patient, 1000))
+		assert.Len(t, k.turns(), 1000)
+		assert.Empty(t, k.p.sent, "nothing is kept")
+	})
 }
 
 func TestPacerLetsUrgentCallsGoFirst(t *testing.T) {
-	k := newTrack(t, 10)
-	require.NoError(t, k.enter(patient, 10)) // no room any more
-	k.runs = nil
-	require.NoError(t, k.enter(patient, 40))
-	require.NoError(t, k.enter(urgent, 40))
-	k.run(20 * time.Second)
-	turns := k.turns()
-	require.Len(t, turns, 80)
-	urgentLeft := 40
-	for i, r := range turns {
-		if r.class == urgent {
-			urgentLeft--
-		}
-		if urgentLeft == 0 {
-			break
-		}
-		logins := 0
-		for _, other := range turns[i : i+10] {
-			if other.class == patient {
-				logins++
+	bubble(t, func(t *testing.T) {
+		k := newTrack(t, 10)
+		require.NoError(t, k.enter(patient, 10)) // no room any more
+		k.runs = nil
+		require.NoError(t, k.enter(patient, 40))
+		require.NoError(t, k.enter(urgent, 40))
+		k.run(20 * time.Second)
+		turns := k.turns()
+		require.Len(t, turns, 80)
+		urgentLeft := 40
+		for i, r := range turns {
+			if r.class == urgent {
+				urgentLeft--
+			}
+			if urgentLeft == 0 {
+				break
+			}
+			logins := 0
+			for _, other := range turns[i : i+10] {
+				if other.class == patient {
+					logins++
+				}
+			}
+			if urgentLeft >= 10 {
+				assert.Equal(t, 2, logins, "of the ten turns from %d on", i)
 			}
 		}
-		if urgentLeft >= 10 {
-			assert.Equal(t, 2, logins, "of the ten turns from %d on", i)
-		}
-	}
-	require.NoError(t, k.enter(urgent, 5))
+		require.NoError(t, k.enter(urgent, 5))
+	})
 }
 
 func TestPacerRefusesWhoseTurnWouldComeTooLate(t *testing.T) {
-	k := newTrack(t, 10)
-	// The first ten go at once, then ten a second within 55 seconds.
-	fit := 10 + 10*int(DefaultQueueTimeout/second)
-	require.NoError(t, k.enter(patient, fit))
-	err := k.enter(patient, 1)
-	var queue *queueError
-	require.ErrorAs(t, err, &queue)
-	assert.EqualError(t, err, "rate_limit is 10 calls a second, and the turn would come after 55.4s, later than queue_timeout")
-	require.NoError(t, k.enter(urgent, 1), "it goes before the logins")
-	k.run(DefaultQueueTimeout + second)
-	assert.Equal(t, fit+1, len(k.turns()), "all others had their turn") //nolint:testifylint // Len would print them all
+	bubble(t, func(t *testing.T) {
+		k := newTrack(t, 10)
+		// The first ten go at once, then ten a second within 55 seconds.
+		fit := 10 + 10*int(DefaultQueueTimeout/second)
+		require.NoError(t, k.enter(patient, fit))
+		err := k.enter(patient, 1)
+		var queue *queueError
+		require.ErrorAs(t, err, &queue)
+		assert.EqualError(t, err, "rate_limit is 10 calls a second, and the turn would come after 55.4s, later than queue_timeout")
+		require.NoError(t, k.enter(urgent, 1), "it goes before the logins")
+		k.run(DefaultQueueTimeout + second)
+		assert.Equal(t, fit+1, len(k.turns()), "all others had their turn") //nolint:testifylint // Len would print them all
+	})
 }
 
 func TestPacerGivesUpWhenUrgentCallsKeepComing(t *testing.T) {
-	k := newTrack(t, 1)
-	require.NoError(t, k.enter(patient, 1))
-	done := make(chan error, 1)
-	go k.wait(t.Context(), 3*time.Second, done)
-	require.NoError(t, k.clock.BlockUntilContext(t.Context(), 2), "its patience, and the alarm")
-	require.NoError(t, k.enter(urgent, 4)) // one a second, and four before a login
-	k.clock.Advance(3 * time.Second)
-	assert.ErrorContains(t, <-done, "later than queue_timeout")
-	assert.Zero(t, k.waiting()[patient], "it has left the line")
+	bubble(t, func(t *testing.T) {
+		k := newTrack(t, 1)
+		require.NoError(t, k.enter(patient, 1))
+		done := make(chan error, 1)
+		go k.wait(t.Context(), 3*time.Second, done)
+		synctest.Wait()
+		require.NoError(t, k.enter(urgent, 4)) // one a second, and four before a login
+		time.Sleep(3 * time.Second)
+		assert.ErrorContains(t, <-done, "later than queue_timeout")
+		assert.Zero(t, k.waiting()[patient], "it has left the line")
+	})
 }
 
 func TestPacerCallWhoseCallerHangsUpLeavesTheLine(t *testing.T) {
-	k := newTrack(t, 1)
-	require.NoError(t, k.enter(patient, 1))
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go k.wait(ctx, time.Minute, done)
-	require.NoError(t, k.clock.BlockUntilContext(t.Context(), 2))
-	cancel()
-	require.ErrorIs(t, <-done, context.Canceled)
-	assert.Equal(t, []int{0, 0}, k.waiting())
+	bubble(t, func(t *testing.T) {
+		k := newTrack(t, 1)
+		require.NoError(t, k.enter(patient, 1))
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go k.wait(ctx, time.Minute, done)
+		synctest.Wait()
+		cancel()
+		require.ErrorIs(t, <-done, context.Canceled)
+		assert.Equal(t, []int{0, 0}, k.waiting())
+	})
 }
 
 func TestPacerGivesTheTurnByItsAlarm(t *testing.T) {
-	k := newTrack(t, 1)
-	require.NoError(t, k.enter(patient, 1))
-	done := make(chan error, 1)
-	go k.wait(t.Context(), time.Minute, done)
-	require.NoError(t, k.clock.BlockUntilContext(t.Context(), 2))
-	k.clock.Advance(second)
-	require.NoError(t, <-done)
+	bubble(t, func(t *testing.T) {
+		k := newTrack(t, 1)
+		require.NoError(t, k.enter(patient, 1))
+		done := make(chan error, 1)
+		go k.wait(t.Context(), time.Minute, done)
+		synctest.Wait()
+		time.Sleep(second)
+		require.NoError(t, <-done)
+	})
 }
 
 func TestPacerHoldsTheWholeAddressBack(t *testing.T) {
-	for _, limit := range []int{0, 10} {
-		k := newTrack(t, limit)
-		k.p.holdBack(7 * time.Second)
-		k.p.holdBack(3 * time.Second) // the longer one counts
-		require.NoError(t, k.enter(patient, 1))
-		require.NoError(t, k.enter(urgent, 1))
-		k.run(7*time.Second - 5*time.Millisecond)
-		assert.Empty(t, k.turns())
-		k.run(5 * time.Millisecond)
-		assert.Len(t, k.turns(), 2)
-		k.p.holdBack(time.Minute)
-		assert.ErrorContains(t, k.enter(patient, 1), "the turn would come after 1m0s")
-	}
+	bubble(t, func(t *testing.T) {
+		for _, limit := range []int{0, 10} {
+			k := newTrack(t, limit)
+			k.p.holdBack(7 * time.Second)
+			k.p.holdBack(3 * time.Second) // the longer one counts
+			require.NoError(t, k.enter(patient, 1))
+			require.NoError(t, k.enter(urgent, 1))
+			k.run(7*time.Second - 5*time.Millisecond)
+			assert.Empty(t, k.turns())
+			k.run(5 * time.Millisecond)
+			assert.Len(t, k.turns(), 2)
+			k.p.holdBack(time.Minute)
+			assert.ErrorContains(t, k.enter(patient, 1), "the turn would come after 1m0s")
+		}
+	})
 }
 
 func TestPacerCallThatComesAgainGoesFirst(t *testing.T) {
-	k := newTrack(t, 1)
-	require.NoError(t, k.enter(patient, 3))
-	again, _, err := k.p.enter(patient, time.Minute, true)
-	require.NoError(t, err)
-	assert.Same(t, again, k.p.peek())
+	bubble(t, func(t *testing.T) {
+		k := newTrack(t, 1)
+		require.NoError(t, k.enter(patient, 3))
+		again, _, err := k.p.enter(patient, time.Minute, true)
+		require.NoError(t, err)
+		assert.Same(t, again, k.p.peek())
+	})
 }
 
 func TestPacerTakesTheLowestLimitThatCounts(t *testing.T) {
 	const address = "https://palette.example.com"
-	process := NewProcess(clockwork.NewFakeClockAt(epoch))
+	process := NewProcess()
 	c := newClient(t, process, Connection{Address: address, RequestTimeout: time.Second, RateLimit: 7})
 	assert.Equal(t, 7, c.pacer.limit(), "the client's own, where no other counts")
 	process.CountLimit("a", address, 10)

@@ -13,11 +13,10 @@ type PasswordChange struct {
 
 // ChangePassword calls PATCH /v1/users/password/change. It is not sent again once it may
 // have arrived: the second one would be refused, since Current is wrong by then. Errors are
-// *[Error]: after one of kind Unreachable, Unavailable or Malformed the password may have
-// changed or not. Palette can ask for auth or not (its document does not say).
+// *[Error]: after one of the verdict Unknown the password may have changed or not. Palette can ask for auth or not (its document does not say).
 func (c *Client) ChangePassword(ctx context.Context, auth Auth, change PasswordChange) error {
 	_, err := c.do(ctx, call{
-		op: "change the password", endpoint: "change_password", method: http.MethodPatch, path: "/v1/users/password/change", want: http.StatusNoContent, auth: auth,
+		op: "change the password", endpoint: "change_password", method: http.MethodPatch, path: "/v1/users/password/change", auth: auth,
 		body: struct {
 			EmailID         string `json:"emailId"`
 			CurrentPassword Secret `json:"currentPassword"`
@@ -25,7 +24,6 @@ func (c *Client) ChangePassword(ctx context.Context, auth Auth, change PasswordC
 		}{change.Email, change.Current, change.New},
 		secrets: []Secret{change.Current, change.New},
 		class:   urgent, // logins wait for it
-		once:    true,
 	})
 	return err
 }

@@ -35,7 +35,7 @@ func TestChangePassword(t *testing.T) {
 		{"the same", Secret(old), Secret(old), false, "PasswordReused"},
 		{"dead token", Secret(old), freshPassword, true, "Unauthorized"},
 	} {
-		t.Run(c.name, func(t *testing.T) {
+		inBubble(t, c.name, func(t *testing.T) {
 			r := newRig(t, palettetest.AllowLiveTokens(), palettetest.WithPasswordChangeNeedsAuth())
 			auth := r.auth(t)
 			if c.dead {
@@ -57,43 +57,50 @@ func TestChangePassword(t *testing.T) {
 }
 
 func TestChangePasswordWithoutAuth(t *testing.T) {
-	r := newRig(t)
-	require.NoError(t, r.ChangePassword(t.Context(), Auth{}, changeOf(Secret(palettetest.DefaultUser.Password), freshPassword)))
-	assert.Equal(t, freshPassword, r.password())
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		require.NoError(t, r.ChangePassword(t.Context(), Auth{}, changeOf(Secret(palettetest.DefaultUser.Password), freshPassword)))
+		assert.Equal(t, freshPassword, r.password())
+	})
 }
 
 // Sent again, a change that worked would be refused, and be taken for one that did not.
 func TestPasswordChangeIsNotSentAgainOnceItMayHaveArrived(t *testing.T) {
-	for _, c := range []struct {
-		fault   palettetest.Fault
-		kind    Kind
-		changed bool
-	}{
-		{palettetest.Fault{DropAfter: true}, Unreachable, true},
-		{palettetest.Fault{Drop: true}, Unreachable, false},
-		{palettetest.Fault{Status: 500}, Unavailable, false},
-		{palettetest.Fault{Status: 502}, Unavailable, false},
-		{palettetest.Fault{Status: 503}, Unavailable, false},
-		{palettetest.Fault{Status: 504}, Unavailable, false},
-		{palettetest.Fault{Garbage: true}, Malformed, false},
-	} {
-		r := newRig(t, palettetest.AllowLiveTokens())
-		auth := r.auth(t)
-		r.palette.Inject(palettetest.PasswordChange, c.fault)
-		err := r.ChangePassword(t.Context(), auth, changeOf(Secret(palettetest.DefaultUser.Password), freshPassword))
-		assert.Equal(t, c.kind, KindOf(err), "%+v", c.fault)
-		assert.Equal(t, 1, r.palette.Calls(palettetest.PasswordChange), "%+v", c.fault)
-		assert.Equal(t, c.changed, r.password() == freshPassword, "%+v", c.fault)
-	}
+	bubble(t, func(t *testing.T) {
+		for _, c := range []struct {
+			fault   palettetest.Fault
+			kind    Kind
+			changed bool
+		}{
+			{palettetest.Fault{DropAfter: true}, Unreachable, true},
+			{palettetest.Fault{Drop: true}, Unreachable, false},
+			{palettetest.Fault{Status: 500}, Unavailable, false},
+			{palettetest.Fault{Status: 502}, Unavailable, false},
+			{palettetest.Fault{Status: 503}, Unavailable, false},
+			{palettetest.Fault{Status: 504}, Unavailable, false},
+			{palettetest.Fault{Garbage: true}, Foreign, false},
+			{palettetest.Fault{Foreign: true, Status: 504, AfterWork: true}, Foreign, true},
+		} {
+			r := newRig(t, palettetest.AllowLiveTokens())
+			auth := r.auth(t)
+			r.palette.Inject(palettetest.PasswordChange, c.fault)
+			err := r.ChangePassword(t.Context(), auth, changeOf(Secret(palettetest.DefaultUser.Password), freshPassword))
+			assert.Equal(t, c.kind, KindOf(err), "%+v", c.fault)
+			assert.Equal(t, 1, r.palette.Calls(palettetest.PasswordChange), "%+v", c.fault)
+			assert.Equal(t, c.changed, r.password() == freshPassword, "%+v", c.fault)
+		}
+	})
 }
 
 // A 429 says that nothing was done.
 func TestPasswordChangeIsSentAgainAfterA429(t *testing.T) {
-	r := pausing(t, palettetest.AllowLiveTokens())
-	auth := r.auth(t)
-	r.palette.Inject(palettetest.PasswordChange, palettetest.Fault{Status: 429, RetryAfter: "7", Times: 1})
-	require.NoError(t, r.after(t, 7*time.Second, func() error {
-		return r.ChangePassword(t.Context(), auth, changeOf(Secret(palettetest.DefaultUser.Password), freshPassword))
-	}))
-	assert.Equal(t, freshPassword, r.password())
+	bubble(t, func(t *testing.T) {
+		r := pausing(t, palettetest.AllowLiveTokens())
+		auth := r.auth(t)
+		r.palette.Inject(palettetest.PasswordChange, palettetest.Fault{Status: 429, RetryAfter: "7", Times: 1})
+		require.NoError(t, after(t, 7*time.Second, func() error {
+			return r.ChangePassword(t.Context(), auth, changeOf(Secret(palettetest.DefaultUser.Password), freshPassword))
+		}))
+		assert.Equal(t, freshPassword, r.password())
+	})
 }

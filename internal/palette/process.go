@@ -4,7 +4,6 @@ import (
 	"context"
 	"maps"
 	"net"
-	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -126,7 +125,3 @@ func (p *Process) guard(of account) *guard {
 	}
 	return g
 }
-
-// noRedirect makes a redirect an answer, never followed: it could carry the password or
-// the token to another host.
-func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }

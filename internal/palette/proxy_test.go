@@ -51,7 +51,7 @@ func proxy(t *testing.T, answer string) string {
 // has dialled.
 func proxied(t *testing.T, proxyURL string) (*rig, *atomic.Int32) {
 	t.Helper()
-	r, dials := newRig(t, palettetest.WithTLS()), new(atomic.Int32)
+	r, dials := onSocket(t, palettetest.WithTLS()), new(atomic.Int32)
 	conn := r.conn
 	conn.ProxyURL, conn.QueueTimeout = Secret(proxyURL), time.Minute
 	r.Client = newClient(t, r.process, conn)
@@ -126,9 +126,12 @@ func TestErrorNamesTheProxyThatDoesNotAnswer(t *testing.T) {
 	for scheme, beginning := range map[string]string{"http": "HTTP", "socks5": "\x05"} {
 		at := proxy(t, beginning)
 		r, dials := proxied(t, scheme+"://"+at)
-		r.dialled(func() { r.clock.Advance(r.conn.RequestTimeout) })
+		conn := r.conn
+		conn.RequestTimeout = 200 * time.Millisecond
+		r.Client = newClient(t, r.process, conn)
+		r.dialled(func() { dials.Add(1) })
 		_, err := r.Login(t.Context(), loginOf(palettetest.DefaultUser))
-		assert.ErrorContains(t, err, "the proxy ("+at+"): no answer within 10s (request_timeout)")
+		assert.ErrorContains(t, err, "the proxy ("+at+"): no answer within 200ms (request_timeout)")
 		assert.EqualValues(t, 1, dials.Load())
 	}
 }

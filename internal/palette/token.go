@@ -71,8 +71,6 @@ func FitsHeader(text string) bool {
 // header, nothing where it can be.
 func unusable(what string, s Secret) string {
 	switch {
-	case s == "":
-		return "the answer holds no " + what
 	case len(s) > maxTokenLength:
 		return "the answer's " + what + " is longer than 16 KiB"
 	case !FitsHeader(s.Reveal()):

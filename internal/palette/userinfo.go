@@ -13,20 +13,16 @@ type UserInfo struct {
 }
 
 // UserInfo calls GET /v1/users/info, the cheapest way to see that auth works. Errors are
-// *[Error]: of status 401 where auth is dead, of kind Malformed where the answer names no
-// user, since another server's JSON would otherwise pass for a yes.
+// *[Error], of the verdict AuthDead where auth is dead.
 func (c *Client) UserInfo(ctx context.Context, auth Auth) (UserInfo, error) {
 	const op = "look up the user"
-	a, err := c.do(ctx, call{op: op, endpoint: "user_info", method: http.MethodGet, path: "/v1/users/info", want: http.StatusOK, auth: auth})
+	a, err := c.do(ctx, call{op: op, endpoint: "user_info", method: http.MethodGet, path: "/v1/users/info", auth: auth})
 	if err != nil {
 		return UserInfo{}, err
 	}
 	var info UserInfo
 	if err := c.decode(op, a, &info); err != nil {
 		return UserInfo{}, err
-	}
-	if info.UserUID == "" {
-		return UserInfo{}, c.failure(op, Malformed, "the answer names no user")
 	}
 	return info, nil
 }

@@ -16,48 +16,31 @@ func (r *rig) auth(t *testing.T) Auth {
 }
 
 func TestUserInfo(t *testing.T) {
-	r := newRig(t, palettetest.AllowLiveTokens())
-	auth := r.auth(t)
-	_, key, err := r.CreateAPIKey(t.Context(), auth, NewAPIKey{Name: "k", Expiry: epoch.Add(time.Hour)})
-	require.NoError(t, err)
-	me, _ := r.palette.User(palettetest.DefaultUser.Email, palettetest.DefaultUser.Org)
-	for _, c := range []struct {
-		name string
-		auth Auth
-		kind Kind
-	}{
-		{"token", auth, 0},
-		{"key", Auth{APIKey: key}, 0},
-		{"token and a dead key", Auth{auth.Token, "dead"}, 0},
-		{"dead token and a key", Auth{"dead", key}, Rejected},
-		{"dead key", Auth{APIKey: "dead"}, Rejected},
-		{"nothing", Auth{}, Rejected},
-	} {
-		info, err := r.UserInfo(t.Context(), c.auth)
-		assert.Equal(t, c.kind, KindOf(err), c.name)
-		if c.kind == 0 {
-			require.NoError(t, err, c.name)
-			assert.Equal(t, []string{me.Org, me.UID}, []string{info.OrgName, info.UserUID}, c.name)
-			assert.NotEmpty(t, info.TenantUID)
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, palettetest.AllowLiveTokens())
+		auth := r.auth(t)
+		_, key, err := r.CreateAPIKey(t.Context(), auth, NewAPIKey{Name: "k", Expiry: epoch.Add(time.Hour)})
+		require.NoError(t, err)
+		me, _ := r.palette.User(palettetest.DefaultUser.Email, palettetest.DefaultUser.Org)
+		for _, c := range []struct {
+			name string
+			auth Auth
+			kind Kind
+		}{
+			{"token", auth, 0},
+			{"key", Auth{APIKey: key}, 0},
+			{"token and a dead key", Auth{auth.Token, "dead"}, 0},
+			{"dead token and a key", Auth{"dead", key}, Rejected},
+			{"dead key", Auth{APIKey: "dead"}, Rejected},
+			{"nothing", Auth{}, Rejected},
+		} {
+			info, err := r.UserInfo(t.Context(), c.auth)
+			assert.Equal(t, c.kind, KindOf(err), c.name)
+			if c.kind == 0 {
+				require.NoError(t, err, c.name)
+				assert.Equal(t, []string{me.Org, me.UID}, []string{info.OrgName, info.UserUID}, c.name)
+				assert.NotEmpty(t, info.TenantUID)
+			}
 		}
-	}
-}
-
-func TestUserInfoAnswersThatAreNone(t *testing.T) {
-	r := newRig(t, palettetest.AllowLiveTokens())
-	auth := r.auth(t)
-	for _, c := range []struct {
-		fault palettetest.Fault
-		want  string
-	}{
-		{palettetest.Fault{Body: `{}`}, "the answer names no user"},
-		{palettetest.Fault{Body: `{"userUid":7}`}, "JSON of another form"},
-		{palettetest.Fault{Garbage: true}, "no JSON"},
-		{palettetest.Fault{Body: `{"userUid":"u"}`, Status: 203}, "which is 200"},
-	} {
-		r.palette.Inject(palettetest.UserInfo, c.fault)
-		_, err := r.UserInfo(t.Context(), auth)
-		assert.Equal(t, Malformed, KindOf(err), c.want)
-		assert.ErrorContains(t, err, c.want)
-	}
+	})
 }

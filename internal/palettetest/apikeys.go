@@ -21,9 +21,13 @@ type key struct {
 	Key
 	secret string
 	user   *user
+	made   time.Time // by the machine's time
 }
 
 func (k *key) alive(now time.Time) bool { return k.Active && now.Before(k.Expiry) }
+
+// opens tells whether the key authenticates a call. The lock is held.
+func (s *Server) opens(k *key) bool { return k.alive(s.now()) && !s.lags(k.made) }
 
 // The bodies below are the OpenAPI document's v1ApiKey and its relatives. Of v1ObjectMeta a request may set name,
 // annotations and labels; the fields that Palette populates itself are accepted and passed over.
@@ -112,9 +116,12 @@ func (s *Server) createKey(c *call) answer {
 			return fail(http.StatusNotFound, "UserNotFound", "no such user in the tenant")
 		}
 	}
+	if s.opts.keyLimit > 0 && s.state.keysOf(owner) >= s.opts.keyLimit {
+		return fail(http.StatusBadRequest, "ResourceLimitExceeded", "the user has as many API keys as the tenant allows")
+	}
 	secret := make([]byte, 32)
 	_, _ = rand.Read(secret) // see newID
-	k := &key{user: owner, secret: base64.StdEncoding.EncodeToString(secret), Key: Key{
+	k := &key{user: owner, made: time.Now(), secret: base64.StdEncoding.EncodeToString(secret), Key: Key{
 		UID: newID(), Name: request.Metadata.Name, UserUID: owner.UID, Annotations: request.Metadata.Annotations,
 		Expiry: request.Spec.Expiry.UTC(), Created: now.UTC(), Active: true,
 	}}
@@ -206,6 +213,16 @@ func (s *Server) withKey(c *call, work func(*key) answer) answer {
 		return fail(http.StatusNotFound, "ApiKeyNotFound", "no such API key")
 	}
 	return work(k)
+}
+
+// keysOf counts a user's keys, those that have expired among them.
+func (st *state) keysOf(u *user) (n int) {
+	for _, k := range st.keys {
+		if k.user == u {
+			n++
+		}
+	}
+	return n
 }
 
 func mayManage(caller *user, k *key) bool {

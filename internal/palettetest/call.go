@@ -131,8 +131,10 @@ func (s *Server) work(c *call, work handler) answer {
 		panic(http.ErrAbortHandler)
 	}
 	a, instead := c.fault.instead()
-	if !instead {
-		a = work(c)
+	if !instead || c.fault.AfterWork {
+		if came := work(c); !instead {
+			a = came
+		}
 	}
 	if c.fault.DropAfter {
 		return answer{}
@@ -176,7 +178,7 @@ func write(w http.ResponseWriter, a answer) {
 	case nil:
 		w.WriteHeader(a.status)
 	case rawBody:
-		if json.Valid([]byte(body)) {
+		if json.Valid([]byte(body)) && w.Header().Get("Content-Type") == "" {
 			w.Header().Set("Content-Type", "application/json")
 		}
 		w.WriteHeader(a.status)

@@ -1,10 +1,6 @@
 package palettetest
 
-import (
-	"net/http"
-	"strconv"
-	"time"
-)
+import "golang.org/x/time/rate"
 
 // counts is what the stand-in has seen; Server.mu guards it.
 type counts struct {
@@ -13,8 +9,7 @@ type counts struct {
 	cookies       int
 	failedLogins  int
 	largestRevoke int
-	// window holds when the calls of the last second were let in, oldest first.
-	window []time.Time
+	buckets       map[resource]*rate.Limiter
 }
 
 // arrive counts a call of e, and refuses it where the limit says so; dropped during an outage.
@@ -25,26 +20,12 @@ func (s *Server) arrive(e Endpoint) (refusal *answer, dropped bool) {
 	if s.down {
 		return nil, true
 	}
-	if s.opts.rateLimit <= 0 {
-		return nil, false
+	if s.over(e) {
+		s.counts.rejected++
+		a := s.tooMany()
+		return &a, false
 	}
-	now := time.Now()
-	window := s.counts.window
-	for len(window) > 0 && now.Sub(window[0]) >= time.Second {
-		window = window[1:]
-	}
-	if len(window) < s.opts.rateLimit {
-		s.counts.window = append(window, now)
-		return nil, false
-	}
-	s.counts.window = window
-	s.counts.rejected++
-	// A place is free when the call a limit's length back is a second old; the header takes whole seconds.
-	free := window[len(window)-s.opts.rateLimit].Add(time.Second).Sub(now)
-	seconds := max(1, int((free+time.Second-1)/time.Second))
-	a := fail(http.StatusTooManyRequests, "TooManyRequests", "more requests than the limit allows")
-	a.header = http.Header{"Retry-After": {strconv.Itoa(seconds)}}
-	return &a, false
+	return nil, false
 }
 
 // Calls is how many calls of e have arrived, those dropped or answered 429 among them.

@@ -6,14 +6,20 @@ import (
 	"time"
 )
 
-// Fault is what goes wrong at an endpoint. Status, Body, Garbage, Huge, Redirect and Drop keep the call from its work;
-// the others let it work and spoil the answer.
+// Fault is what goes wrong at an endpoint. Status, Body, Foreign, Garbage, Huge, Redirect and Drop keep the call from its
+// work; the others let it work and spoil the answer.
 type Fault struct {
 	// Status is answered with Body, or with an error of Palette's form where Body is empty.
 	Status int
 	// Header is added to the answer.
 	Header http.Header
 	Body   string
+	// Foreign answers Status (200 where it is 0) and Body as they stand, also an empty body, in the place of whoever stands
+	// between the engine and Palette. Its Date is the machine's time, its content type what Header says or the body looks
+	// like.
+	Foreign bool
+	// AfterWork lets the call do its work before such an answer, or one of Status and Body, hides what came of it.
+	AfterWork bool
 	// RetryAfter is the header of that name, as it stands.
 	RetryAfter string
 	// Delay holds the call up before its work, by the stand-in's clock.
@@ -46,6 +52,9 @@ const (
 	hugeSize = 2 << 20
 	garbage  = "<html><head><title>Bad Gateway</title></head><body><h1>Bad Gateway</h1></body></html>\n"
 )
+
+// Any stands for all endpoints in Inject and Clear: its faults are met by calls that meet none of their own endpoint.
+const Any Endpoint = "any"
 
 // Inject makes calls of e meet f. Faults of an endpoint are met in the order of injection, each as often as its Times
 // says; one without Times stays until cleared or until the next is injected.
@@ -86,6 +95,10 @@ func (s *Server) takeFault(e Endpoint) Fault {
 	defer s.mu.Unlock()
 	queue := s.faults[e]
 	if len(queue) == 0 {
+		e = Any
+		queue = s.faults[e]
+	}
+	if len(queue) == 0 {
 		return Fault{}
 	}
 	f := queue[0]
@@ -116,6 +129,9 @@ func (f Fault) instead() (answer, bool) {
 		return answer{status: status(http.StatusOK), body: rawBody(body)}, true
 	case f.Redirect != "":
 		return answer{status: status(http.StatusFound), header: http.Header{"Location": {f.Redirect}}}, true
+	case f.Foreign:
+		header := http.Header{"Date": {time.Now().UTC().Format(http.TimeFormat)}}
+		return answer{status: status(http.StatusOK), header: header, body: rawBody(f.Body)}, true
 	case f.Body != "":
 		return answer{status: status(http.StatusOK), body: rawBody(f.Body)}, true
 	case f.Status != 0:

@@ -21,8 +21,7 @@ func TestHold(t *testing.T) {
 		{"after the work", (*palettetest.Server).HoldAfter, 2},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
+		inBubble(t, tt.name, func(t *testing.T) {
 			f := newFixture(t)
 			gate := tt.hold(f.Server, palettetest.Login)
 			first, second := f.background(func() { f.login(alice) }), f.background(func() { f.login(other) })
@@ -51,8 +50,7 @@ func TestHeldCallWhoseClientGoesAway(t *testing.T) {
 		{"after the work", (*palettetest.Server).HoldAfter, 1},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
+		inBubble(t, tt.name, func(t *testing.T) {
 			f := newFixture(t)
 			gate := tt.hold(f.Server, palettetest.Login)
 			ctx, cancel := context.WithCancel(t.Context())
@@ -73,29 +71,33 @@ func TestHeldCallWhoseClientGoesAway(t *testing.T) {
 
 func TestCloseLetsHeldCallsGo(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t)
-	gate := f.Hold(palettetest.Login)
-	done := f.background(func() {
-		_, err := f.send("POST", "/v1/auth/authenticate", "", loginBody(alice.Email, alice.Org, alice.Password))
-		assert.Error(t, err)
+	bubble(t, func(t *testing.T) {
+		f := newFixture(t)
+		gate := f.Hold(palettetest.Login)
+		done := f.background(func() {
+			_, err := f.send("POST", "/v1/auth/authenticate", "", loginBody(alice.Email, alice.Org, alice.Password))
+			assert.Error(t, err)
+		})
+		<-gate.Arrived()
+		f.Close()
+		<-done
+		assert.Empty(t, f.Issued())
+		_, err := f.send("GET", "/v1/users/info", "", "")
+		require.Error(t, err)
 	})
-	<-gate.Arrived()
-	f.Close()
-	<-done
-	assert.Empty(t, f.Issued())
-	_, err := f.send("GET", "/v1/users/info", "", "")
-	require.Error(t, err)
 }
 
 func TestSecondGateReplacesTheFirst(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t)
-	first := f.Hold(palettetest.Login)
-	second := f.Hold(palettetest.Login)
-	first.Release() // must not take the second away
-	done := f.background(func() { f.login(alice) })
-	<-second.Arrived()
-	assert.Empty(t, f.Issued())
-	second.Release()
-	<-done
+	bubble(t, func(t *testing.T) {
+		f := newFixture(t)
+		first := f.Hold(palettetest.Login)
+		second := f.Hold(palettetest.Login)
+		first.Release() // must not take the second away
+		done := f.background(func() { f.login(alice) })
+		<-second.Arrived()
+		assert.Empty(t, f.Issued())
+		second.Release()
+		<-done
+	})
 }

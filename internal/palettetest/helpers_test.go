@@ -7,11 +7,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
-	"github.com/jonboulle/clockwork"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -30,19 +30,45 @@ var (
 	other = palettetest.User{Email: "alice@example.com", Org: "other", Password: "Other-Has-3-Secrets", UID: "uid-other"}
 )
 
-// fixture is a stand-in with a fake clock and a client. What it leaves alive is nobody's concern.
+// epoch is when the tests in bubbles begin.
+var epoch = time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+
+// bubble runs a test by fake time, from epoch on.
+func bubble(t *testing.T, test func(t *testing.T)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(epoch))
+		test(t)
+	})
+}
+
+// inBubble is a subtest in a bubble of its own.
+func inBubble(t *testing.T, name string, test func(t *testing.T)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) { bubble(t, test) })
+}
+
+func now() time.Time { return time.Now().UTC() }
+
+// fixture is a stand-in with a client. What it leaves alive is nobody's concern.
 type fixture struct {
 	*palettetest.Server
 	t      *testing.T
-	clock  *clockwork.FakeClock
 	client *http.Client
 }
 
+// newFixture is for bubbles: its stand-in listens in memory.
 func newFixture(t *testing.T, opts ...palettetest.Option) *fixture {
 	t.Helper()
-	f := &fixture{t: t, clock: clockwork.NewFakeClockAt(time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)), client: newClient(t, nil)}
+	return onSocket(t, append([]palettetest.Option{palettetest.InMemory()}, opts...)...)
+}
+
+// onSocket is a fixture for tests that are about sockets and TLS.
+func onSocket(t *testing.T, opts ...palettetest.Option) *fixture {
+	t.Helper()
+	f := &fixture{t: t, client: newClient(t, nil)}
 	base := []palettetest.Option{
-		palettetest.WithClock(f.clock), palettetest.AllowLiveTokens(),
+		palettetest.AllowLiveTokens(),
 		palettetest.WithUser(alice), palettetest.WithUser(admin), palettetest.WithUser(other),
 	}
 	f.Server = palettetest.New(t, append(base, opts...)...)
@@ -53,7 +79,7 @@ func newFixture(t *testing.T, opts ...palettetest.Option) *fixture {
 func newClient(t *testing.T, transport *http.Transport) *http.Client {
 	t.Helper()
 	if transport == nil {
-		transport = &http.Transport{DisableKeepAlives: true}
+		transport = &http.Transport{DisableKeepAlives: true, DialContext: palettetest.Dial}
 	}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{

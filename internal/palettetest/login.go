@@ -36,7 +36,7 @@ func (s *Server) login(c *call) answer {
 	if now.Before(u.suspended) {
 		return fail(http.StatusForbidden, "AccountSuspended", "the account is suspended after failed logins")
 	}
-	if u.Password != request.Password {
+	if !s.accepts(u, request.Password) {
 		s.loginFailed(u, now)
 		return *wrongCredentials()
 	}

@@ -30,9 +30,9 @@ func TestLogin(t *testing.T) {
 		{"no password", alice.Email, alice.Org, "", 400, "InvalidRequest"},
 		{"no email", "", alice.Org, alice.Password, 400, "InvalidRequest"},
 	}
-	f := newFixture(t, palettetest.WithUser(bob))
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
+		inBubble(t, tt.name, func(t *testing.T) {
+			f := newFixture(t, palettetest.WithUser(bob))
 			r := f.tryLogin(tt.email, tt.org, tt.password)
 			if tt.status != 200 {
 				wantError(t, r, tt.status, tt.code)
@@ -64,9 +64,9 @@ func TestLoginBody(t *testing.T) {
 		{"1 MiB", "application/json", right + strings.Repeat(" ", 1<<20-len(right)), 200},
 		{"more than 1 MiB", "application/json", right + strings.Repeat(" ", 1<<20), 413},
 	}
-	f := newFixture(t)
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
+		inBubble(t, tt.name, func(t *testing.T) {
+			f := newFixture(t)
 			request := f.request("POST", "/v1/auth/authenticate?setCookie=false", tt.body)
 			request.Header.Set("Content-Type", tt.contentType)
 			r, err := f.roundTrip(request)
@@ -79,41 +79,44 @@ func TestLoginBody(t *testing.T) {
 
 func TestLoginToken(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, palettetest.WithLifetime(time.Minute))
-	first, second := f.login(alice), f.login(alice)
-	c := parse(t, first)
-	assert.Equal(t, f.clock.Now(), c.IssuedAt.Time().UTC())
-	assert.Equal(t, time.Minute, c.Expiry.Time().Sub(c.IssuedAt.Time()))
-	assert.Equal(t, alice.Email, c.Email)
-	assert.NotEmpty(t, c.SessionID)
-	assert.NotEqual(t, c.ID, parse(t, second).ID)
-	assert.NotEqual(t, c.SessionID, parse(t, second).SessionID)
-	assert.Equal(t, []string{first, second}, f.Issued())
+	bubble(t, func(t *testing.T) {
+		f := newFixture(t, palettetest.WithLifetime(time.Minute))
+		first, second := f.login(alice), f.login(alice)
+		c := parse(t, first)
+		assert.Equal(t, now(), c.IssuedAt.Time().UTC())
+		assert.Equal(t, time.Minute, c.Expiry.Time().Sub(c.IssuedAt.Time()))
+		assert.Equal(t, alice.Email, c.Email)
+		assert.NotEmpty(t, c.SessionID)
+		assert.NotEqual(t, c.ID, parse(t, second).ID)
+		assert.NotEqual(t, c.SessionID, parse(t, second).SessionID)
+		assert.Equal(t, []string{first, second}, f.Issued())
 
-	f.clock.Advance(time.Minute - time.Second)
-	f.wantAlive(true, first)
-	f.SetLifetime(time.Hour)
-	third := f.login(alice)
-	f.clock.Advance(time.Second)
-	f.wantAlive(false, first, second)
-	f.wantAlive(true, third)
+		time.Sleep(time.Minute - time.Second)
+		f.wantAlive(true, first)
+		f.SetLifetime(time.Hour)
+		third := f.login(alice)
+		time.Sleep(time.Second)
+		f.wantAlive(false, first, second)
+		f.wantAlive(true, third)
+	})
 }
 
 func TestTokensLiveWholeSeconds(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, palettetest.WithLifetime(10*time.Second))
-	f.clock.Advance(900 * time.Millisecond)
-	token := f.login(alice)
-	f.clock.Advance(9 * time.Second)
-	f.wantAlive(true, token)
-	f.clock.Advance(100 * time.Millisecond)
-	f.wantAlive(false, token)
+	bubble(t, func(t *testing.T) {
+		f := newFixture(t, palettetest.WithLifetime(10*time.Second))
+		time.Sleep(900 * time.Millisecond)
+		token := f.login(alice)
+		time.Sleep(9 * time.Second)
+		f.wantAlive(true, token)
+		time.Sleep(100 * time.Millisecond)
+		f.wantAlive(false, token)
+	})
 }
 
 func TestSetCookie(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t)
-	refreshed := "/v1/auth/refresh/" + f.login(alice)
+	const refreshed = "refreshed"
 	tests := []struct {
 		name, method, path string
 		status             int
@@ -128,15 +131,16 @@ func TestSetCookie(t *testing.T) {
 		{"refresh, neither", "GET", refreshed + "?setCookie=", 400, false},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			before := f.CookiesSet()
+		inBubble(t, tt.name, func(t *testing.T) {
+			f := newFixture(t)
+			path := strings.Replace(tt.path, refreshed, "/v1/auth/refresh/"+f.login(alice), 1)
 			body := ""
 			if tt.method == "POST" {
 				body = loginBody(alice.Email, alice.Org, alice.Password)
 			}
-			r := f.must(tt.method, tt.path, "", body)
+			r := f.must(tt.method, path, "", body)
 			require.Equal(t, tt.status, r.status)
-			assert.Equal(t, tt.cookie, f.CookiesSet() > before)
+			assert.Equal(t, tt.cookie, f.CookiesSet() > 0)
 			if tt.cookie {
 				assert.Contains(t, r.header.Get("Set-Cookie"), "Authorization="+r.str(t, "Authorization")+";")
 			} else {
@@ -148,67 +152,75 @@ func TestSetCookie(t *testing.T) {
 
 func TestMFAUser(t *testing.T) {
 	t.Parallel()
-	carol := palettetest.User{Email: "carol@example.com", Org: "example", Password: "Carol-Has-5-Secrets", MFA: true}
-	f := newFixture(t, palettetest.WithUser(carol))
-	r := f.tryLogin(carol.Email, carol.Org, carol.Password)
-	assert.Equal(t, 200, r.status)
-	assert.Equal(t, true, r.decode(t)["isMfa"])
-	f.wantAlive(false, r.str(t, "Authorization"))
-	assert.Equal(t, 401, f.tryRefresh(r.str(t, "Authorization")).status)
+	bubble(t, func(t *testing.T) {
+		carol := palettetest.User{Email: "carol@example.com", Org: "example", Password: "Carol-Has-5-Secrets", MFA: true}
+		f := newFixture(t, palettetest.WithUser(carol))
+		r := f.tryLogin(carol.Email, carol.Org, carol.Password)
+		assert.Equal(t, 200, r.status)
+		assert.Equal(t, true, r.decode(t)["isMfa"])
+		f.wantAlive(false, r.str(t, "Authorization"))
+		assert.Equal(t, 401, f.tryRefresh(r.str(t, "Authorization")).status)
+	})
 }
 
 func TestLockout(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, palettetest.WithLockout())
-	wrong := func(n int) {
-		for range n {
-			wantError(t, f.tryLogin(alice.Email, alice.Org, "wrong"), 401, "InvalidCredentials")
+	bubble(t, func(t *testing.T) {
+		f := newFixture(t, palettetest.WithLockout())
+		wrong := func(n int) {
+			for range n {
+				wantError(t, f.tryLogin(alice.Email, alice.Org, "wrong"), 401, "InvalidCredentials")
+			}
 		}
-	}
-	right := func() reply { return f.tryLogin(alice.Email, alice.Org, alice.Password) }
+		right := func() reply { return f.tryLogin(alice.Email, alice.Org, alice.Password) }
 
-	wrong(4)
-	assert.Equal(t, 200, right().status, "four failures suspend nobody")
-	wrong(4)
-	f.clock.Advance(palettetest.LockoutTime)
-	wrong(4)
-	assert.False(t, f.Suspended(alice.Email, alice.Org), "failures are forgotten after 15 minutes, and at a login")
-	wrong(1)
-	assert.True(t, f.Suspended(alice.Email, alice.Org))
-	wantError(t, right(), 403, "AccountSuspended")
-	assert.Equal(t, 200, f.tryLogin(other.Email, other.Org, other.Password).status, "the other org's account is another")
-	f.clock.Advance(palettetest.LockoutTime - time.Second)
-	assert.Equal(t, 403, right().status)
-	f.clock.Advance(time.Second)
-	assert.Equal(t, 200, right().status)
-	assert.Equal(t, 13, f.FailedLogins())
+		wrong(4)
+		assert.Equal(t, 200, right().status, "four failures suspend nobody")
+		wrong(4)
+		time.Sleep(palettetest.LockoutTime)
+		wrong(4)
+		assert.False(t, f.Suspended(alice.Email, alice.Org), "failures are forgotten after 15 minutes, and at a login")
+		wrong(1)
+		assert.True(t, f.Suspended(alice.Email, alice.Org))
+		wantError(t, right(), 403, "AccountSuspended")
+		assert.Equal(t, 200, f.tryLogin(other.Email, other.Org, other.Password).status, "the other org's account is another")
+		time.Sleep(palettetest.LockoutTime - time.Second)
+		assert.Equal(t, 403, right().status)
+		time.Sleep(time.Second)
+		assert.Equal(t, 200, right().status)
+		assert.Equal(t, 13, f.FailedLogins())
+	})
 }
 
 func TestNoLockoutByDefault(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t)
-	for range 10 {
-		f.tryLogin(alice.Email, alice.Org, "wrong")
-	}
-	f.wantAlive(true, f.login(alice))
+	bubble(t, func(t *testing.T) {
+		f := newFixture(t)
+		for range 10 {
+			f.tryLogin(alice.Email, alice.Org, "wrong")
+		}
+		f.wantAlive(true, f.login(alice))
+	})
 }
 
 func TestSetPasswordAndAddUser(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t)
-	token := f.login(alice)
-	f.SetPassword(alice.Email, alice.Org, "changed")
-	assert.Equal(t, 401, f.tryLogin(alice.Email, alice.Org, alice.Password).status)
-	assert.Equal(t, 200, f.tryLogin(alice.Email, alice.Org, "changed").status)
-	f.wantAlive(true, token)
-	assert.Panics(t, func() { f.SetPassword("nobody@example.com", alice.Org, "x") })
+	bubble(t, func(t *testing.T) {
+		f := newFixture(t)
+		token := f.login(alice)
+		f.SetPassword(alice.Email, alice.Org, "changed")
+		assert.Equal(t, 401, f.tryLogin(alice.Email, alice.Org, alice.Password).status)
+		assert.Equal(t, 200, f.tryLogin(alice.Email, alice.Org, "changed").status)
+		f.wantAlive(true, token)
+		assert.Panics(t, func() { f.SetPassword("nobody@example.com", alice.Org, "x") })
 
-	f.AddUser(palettetest.User{Email: "dora@example.com", Org: "example", Password: "x"})
-	f.AddUser(palettetest.User{Email: "dora@example.com", Org: "example", Password: "y"})
-	assert.Equal(t, 200, f.tryLogin("dora@example.com", "example", "y").status)
-	dora, found := f.User("dora@example.com", "example")
-	assert.True(t, found)
-	assert.NotEmpty(t, dora.UID)
-	_, found = f.User("nobody@example.com", "example")
-	assert.False(t, found)
+		f.AddUser(palettetest.User{Email: "dora@example.com", Org: "example", Password: "x"})
+		f.AddUser(palettetest.User{Email: "dora@example.com", Org: "example", Password: "y"})
+		assert.Equal(t, 200, f.tryLogin("dora@example.com", "example", "y").status)
+		dora, found := f.User("dora@example.com", "example")
+		assert.True(t, found)
+		assert.NotEmpty(t, dora.UID)
+		_, found = f.User("nobody@example.com", "example")
+		assert.False(t, found)
+	})
 }

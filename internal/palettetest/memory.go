@@ -35,7 +35,8 @@ type memoryListener struct {
 	once    sync.Once
 }
 
-func listenInMemory() *memoryListener {
+// ListenInMemory is a listener that [Dial] reaches, for a server that stands beside the stand-in: a proxy, say.
+func ListenInMemory() net.Listener {
 	memory.mu.Lock()
 	defer memory.mu.Unlock()
 	l := &memoryListener{

@@ -20,6 +20,9 @@ const (
 	LockoutTime = 15 * time.Minute
 	// LockoutFailures is how many failed logins suspend an account. Source: as LockoutTime.
 	LockoutFailures = 5
+	// PublishedKeyLimit is how many API keys a user may have where an administrator changed nothing.
+	// Source: Palette's resource limits of a tenant.
+	PublishedKeyLimit = 20
 )
 
 // User is an account at the stand-in. Email and Org together name it.
@@ -51,7 +54,10 @@ type settings struct {
 	passwordChangeNeedsAuth    bool
 	lockout                    bool
 	latency                    time.Duration
-	rateLimit                  int
+	rateLimit, burst           int
+	retryAfter                 time.Duration
+	keyLimit                   int
+	lag                        Lag
 	users                      []User
 	allowLive                  bool
 }
@@ -107,9 +113,16 @@ func WithLockout() Option { return func(s *settings) { s.lockout = true } }
 // WithLatency answers each call that much later.
 func WithLatency(d time.Duration) Option { return func(s *settings) { s.latency = d } }
 
-// WithRateLimit answers 429 with Retry-After to calls beyond perSecond in any one second; 0 is no limit. All calls
-// count together. Palette counts for each resource (assumption: one count for all is the stricter of the two).
+// WithRateLimit answers 429 to calls of a resource (logins, refreshes, users, API keys, projects) beyond its bucket,
+// which holds BurstFactor times perSecond calls and fills with perSecond; 0 is no limit. PublishedRate is Palette's.
 func WithRateLimit(perSecond int) Option { return func(s *settings) { s.rateLimit = perSecond } }
+
+// WithRetryAfter gives the 429 of a rate limit a Retry-After, in whole seconds. Palette documents none.
+func WithRetryAfter(d time.Duration) Option { return func(s *settings) { s.retryAfter = d } }
+
+// WithKeyLimit bounds the API keys of a user, expired ones included; 0 is no limit. Source: Palette's resource limits of
+// a tenant, which is 20 (PublishedKeyLimit). That expired keys count is an assumption, as is the error's status.
+func WithKeyLimit(n int) Option { return func(s *settings) { s.keyLimit = n } }
 
 // WithUser adds an account; several may be given. DefaultUser exists only where none is given.
 func WithUser(u User) Option { return func(s *settings) { s.users = append(s.users, u) } }

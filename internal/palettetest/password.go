@@ -39,8 +39,7 @@ func (s *Server) changePassword(c *call) answer {
 		return fail(http.StatusBadRequest, "PasswordPolicyViolation", "the new password does not meet the policy: "+
 			"14 characters, an upper case letter, a lower case letter, a digit and a special character")
 	}
-	u.Password = request.NewPassword
-	s.state.passwords = append(s.state.passwords, u.Password)
+	s.changePasswordOf(u, request.NewPassword)
 	if s.opts.passwordChangeEndsSessions {
 		for _, t := range s.state.tokens {
 			if t.session.user == u {

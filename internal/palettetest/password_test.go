@@ -51,8 +51,7 @@ func TestPasswordChange(t *testing.T) {
 		{"two orgs, one password, with a token", "twin", twin, fresh, 204, ""},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
+		inBubble(t, tt.name, func(t *testing.T) {
 			f := newFixture(t, palettetest.WithUser(twin), palettetest.WithUser(twin2))
 			auth := map[string]string{
 				"": "", "alice": f.login(alice), "admin": f.login(admin), "dead": f.login(alice), "twin": f.login(twin),
@@ -84,8 +83,7 @@ func TestPasswordChangeAndSessions(t *testing.T) {
 		{"sessions go on", nil, true},
 		{"sessions end", []palettetest.Option{palettetest.WithPasswordChangeEndsSessions()}, false},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
+		inBubble(t, tt.name, func(t *testing.T) {
 			f := newFixture(t, tt.opts...)
 			token, unrelated := f.login(alice), f.login(other)
 			key := f.createKey(token, "k", "", time.Hour)
@@ -99,7 +97,9 @@ func TestPasswordChangeAndSessions(t *testing.T) {
 
 func TestPasswordChangeNeedsAuth(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, palettetest.WithPasswordChangeNeedsAuth())
-	wantError(t, f.changePassword("", alice.Email, alice.Password, fresh), 401, "Unauthorized")
-	assert.Equal(t, 204, f.changePassword(f.login(alice), alice.Email, alice.Password, fresh).status)
+	bubble(t, func(t *testing.T) {
+		f := newFixture(t, palettetest.WithPasswordChangeNeedsAuth())
+		wantError(t, f.changePassword("", alice.Email, alice.Password, fresh), 401, "Unauthorized")
+		assert.Equal(t, 204, f.changePassword(f.login(alice), alice.Email, alice.Password, fresh).status)
+	})
 }

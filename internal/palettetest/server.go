@@ -9,9 +9,11 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"golang.org/x/time/rate"
 )
 
 // TB is the part of testing.TB that the stand-in needs.
@@ -25,11 +27,13 @@ type TB interface {
 // Server is the stand-in. Its methods may be called at any time, from any goroutine.
 type Server struct {
 	// opts is written before the server starts, except for the fields that the Set methods change, under mu.
-	opts    settings
-	url     string
-	ca      *Authority
-	http    *http.Server
-	signer  jose.Signer
+	opts   settings
+	url    string
+	ca     *Authority
+	http   *http.Server
+	signer jose.Signer
+	// offset is how far the stand-in's clock is ahead of the machine's, in nanoseconds.
+	offset  atomic.Int64
 	stop    context.CancelFunc
 	serving sync.WaitGroup
 
@@ -80,7 +84,7 @@ func Start(opts ...Option) (*Server, error) {
 		opts:   o,
 		signer: signer,
 		state:  newState(),
-		counts: counts{calls: map[Endpoint]int{}},
+		counts: counts{calls: map[Endpoint]int{}, buckets: map[resource]*rate.Limiter{}},
 		faults: map[Endpoint][]Fault{},
 		before: map[Endpoint]*Gate{},
 		after:  map[Endpoint]*Gate{},
@@ -130,7 +134,7 @@ func (s *Server) listen() error {
 // listener is where calls arrive.
 func (o *settings) listener() (net.Listener, error) {
 	if o.inMemory {
-		return listenInMemory(), nil
+		return ListenInMemory(), nil
 	}
 	return net.Listen("tcp", o.address)
 }
@@ -169,9 +173,6 @@ func (s *Server) CA() []byte {
 
 // SetLifetime changes the life of tokens issued from now on.
 func (s *Server) SetLifetime(d time.Duration) { s.set(func(o *settings) { o.lifetime = d }) }
-
-// SetRateLimit changes the number of calls a second; 0 is no limit.
-func (s *Server) SetRateLimit(perSecond int) { s.set(func(o *settings) { o.rateLimit = perSecond }) }
 
 // SetLatency changes how much later calls are answered.
 func (s *Server) SetLatency(d time.Duration) { s.set(func(o *settings) { o.latency = d }) }

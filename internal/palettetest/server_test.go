@@ -17,55 +17,32 @@ import (
 
 func TestUnknownPathsAndMethods(t *testing.T) {
 	t.Parallel()
-	tests := []struct {
-		method, path string
-		status       int
-		code         string
-	}{
-		{"GET", "/", 404, "ResourceNotFound"},
-		{"GET", "/v1/nothing", 404, "ResourceNotFound"},
-		{"GET", "/v1/users/info/", 404, "ResourceNotFound"},
-		{"GET", "//v1/users/info", 404, "ResourceNotFound"},
-		{"GET", "/v1/auth/refresh/a/b", 404, "ResourceNotFound"},
-		{"GET", "/v1/auth/authenticate", 405, "MethodNotAllowed"},
-		{"POST", "/v1/users/info", 405, "MethodNotAllowed"},
-		{"POST", "/v1/auth/refresh/x", 405, "MethodNotAllowed"},
-		{"DELETE", "/v1/apiKeys", 405, "MethodNotAllowed"},
-		{"POST", "/v1/users/password/change", 405, "MethodNotAllowed"},
-	}
-	f := newFixture(t)
-	for i, tt := range tests {
-		r := f.must(tt.method, tt.path, "", "")
-		wantError(t, r, tt.status, tt.code)
-		assert.Equal(t, i+1, f.TotalCalls())
-	}
-	one, two := f.must("GET", "/", "", ""), f.must("GET", "/", "", "")
-	assert.NotEqual(t, one.str(t, "ref"), two.str(t, "ref"))
-}
-
-func TestRateLimit(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t, palettetest.WithRateLimit(3))
-	call := func() int { return f.must("GET", "/v1/users/info", "", "").status }
-	assert.Equal(t, 401, call())
-	f.clock.Advance(600 * time.Millisecond)
-	assert.Equal(t, []int{401, 401, 429}, []int{call(), call(), call()})
-	r := f.must("GET", "/v1/projects/alerts", "", "") // all endpoints count together
-	wantError(t, r, 429, "TooManyRequests")
-	assert.Equal(t, "1", r.header.Get("Retry-After"))
-	f.clock.Advance(399 * time.Millisecond)
-	assert.Equal(t, 429, call())
-	f.clock.Advance(time.Millisecond) // the first call is a second old, the others are not
-	assert.Equal(t, []int{401, 429}, []int{call(), call()})
-	assert.Equal(t, 4, f.Rejected429())
-	assert.Equal(t, 7, f.Calls(palettetest.UserInfo))
-	assert.Equal(t, 8, f.TotalCalls())
-	f.SetRateLimit(0)
-	assert.Equal(t, 401, call())
-	f.SetRateLimit(1)
-	assert.Equal(t, 429, call())
-	f.clock.Advance(time.Second)
-	assert.Equal(t, []int{401, 429}, []int{call(), call()})
+	bubble(t, func(t *testing.T) {
+		tests := []struct {
+			method, path string
+			status       int
+			code         string
+		}{
+			{"GET", "/", 404, "ResourceNotFound"},
+			{"GET", "/v1/nothing", 404, "ResourceNotFound"},
+			{"GET", "/v1/users/info/", 404, "ResourceNotFound"},
+			{"GET", "//v1/users/info", 404, "ResourceNotFound"},
+			{"GET", "/v1/auth/refresh/a/b", 404, "ResourceNotFound"},
+			{"GET", "/v1/auth/authenticate", 405, "MethodNotAllowed"},
+			{"POST", "/v1/users/info", 405, "MethodNotAllowed"},
+			{"POST", "/v1/auth/refresh/x", 405, "MethodNotAllowed"},
+			{"DELETE", "/v1/apiKeys", 405, "MethodNotAllowed"},
+			{"POST", "/v1/users/password/change", 405, "MethodNotAllowed"},
+		}
+		f := newFixture(t)
+		for i, tt := range tests {
+			r := f.must(tt.method, tt.path, "", "")
+			wantError(t, r, tt.status, tt.code)
+			assert.Equal(t, i+1, f.TotalCalls())
+		}
+		one, two := f.must("GET", "/", "", ""), f.must("GET", "/", "", "")
+		assert.NotEqual(t, one.str(t, "ref"), two.str(t, "ref"))
+	})
 }
 
 func TestTLS(t *testing.T) {
@@ -96,7 +73,7 @@ func TestTLS(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			f := newFixture(t, tt.opt)
+			f := onSocket(t, tt.opt)
 			config := &tls.Config{RootCAs: x509.NewCertPool(), ServerName: tt.sni}
 			if tt.trust {
 				require.True(t, config.RootCAs.AppendCertsFromPEM(f.CA()))
@@ -112,7 +89,7 @@ func TestTLS(t *testing.T) {
 			assert.True(t, strings.HasPrefix(f.URL(), "https://127.0.0.1:"))
 		})
 	}
-	assert.Nil(t, newFixture(t).CA())
+	assert.Nil(t, onSocket(t).CA())
 }
 
 func issue(t *testing.T, a *palettetest.Authority) (certPEM, keyPEM []byte) {
@@ -124,7 +101,7 @@ func issue(t *testing.T, a *palettetest.Authority) (certPEM, keyPEM []byte) {
 
 func TestStartFails(t *testing.T) {
 	t.Parallel()
-	taken := newFixture(t)
+	taken := onSocket(t)
 	tests := []struct {
 		name string
 		opt  palettetest.Option
@@ -161,14 +138,13 @@ func TestLeftovers(t *testing.T) {
 		{"token", nil, func(*fixture, string) {}, []string{"palettetest: left alive at Palette: 1 tokens, 0 API keys"}},
 		{"token and key", nil, func(f *fixture, token string) { f.createKey(token, "k", "", time.Hour) }, []string{"palettetest: left alive at Palette: 1 tokens, 1 API keys"}},
 		{"revoked", nil, func(f *fixture, token string) { f.revoke(token, token) }, nil},
-		{"expired", nil, func(f *fixture, _ string) { f.clock.Advance(time.Hour) }, nil},
+		{"expired", nil, func(f *fixture, _ string) { time.Sleep(time.Hour) }, nil},
 		{"allowed", []palettetest.Option{palettetest.AllowLiveTokens()}, func(*fixture, string) {}, nil},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
+		inBubble(t, tt.name, func(t *testing.T) {
 			f, tb := newFixture(t), &recorder{}
-			f.Server = palettetest.New(tb, append(tt.opts, palettetest.WithClock(f.clock))...)
+			f.Server = palettetest.New(tb, append(tt.opts, palettetest.InMemory())...)
 			token := f.login(palettetest.DefaultUser)
 			tt.use(f, token)
 			require.Len(t, tb.cleanups, 1)

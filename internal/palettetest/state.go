@@ -19,6 +19,8 @@ type state struct {
 
 type user struct {
 	User
+	before    string      // the password before the last change
+	changed   time.Time   // when that was, by the machine's time
 	failures  []time.Time // failed logins within LockoutTime
 	suspended time.Time   // until then
 }
@@ -48,7 +50,11 @@ func (t *token) alive(now time.Time) bool {
 }
 
 // now is the time by the stand-in's clock.
-func (s *Server) now() time.Time { return time.Now() }
+func (s *Server) now() time.Time { return time.Now().Add(time.Duration(s.offset.Load())) }
+
+// SetClock puts the stand-in's clock ahead of the machine's by d, or behind it where d is negative. From now on it counts for
+// the Date of answers, for the times in tokens and for all that expires.
+func (s *Server) SetClock(d time.Duration) { s.offset.Store(int64(d)) }
 
 // find is the user of that email and organization, or nil.
 func (st *state) find(email, org string) *user {
@@ -117,8 +123,7 @@ func (s *Server) SetPassword(email, org, newPassword string) {
 	if u == nil {
 		panic("palettetest: SetPassword for an account that does not exist")
 	}
-	u.Password = newPassword
-	s.state.passwords = append(s.state.passwords, newPassword)
+	s.changePasswordOf(u, newPassword)
 }
 
 // Suspended reports whether failed logins have suspended the account at present.

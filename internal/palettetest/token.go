@@ -153,9 +153,8 @@ func (s *Server) caller(c *call) (*user, *answer) {
 	if c.Header.Get("Authorization") != "" || secret == "" {
 		return s.tokenUser(c)
 	}
-	now := s.now()
 	for _, k := range s.state.keys {
-		if k.secret == secret && k.alive(now) {
+		if k.secret == secret && s.opens(k) {
 			return k.user, nil
 		}
 	}

@@ -35,7 +35,7 @@ func run(ctx context.Context, args []string, out, usage io.Writer) error {
 	listen := flags.String("listen", "127.0.0.1:0", "address to listen on; port 0 takes a free one")
 	lifetime := flags.Duration("lifetime", palettetest.DefaultLifetime, "life of a token, in whole seconds")
 	latency := flags.Duration("latency", 0, "answer each call that much later")
-	rateLimit := flags.Int("rate-limit", 0, "calls a second before 429; 0 is no limit")
+	rateLimit := flags.Int("rate-limit", 0, "calls a second of each resource, with a burst of five times as many, before 429; 0 is no limit")
 	useTLS := flags.Bool("tls", false, "serve HTTPS with an authority made for this run")
 	caOut := flags.String("ca-out", "", "with -tls: file to write the authority's certificate to (PEM)")
 	if err := flags.Parse(args); err != nil {
