@@ -3,6 +3,7 @@ package simulation
 import (
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -21,6 +22,7 @@ type credential struct {
 	// secret must not be in any log.
 	secret string
 	node   int
+	at     time.Duration
 	// dropped: nobody got the answer that holds it.
 	dropped bool
 	// excused says why nobody has to account for it.
@@ -33,9 +35,9 @@ type credential struct {
 
 func (c *credential) String() string {
 	if c.key {
-		return "the API key " + c.id
+		return fmt.Sprintf("the API key %s (%s), made at %s for node %d,", c.id, c.names[1], clock(c.at), c.node)
 	}
-	return "a token (" + string(c.from) + " of node, jti " + claim(c.id, "jti") + ")"
+	return fmt.Sprintf("a token of %s, made at %s for node %d by %s,", claim(c.id, "email"), clock(c.at), c.node, c.from)
 }
 
 // claim reads a text out of a token.
@@ -83,7 +85,7 @@ func (w *world) made(q *request, a *answer) {
 	default:
 		return
 	}
-	c.node, c.dropped, c.from = q.node.id, true, q.endpoint
+	c.node, c.dropped, c.from, c.at = q.node.id, true, q.endpoint, time.Since(w.story.began)
 	a.made = c
 	w.mu.Lock()
 	defer w.mu.Unlock()
