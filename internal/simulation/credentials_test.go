@@ -23,8 +23,9 @@ type credential struct {
 	secret string
 	node   int
 	at     time.Duration
-	// dropped: nobody got the answer that holds it.
-	dropped bool
+	// dropped: nobody got the answer that holds it. Else answered says when.
+	dropped  bool
+	answered time.Time
 	// excused says why nobody has to account for it.
 	excused string
 	// orphan is since when nobody accounts for it, by what was seen; zero where somebody does.
@@ -100,7 +101,8 @@ func (w *world) made(q *request, a *answer) {
 func (w *world) answered(q *request, a *answer) {
 	if a.made != nil {
 		w.mu.Lock()
-		a.made.dropped = false
+		a.made.answered = time.Now()
+		a.made.dropped = w.cutAt[q.node.id].Equal(a.made.answered)
 		w.mu.Unlock()
 	}
 	if q.endpoint == palettetest.Login && a.status == http.StatusOK {
