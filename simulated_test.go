@@ -249,6 +249,29 @@ type dying struct{ *life }
 // Delete implements logical.Storage.
 func (*dying) Delete(context.Context, string) error { return errDiskFull }
 
+// The storage has taken a write-ahead entry in spite of its error. By the time that a new process finds the entry, its
+// config is gone, and nobody will use the config any more.
+func TestAnInterruptedRotationGoesWithItsConfig(t *testing.T) {
+	inLife(t, nil, func(l *life) {
+		l.after = func(_, key string) error {
+			if strings.HasPrefix(key, "wal/") {
+				return errDiskFull
+			}
+			return nil
+		}
+		_, err := l.handle(logical.UpdateOperation, "rotate-root", nil)
+		require.ErrorIs(l.t, err, errDiskFull)
+		l.after = nil
+		l.must(logical.DeleteOperation, "config", nil)
+		l.mount()
+		time.Sleep(16 * time.Minute)
+		l.must(logical.RollbackOperation, "", nil)
+		left, err := l.List(l.t.Context(), "wal/")
+		require.NoError(l.t, err)
+		assert.Empty(l.t, left)
+	})
+}
+
 func (l *life) rename(from, to string) {
 	l.t.Helper()
 	entry, err := l.Get(l.t.Context(), from)

@@ -288,8 +288,8 @@ func (w *world) wasCut(n *node) {
 	now := time.Now()
 	w.cutAt[n.id] = now
 	for _, c := range w.credentials {
-		if c.node == n.id && c.answered.Equal(now) {
-			c.dropped = true
+		if c.node == n.id && c.answered.Equal(now) && c.excused == "" { // whether the answer was read by then is open
+			c.excused = "its connection was cut with the answer on it"
 		}
 	}
 }
