@@ -70,7 +70,15 @@ func (c *config) account() account {
 }
 
 func (c *config) login() palette.Login {
-	return palette.Login{Email: c.Email, Org: c.Org, Password: c.Password}
+	return palette.Login{Email: c.Email, Org: c.Org, Password: c.Password, SetAt: c.setAt()}
+}
+
+// setAt is when a rotation has set the config's secret; zero where an operator has.
+func (c *config) setAt() time.Time {
+	if c.LastRotated == 0 || c.LastRotated != c.SecretSince {
+		return time.Time{}
+	}
+	return time.Unix(c.LastRotated, 0)
 }
 
 // rotated notes that the config's secret is new since a time.

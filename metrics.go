@@ -23,6 +23,7 @@ type metrics struct {
 	calls, retries, turnedAway *prometheus.CounterVec
 	duration, waits            *prometheus.HistogramVec
 	withheld                   prometheus.Counter
+	permits                    prometheus.Histogram
 
 	leases, leaseFailures  *prometheus.CounterVec
 	listed, listEnded      prometheus.Counter
@@ -81,7 +82,8 @@ func newMetrics(version string) *metrics {
 		retries:       with.NewCounterVec(opts("call_retries_total", "Calls that were sent again, by what the try before had met."), []string{"endpoint", "after"}),
 		waits:         histogram("limiter_wait_seconds", "How long calls waited for their turn, under rate_limit or while Palette held them back. Patient are logins and the making of API keys, urgent all others.", waitSeconds, "class"),
 		turnedAway:    with.NewCounterVec(opts("limiter_turned_away_total", "Calls that were not sent: their turn would have come after queue_timeout, or their caller hung up."), []string{"class"}),
-		withheld:      with.NewCounter(opts("logins_withheld_total", "Logins that the lockout guard did not let go out.")),
+		withheld:      with.NewCounter(opts("logins_withheld_total", "Logins that were not let go out, so that Palette does not suspend the account.")),
+		permits:       with.NewHistogram(prometheus.HistogramOpts{Namespace: metricsNamespace, Name: "login_permit_wait_seconds", Help: "How long logins waited for others of their account: one goes at a time until the password has worked, then three.", Buckets: waitSeconds}),
 		leases:        with.NewCounterVec(opts("leases_total", "Leases issued, renewed and revoked, by what they hold."), []string{"operation", "type"}),
 		leaseFailures: with.NewCounterVec(opts("lease_failures_total", "Issues, renewals and revocations of leases that failed, for whatever reason."), []string{"operation", "type"}),
 		listed:        with.NewCounter(opts("owed_listed_total", "Revocations that the engine put on its list, to be tried each minute.")),
@@ -149,7 +151,10 @@ func (m *metrics) Retried(endpoint string, after palette.Outcome) {
 	m.retries.WithLabelValues(endpoint, string(after)).Inc()
 }
 
-// Withheld counts a login that the lockout guard refused.
+// Queued counts a login's wait for others of its account.
+func (m *metrics) Queued(took time.Duration, _ bool) { m.permits.Observe(took.Seconds()) }
+
+// Withheld counts a login that the lockout protection refused.
 func (m *metrics) Withheld() { m.withheld.Inc() }
 
 // lease counts what has become of an operation on a lease.

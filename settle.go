@@ -105,10 +105,12 @@ func (b *backend) settlePassword(ctx context.Context, s logical.Storage, name, i
 	if cfg.Password != w.Password {
 		elsewhere := w.Way != "" && w.Way != wayOf(cfg)
 		if !elsewhere {
-			err = b.tryPassword(ctx, s, cfg, w.Password)
+			fresh := cfg.login()
+			fresh.Password, fresh.SetAt = w.Password, w.At
+			err = b.tryPassword(ctx, s, cfg, fresh)
 		}
 		if elsewhere || rejected(err) {
-			err = b.tryPassword(ctx, s, cfg, cfg.Password)
+			err = b.tryPassword(ctx, s, cfg, cfg.login())
 			if err == nil {
 				b.Logger().Info("a rotation that was broken off had not changed the password at Palette", "config", name)
 			} else if rejected(err) {
@@ -147,10 +149,8 @@ func rejected(err error) bool {
 	return refusal != nil && refusal.NextTry.IsZero()
 }
 
-// tryPassword logs in with a password and ends what that brings.
-func (b *backend) tryPassword(ctx context.Context, s logical.Storage, cfg *config, password palette.Secret) error {
-	login := cfg.login()
-	login.Password = password
+// tryPassword logs in and ends what that brings.
+func (b *backend) tryPassword(ctx context.Context, s logical.Storage, cfg *config, login palette.Login) error {
 	token, err := b.sendLogin(ctx, s, cfg, login)
 	if err != nil {
 		return err

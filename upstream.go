@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/lockout"
 )
 
 // login logs in with a config, by its password of the time when the login goes out: a
@@ -169,14 +170,26 @@ func failedLogin(name string, cfg *config, err error, hint string) (*logical.Res
 	if errors.As(err, &mfa) {
 		return userError("Palette asks the account %q of config %q for a second factor, which an engine cannot give; use an account without MFA%s", cfg.Email, name, hint), nil
 	}
-	if says := palette.Refusal(err); says != nil {
-		if !says.NextTry.IsZero() {
-			hint = fmt.Sprintf("; not asked again before %s, so that Palette does not suspend the account%s", says.NextTry.UTC().Format(time.RFC3339), hint)
-		}
-		return userError("Palette (%s) rejects the login of config %q as %q in organization %q%s; check email, org and password and write config/%s again%s",
-			says.Host, name, cfg.Email, cfg.Org, says.PaletteSays(), name, hint), nil
+	var says *palette.Error
+	if !errors.As(err, &says) {
+		return nil, upstreamError(err)
 	}
-	return nil, upstreamError(err)
+	withheld := ""
+	if !says.NextTry.IsZero() {
+		withheld = fmt.Sprintf("; not asked again before %s, so that Palette does not suspend the account", says.NextTry.UTC().Format(time.RFC3339))
+	}
+	if palette.Refusal(err) == nil {
+		if withheld != "" {
+			return nil, logical.CodedError(http.StatusBadGateway, err.Error()+withheld)
+		}
+		return nil, upstreamError(err)
+	}
+	advice := "check email, org and password and write config/" + name + " again"
+	if at := cfg.setAt(); time.Since(at) < lockout.TrustedFor {
+		advice = fmt.Sprintf("a rotation has set this password at %s, and Palette may need a moment until it knows it everywhere; where this lasts, write config/%s with the right one", at.UTC().Format(time.RFC3339), name)
+	}
+	return userError("Palette (%s) rejects the login of config %q as %q in organization %q%s; %s%s%s",
+		says.Host, name, cfg.Email, cfg.Org, says.PaletteSays(), advice, withheld, hint), nil
 }
 
 // upstreamError is the answer for a fault of Palette's: a coded error, outermost, since
