@@ -68,7 +68,7 @@ var troubles = map[string]func(w *world, request *logical.Request){
 	"Palette is away":     func(w *world, _ *logical.Request) { w.palette.Down(true) },
 	"the mount is ending": func(w *world, _ *logical.Request) { w.t.Cleanup(w.ended()) },
 	"others change and rotate the config": func(w *world, _ *logical.Request) {
-		w.b.rotations.with(defaultConfigName, func(st *rotationState) { st.rotating = true })
+		w.rotating()
 		w.othersWrite()
 	},
 }

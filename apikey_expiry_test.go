@@ -5,6 +5,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"vault-plugin-secrets-palette/internal/apikey"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -40,7 +41,7 @@ func TestKeyExpiryIsTheLeasesEndAndAMinute(t *testing.T) {
 			w.write("roles/key", c.role)
 			l := w.creds("key", c.ask)
 			assert.Equal(t, c.issued, l.secret.TTL)
-			assert.WithinDuration(t, time.Now().Add(c.issued+keyGrace), l.key().Expiry, 2*time.Second)
+			assert.WithinDuration(t, time.Now().Add(c.issued+apikey.Grace), l.key().Expiry, 2*time.Second)
 			time.Sleep(10 * time.Minute)
 			require.NoError(t, l.renew(c.increment))
 			// Vault takes the increment, where there is one, and cuts it by MaxTTL.
@@ -49,7 +50,7 @@ func TestKeyExpiryIsTheLeasesEndAndAMinute(t *testing.T) {
 				ttl = min(c.increment, l.secret.MaxTTL-10*time.Minute)
 			}
 			assert.Equal(t, c.renewed, ttl)
-			assert.WithinDuration(t, time.Now().Add(c.renewed+keyGrace), l.key().Expiry, 2*time.Second)
+			assert.WithinDuration(t, time.Now().Add(c.renewed+apikey.Grace), l.key().Expiry, 2*time.Second)
 			l.mustRevoke()
 			w.end()
 		})
@@ -97,7 +98,7 @@ func TestKeyOutlivesItsLeaseHoweverLongItsMakingTakes(t *testing.T) {
 			assert.Equal(t, c.lasts, l.secret.TTL)
 			assert.LessOrEqual(t, l.secret.TTL, l.secret.MaxTTL)
 			assert.Equal(t, time.Now().Add(c.lasts).Format(time.RFC3339), l.data["expires_at"])
-			assert.WithinDuration(t, time.Now().Add(c.lasts+keyGrace), l.key().Expiry, time.Second)
+			assert.WithinDuration(t, time.Now().Add(c.lasts+apikey.Grace), l.key().Expiry, time.Second)
 			l.mustRevoke()
 			w.end()
 		})
@@ -197,11 +198,11 @@ func TestKeyThatIsSurelyDeadNeedsNoCall(t *testing.T) {
 		time.Sleep(61 * time.Minute)
 		requireCoded(t, l.renew(), http.StatusBadRequest, "is dead")
 		require.NoError(t, w.periodic())
-		assert.Equal(t, 1, w.owed(), "a renewal may have been lost")
+		assert.Equal(t, 1, w.pending(), "a renewal may have been lost")
 		time.Sleep(2 * time.Hour)
 		calls := w.palette.TotalCalls()
 		require.NoError(t, w.periodic())
-		assert.Zero(t, w.owed())
+		assert.Zero(t, w.pending())
 		l.mustRevoke()
 		assert.Equal(t, calls, w.palette.TotalCalls())
 	})

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"vault-plugin-secrets-palette/internal/session"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -82,7 +83,7 @@ func TestKeyWhoseDeletionFindsNoSession(t *testing.T) {
 			_ = l.revoke() // may be left to the list
 			w.minute()
 			assert.Empty(t, w.palette.LiveKeys())
-			assert.Zero(t, w.owed())
+			assert.Zero(t, w.pending())
 		})
 	}
 }
@@ -109,7 +110,7 @@ func TestKeyInTheMakingIsNotTakenForALostOne(t *testing.T) {
 }
 
 // Each refresh leaves a token to be kept until the session ends, so a 401 that stays brings
-// no more than one in sessionPause.
+// no more than one in session.RefreshPause.
 func TestA401ThatStaysDoesNotFillTheSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := issuing(t)
@@ -118,7 +119,7 @@ func TestA401ThatStaysDoesNotFillTheSession(t *testing.T) {
 			for range 10 {
 				w.mistake(logical.ReadOperation, "creds/key", nil, "refuses to create an API key")
 			}
-			time.Sleep(sessionPause)
+			time.Sleep(session.RefreshPause)
 		}
 		assert.Equal(t, 3, w.refreshes())
 		assert.Len(t, w.session().Tokens, 1+3)

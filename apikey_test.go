@@ -9,6 +9,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"vault-plugin-secrets-palette/internal/apikey"
+	"vault-plugin-secrets-palette/internal/revocation"
+	"vault-plugin-secrets-palette/internal/store"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -49,7 +52,7 @@ func (w *world) end() {
 	w.remove("sessions/default")
 	assert.Empty(w.t, w.palette.LiveKeys())
 	assert.Zero(w.t, w.wals())
-	assert.Zero(w.t, w.owed())
+	assert.Zero(w.t, w.pending())
 }
 
 func TestKeyIsIssuedRenewedAndDeleted(t *testing.T) {
@@ -162,26 +165,22 @@ func TestRollbackOfKeysAndRotations(t *testing.T) {
 		w := issuing(t)
 		w.palette.Inject(palettetest.APIKeyCreate, palettetest.Fault{DropAfter: true, Times: 1})
 		w.fault(read, "creds/key", nil, http.StatusBadGateway)
-		w.b.lostKeys.take()
 		entry, err := framework.GetWAL(t.Context(), w.storage, strings.TrimPrefix(w.keys(framework.WALPrefix)[0], framework.WALPrefix))
 		require.NoError(t, err)
 		req := &logical.Request{Storage: w.storage}
 		require.NoError(t, w.b.walRollback(t.Context(), req, entry.Kind, entry.Data))
-		require.ErrorIs(t, w.b.walRollback(t.Context(), req, entry.Kind, entry.Data), errMayStillCome, "it was found; had it not been, it might still come")
+		require.ErrorIs(t, w.b.walRollback(t.Context(), req, entry.Kind, entry.Data), apikey.ErrMayArrive, "it was found; had it not been, it might still come")
 		assert.Empty(t, w.palette.LiveKeys())
-		require.NoError(t, w.b.walRollback(t.Context(), req, walPassword, fields{"config_name": "default"}), "settled")
-		w.b.rotations.addLeftover("default", "an-id")
-		require.ErrorContains(t, w.b.walRollback(t.Context(), req, walRootKey, fields{"config_name": "default"}), "not settled yet")
+		require.NoError(t, w.b.walRollback(t.Context(), req, store.WALPassword, fields{"config_name": "default"}), "settled")
 		require.ErrorContains(t, w.b.walRollback(t.Context(), req, "other", nil), `unknown kind "other"`)
-		require.Error(t, w.b.walRollback(t.Context(), req, walPassword, "x"))
-		require.Error(t, w.b.walRollback(t.Context(), req, walKey, "x"))
-		w.b.rotations.dropLeftover("default", "an-id")
+		require.Error(t, w.b.walRollback(t.Context(), req, store.WALPassword, "x"))
+		require.Error(t, w.b.walRollback(t.Context(), req, store.WALKey, "x"))
 		for _, data := range []fields{
 			{"config_name": "gone", "expiry": epoch.Add(time.Hour)},
 			{"config_name": "default", "address": "https://other.example.com", "expiry": epoch.Add(time.Hour)},
 			{"config_name": "default", "expiry": epoch.Add(-time.Hour)},
 		} {
-			require.NoError(t, w.b.walRollback(t.Context(), req, walKey, data), "nothing can be done, and the key dies by its expiry")
+			require.NoError(t, w.b.walRollback(t.Context(), req, store.WALKey, data), "nothing can be done, and the key dies by its expiry")
 		}
 		assert.Greater(t, walMinAge, 2*(maxQueueTimeout+maxRequestTimeout))
 		w.remove("sessions/default")
@@ -209,12 +208,12 @@ func TestKeyStorageFaults(t *testing.T) {
 
 		l := w.creds("key")
 		w.palette.Down(true)
-		w.storage.failOn("put", owedPrefix)
+		w.storage.failOn("put", store.PendingPrefix)
 		require.ErrorIs(t, l.revoke(), errDisk)
-		w.storage.failOn("get", owedPrefix)
+		w.storage.failOn("get", store.PendingPrefix)
 		require.ErrorIs(t, l.revoke(), errDisk)
 		w.palette.Down(false)
-		for _, prefix := range []string{rolePrefix, configPrefix} {
+		for _, prefix := range []string{store.RolePrefix, store.ConfigPrefix} {
 			w.uncache()
 			w.storage.failOn("get", prefix)
 			require.ErrorIs(t, l.renew(), errDisk)
@@ -241,7 +240,7 @@ func TestKeyOfACallerWhoHungUpIsDeleted(t *testing.T) {
 		w.palette.Inject(palettetest.APIKeyDelete, palettetest.Fault{Status: 500, Times: 1})
 		gate.Release()
 		w.settle()
-		assert.Equal(t, 1, w.owed())
+		assert.Equal(t, 1, w.pending())
 		w.minute()
 		w.end()
 	})
@@ -253,13 +252,13 @@ func TestKeyRevocationWhilePaletteIsDown(t *testing.T) {
 		l := w.creds("key")
 		second := w.creds("key")
 		w.palette.Down(true)
-		requireCoded(t, l.revoke(), http.StatusBadGateway, "listed in Vault's storage", "each minute")
-		requireCoded(t, second.revoke(), http.StatusBadGateway, "listed in Vault's storage")
+		requireCoded(t, l.revoke(), http.StatusBadGateway, "is pending in Vault's storage", "each minute")
+		requireCoded(t, second.revoke(), http.StatusBadGateway, "is pending in Vault's storage")
 		time.Sleep(30 * time.Second)
 		l.mustRevoke()
-		assert.Contains(t, w.log.String(), "has not revoked yet what it held")
+		assert.Contains(t, w.log.String(), revocation.MsgLeaseEndsPending)
 		w.minute()
-		assert.Equal(t, 2, w.owed())
+		assert.Equal(t, 2, w.pending())
 		w.palette.Down(false)
 		second.mustRevoke() // within Vault's patience or after: the list has it
 		w.minute()
@@ -345,7 +344,7 @@ func TestKeysOfATaintedMount(t *testing.T) {
 		w.system.TaintedVal = false
 		last := w.creds("key")
 		w.system.TaintedVal = true
-		w.storage.failOn("put", owedPrefix)
+		w.storage.failOn("put", store.PendingPrefix)
 		require.ErrorIs(t, last.revoke(), errDisk)
 		w.storage.heal()
 		w.palette.Down(true)

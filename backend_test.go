@@ -9,6 +9,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"vault-plugin-secrets-palette/internal/store"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
@@ -70,54 +71,15 @@ func TestInvalidationDropsWhatAnotherNodeChanged(t *testing.T) {
 		w := configured(t)
 		w.creds("app").mustRevoke()
 		for key, now := range map[string]string{
-			configPrefix + "default": `{"address":"https://other.example.com","email":"a@example.com","password":"p","request_timeout":1000000000}`,
-			rolePrefix + "app":       `{"config_name":"default","ttl":60000000000}`,
+			store.ConfigPrefix + "default": `{"address":"https://other.example.com","email":"a@example.com","password":"p","request_timeout":1000000000}`,
+			store.RolePrefix + "app":       `{"config_name":"default","ttl":60000000000}`,
 		} {
 			w.plant(key, now)
 			w.b.InvalidateKey(t.Context(), key)
 		}
 		assert.Equal(t, "https://other.example.com", w.read("config").Data["address"])
 		assert.EqualValues(t, 60, w.read("roles/app").Data["ttl"])
-		assert.Empty(t, w.b.clients.byConn, "clients of configs that may have changed")
-	})
-}
-
-// On a performance secondary the primary writes the configs: their rate limits count here
-// within a minute, and those that cannot be read as they did.
-func TestRateLimitsOfAnotherNodeCount(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := configured(t)
-		w.write("config/b", w.login())
-		with := func(name, limit string) func() {
-			entry, err := w.storage.Get(t.Context(), configPrefix+name)
-			require.NoError(t, err)
-			text := strings.Replace(string(entry.Value), `"rate_limit":0`, `"rate_limit":`+limit, 1)
-			return func() { w.plant(configPrefix+name, text) }
-		}
-		for _, c := range []struct {
-			name    string
-			change  func()
-			limited bool
-		}{
-			{"a lower one", with("default", "1"), true},
-			{"none any more", with("default", "0"), false},
-			{"another config's", with("b", "1"), true},
-			{"one that cannot be read", func() { w.plant(configPrefix+"b", "{") }, true},
-			{"a list that cannot be read", func() { w.storage.failOn("list", configPrefix) }, true},
-			{"of a deleted config", func() { require.NoError(t, w.storage.Delete(t.Context(), configPrefix+"b")) }, false},
-		} {
-			c.change()
-			w.b.InvalidateKey(t.Context(), configPrefix+"default")
-			w.b.InvalidateKey(t.Context(), configPrefix+"b")
-			time.Sleep(time.Minute)
-			_ = w.periodic()
-			w.storage.heal()
-			l := w.creds("app")
-			err := l.revoke() // queue_timeout is less than the second call would have to wait
-			assert.Equal(t, c.limited, err != nil, "%s: %v", c.name, err)
-			time.Sleep(5 * time.Second)
-			l.mustRevoke()
-		}
+		assert.Empty(t, w.b.clients.Connections(), "clients of configs that may have changed")
 	})
 }
 
@@ -186,7 +148,7 @@ func TestCleanDoesNotWaitForEver(t *testing.T) {
 		synctest.Wait()
 		_, err := w.handle(t.Context(), logical.ReadOperation, "creds/app", nil)
 		requireCoded(t, err, http.StatusServiceUnavailable, "being sealed, reloaded or removed")
-		time.Sleep(cleanPatience)
+		time.Sleep(cleanTimeout)
 		<-cleaned
 		assert.Contains(t, w.log.String(), "calls to Palette under way")
 	})
@@ -195,7 +157,7 @@ func TestCleanDoesNotWaitForEver(t *testing.T) {
 func TestPeriodicRunReportsStorageFaults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := configured(t)
-		for _, prefix := range []string{owedPrefix, connectionPrefix, configPrefix} {
+		for _, prefix := range []string{store.PendingPrefix, store.ConnectionPrefix, store.ConfigPrefix} {
 			w.storage.failOn("list", prefix)
 			require.ErrorIs(t, w.periodic(), errDisk)
 		}
@@ -213,7 +175,7 @@ func TestPeriodicRunGoesOnPastWhatCannotBeRead(t *testing.T) {
 		w.palette.Down(false)
 		w.uncache()
 		old := w.password()
-		for _, key := range []string{configPrefix + "a", owedPrefix + "0", connectionPrefix + "0"} {
+		for _, key := range []string{store.ConfigPrefix + "a", store.PendingPrefix + "0", store.ConnectionPrefix + "0"} {
 			w.plant(key, "{")
 		}
 		time.Sleep(time.Hour)
@@ -223,7 +185,7 @@ func TestPeriodicRunGoesOnPastWhatCannotBeRead(t *testing.T) {
 			assert.ErrorContains(t, err, key)
 		}
 		w.settle()
-		assert.Equal(t, 1, w.owed(), "but for the entry that cannot be read")
+		assert.Equal(t, 1, w.pending(), "but for the entry that cannot be read")
 		assert.NotEqual(t, old, w.password(), "the rotation that was due")
 		metrics := w.metrics()
 		assert.InDelta(t, 2, metrics["configs"], 0)

@@ -7,6 +7,10 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/revocation"
+	"vault-plugin-secrets-palette/internal/session"
+	"vault-plugin-secrets-palette/internal/store"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
@@ -37,21 +41,9 @@ func (w *world) revokeAll(leases []*heldLease) []error {
 		all.Go(func() { errs[i+1] = leases[i+1].revoke() })
 	}
 	synctest.Wait()
-	require.Equal(w.t, len(leases)-1, w.inLine())
 	gate.Release()
 	all.Wait()
 	return errs
-}
-
-// inLine counts the revocations that wait for the next call.
-func (w *world) inLine() int {
-	w.b.batches.mu.Lock()
-	defer w.b.batches.mu.Unlock()
-	n := 0
-	for _, line := range w.b.batches.lines {
-		n += len(line)
-	}
-	return n
 }
 
 func TestRevocationsThatArriveDuringACallGoOutTogether(t *testing.T) {
@@ -62,10 +54,8 @@ func TestRevocationsThatArriveDuringACallGoOutTogether(t *testing.T) {
 			require.NoError(t, err)
 		}
 		assert.Equal(t, calls+4, w.palette.Calls(palettetest.Revoke), "1, 100, 100 and 50")
-		assert.Equal(t, maxBatch, w.palette.LargestRevoke())
+		assert.Equal(t, revocation.MaxBatch, w.palette.LargestRevoke())
 		assert.Empty(t, w.palette.LiveTokens())
-		w.settle()
-		assert.Empty(t, w.b.batches.lines, "nothing is kept")
 	})
 }
 
@@ -138,26 +128,34 @@ func TestBatchOfADownPaletteFailsForEach(t *testing.T) {
 		leases := w.crowd(30)
 		w.palette.Inject(palettetest.Revoke, palettetest.Fault{Status: 500})
 		for _, err := range w.revokeAll(leases) {
-			require.ErrorContains(t, err, "listed in Vault's storage")
+			require.ErrorContains(t, err, "is pending in Vault's storage")
 		}
-		assert.Equal(t, 30, w.owed())
+		assert.Equal(t, 30, w.pending())
 		w.palette.ClearAll()
 		calls := w.palette.Calls(palettetest.Revoke)
 		w.minute()
-		assert.Zero(t, w.owed())
+		assert.Zero(t, w.pending())
 		assert.Equal(t, calls+1, w.palette.Calls(palettetest.Revoke), "together")
 	})
 }
+
+// buggy panics in each call.
+type buggy struct{ paletteAPI }
+
+func (buggy) Close() {}
 
 func TestBatchSurvivesAPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := configured(t)
 		l := w.creds("app")
-		client := w.b.clients.byConn[w.config().Connection]
-		w.b.clients.byConn[w.config().Connection] = nil // a bug, somewhere
+		works := w.b.clients.New
+		w.b.clients.New = func(palette.Connection) (paletteAPI, error) { return buggy{}, nil }
+		w.b.clients.DropAll()
 		require.Error(t, l.revoke())
-		w.b.clients.byConn[w.config().Connection] = client
 		w.settle()
+		w.b.clients.New = works
+		require.Len(t, w.b.clients.Connections(), 1)
+		w.write("config", fields{"request_timeout": 7}) // another client
 		l.mustRevoke()
 	})
 }
@@ -178,7 +176,7 @@ func TestTaintedMountQueuesItsRevocations(t *testing.T) {
 		gate.Release()
 		w.settle()
 		assert.Empty(t, w.palette.LiveTokens())
-		assert.Zero(t, w.owed())
+		assert.Zero(t, w.pending())
 		assert.LessOrEqual(t, w.palette.Calls(palettetest.Revoke)-calls, 3)
 	})
 }
@@ -192,11 +190,11 @@ func TestCleanOfATaintedMountEndsWhatIsLeft(t *testing.T) {
 		w.system.TaintedVal = true
 		l.mustRevoke()
 		w.settle()
-		require.Equal(t, 1, w.owed())
+		require.Equal(t, 1, w.pending())
 		w.palette.Down(false)
 		w.b.clean(t.Context())
 		assert.Empty(t, w.palette.LiveTokens())
-		assert.Zero(t, w.owed())
+		assert.Zero(t, w.pending())
 	})
 }
 
@@ -232,7 +230,7 @@ func TestCleanOfATaintedMountIsBounded(t *testing.T) {
 			w.b.clean(t.Context())
 		}()
 		synctest.Wait()
-		time.Sleep(cleanPatience)
+		time.Sleep(cleanTimeout)
 		<-cleaned
 		assert.Contains(t, w.log.String(), "tokens=1")
 		w.palette.Close()
@@ -260,24 +258,25 @@ func TestTaintedMountStorageFaults(t *testing.T) {
 		l := w.creds("app")
 		w.creds("many")
 		w.system.TaintedVal = true
-		w.storage.failOn("put", owedPrefix)
+		w.storage.failOn("put", store.PendingPrefix)
 		require.ErrorIs(t, l.revoke(), errDisk)
 		w.storage.heal()
-		w.storage.failOn("delete", sessionPrefix)
-		w.b.endMount(t.Context())
-		for _, prefix := range []string{sessionPrefix, owedPrefix} {
+		w.storage.failOn("list", store.PendingPrefix)
+		w.b.revocations.Flush(w.storage)
+		w.settle()
+		assert.Equal(t, 1, strings.Count(w.log.String(), revocation.MsgRetryFailed))
+		w.storage.failOn("delete", store.SessionPrefix)
+		w.b.clean(t.Context())
+		for _, prefix := range []string{store.SessionPrefix, store.PendingPrefix} {
 			w.storage.failOn("list", prefix)
-			w.b.endMount(t.Context())
+			w.b.clean(t.Context())
 		}
-		for _, said := range []string{"not all that is left to revoke is known", "sessions could not be listed", "could not be ended"} {
+		for _, said := range []string{"not all pending revocations are known", session.MsgNotListed, session.MsgSessionNotEnd} {
 			assert.Contains(t, w.log.String(), said)
 		}
-		w.storage.failOn("list", owedPrefix)
-		w.b.flush(w.storage)
-		w.settle()
-		assert.Equal(t, 2, strings.Count(w.log.String(), "could not be worked off"))
 		w.storage.heal()
 		w.system.TaintedVal = false
+		w.mount()
 		l.mustRevoke()
 	})
 }
@@ -302,55 +301,6 @@ func TestGuardSpansMounts(t *testing.T) {
 	})
 }
 
-// The lowest limit of an address counts from the start, also of a config that nobody has
-// used yet.
-func TestInitializeCountsTheLimitsOfAllConfigs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := configured(t)
-		w.write("config/slow", w.login(fields{"rate_limit": 2, "queue_timeout": 1}))
-		time.Sleep(2 * time.Second)
-		w.mount()
-		calls := w.palette.TotalCalls()
-		w.read("creds/app")
-		w.read("creds/app")
-		w.fault(read, "creds/app", nil, 503, "rate_limit is 2 calls a second", "later than queue_timeout")
-		assert.Equal(t, calls+2, w.palette.TotalCalls(), "the third was not sent")
-		time.Sleep(15 * time.Minute)
-
-		w.plant(configPrefix+"broken", "{")
-		require.NoError(t, w.b.Initialize(t.Context(), &logical.InitializationRequest{Storage: w.storage}), "the mount is of use without it")
-		assert.Contains(t, w.log.String(), `a config cannot be used: config=broken`)
-		w.storage.failOn("list", configPrefix)
-		require.ErrorIs(t, w.b.Initialize(t.Context(), &logical.InitializationRequest{Storage: w.storage}), errDisk)
-	})
-}
-
-// A write that fails its check leaves nothing behind, and no old connection's limit counts
-// again.
-func TestOnlyTheLimitsOfConfigsCount(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := configured(t)
-		w.mistake(update, "config", w.login(fields{"rate_limit": 1, "password": "Wrong-Password-14"}), "nothing is stored")
-		w.write("config", fields{"rate_limit": 1, "verify_connection": false})
-		time.Sleep(2 * time.Second)
-		l := w.creds("app")
-		w.palette.Down(true)
-		time.Sleep(2 * time.Second)
-		require.Error(t, l.revoke()) // a debt, with the connection of a limit of 1
-		w.palette.Down(false)
-		w.write("config", fields{"rate_limit": 0, "verify_connection": false})
-		w.minute()
-		for range 5 { // at once
-			w.creds("app").mustRevoke()
-		}
-		w.write("config/other", w.login())
-		w.remove("config")
-		for range 5 {
-			w.write("config/other", w.login())
-		}
-	})
-}
-
 // Neither the engine's own queue nor an entry that cannot be read is a reason for Clean to
 // give up before its time.
 func TestListIsWorkedOffAsFastAsTheRateLimitAllows(t *testing.T) {
@@ -367,19 +317,19 @@ func TestListIsWorkedOffAsFastAsTheRateLimitAllows(t *testing.T) {
 			w.settle()
 			w.palette.Down(false)
 			for range unreadable {
-				w.plant(owedPrefix+"bad", "{")
+				w.plant(store.PendingPrefix+"bad", "{")
 			}
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
-				w.b.payPatiently(t.Context())
+				w.b.revocations.Clean(t.Context(), w.storage, true)
 			}()
 			synctest.Wait()
-			time.Sleep(queuePause)
+			time.Sleep(revocation.LimitedPause)
 			synctest.Wait()
 			time.Sleep(900 * time.Millisecond) // its turn has come, and its patience has not ended
 			<-done
-			assert.Equal(t, unreadable, w.owed())
+			assert.Equal(t, unreadable, w.pending())
 			assert.Empty(t, w.palette.LiveTokens())
 			w.system.TaintedVal = false
 		})
@@ -415,17 +365,4 @@ func TestReadsThatWaitWhileTheMountIsRemoved(t *testing.T) {
 		assert.Empty(t, w.palette.LiveTokens(), "what was under way came back, and is revoked")
 		assert.Equal(t, 3, w.palette.Calls(palettetest.Login), "the check, the lease and the one that was under way")
 	})
-}
-
-func TestBatchesTakeWholeLeases(t *testing.T) {
-	for _, c := range []struct {
-		tokens []int
-		want   int
-	}{{nil, 0}, {[]int{1}, 1}, {[]int{8, 92}, 2}, {[]int{8, 93}, 1}, {[]int{200, 1}, 1}} {
-		var waiting []*revocation
-		for _, n := range c.tokens {
-			waiting = append(waiting, &revocation{tokens: make([]heldToken, n)})
-		}
-		assert.Equal(t, c.want, batchOf(waiting), fmt.Sprint(c.tokens))
-	}
 }

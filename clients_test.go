@@ -19,9 +19,9 @@ func TestClientsGoThatNoConfigNeeds(t *testing.T) {
 		w.palette.Down(false)
 		w.write("config", fields{"request_timeout": 10})
 		w.minute()
-		assert.Zero(t, w.owed())
+		assert.Zero(t, w.pending())
 		w.creds("app").mustRevoke()
-		assert.Len(t, w.b.clients.byConn, 1, "the config's own")
-		assert.Contains(t, w.b.clients.byConn, w.config().Connection)
+		assert.Len(t, w.b.clients.Connections(), 1, "the config's own")
+		assert.Contains(t, w.b.clients.Connections(), w.config().Connection)
 	})
 }

@@ -6,7 +6,8 @@ import (
 
 	"github.com/hashicorp/go-secure-stdlib/parseutil"
 	"github.com/hashicorp/vault/sdk/framework"
-	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-palette/internal/upstream"
 )
 
 // Names of fields, shared by the paths and their tests.
@@ -49,28 +50,24 @@ const (
 	fieldExpiresAt = "expires_at"
 )
 
-// userError is a mistake of the user: a response that Vault answers with 400.
-func userError(format string, args ...any) *logical.Response {
-	return logical.ErrorResponse(format, args...)
-}
-
-// longestDuration bounds the fields that are durations: more is a mistake, and what is
-// reckoned with one, such as twice a rotation_period, must not overflow.
+// longestDuration bounds the fields that are durations. A longer one is a mistake, and a multiple
+// of it, such as twice a rotation_period, must not overflow.
 const longestDuration = 10 * 365 * 24 * time.Hour
 
-// seconds reads a field that is a duration and tells whether it was given. It reads the
-// raw value once more, since the framework makes 0, which means "no limit", of "500ms".
-func seconds(d *framework.FieldData, field string) (time.Duration, bool, *logical.Response) {
+// seconds reads a field that is a duration, and tells whether the field was given. seconds reads the
+// raw value once more, since the framework makes 0, which means "no limit", of "500ms". Errors are
+// Mistakes.
+func seconds(d *framework.FieldData, field string) (value time.Duration, given bool, err error) {
 	raw, given := d.Raw[field]
 	if !given {
 		return 0, false, nil
 	}
-	value, err := parseutil.ParseDurationSecond(raw)
+	value, err = parseutil.ParseDurationSecond(raw)
 	if err != nil || value < 0 || value%time.Second != 0 {
-		return 0, true, userError("field %q is %q, but must be a duration of whole seconds, zero or more", field, fmt.Sprint(raw))
+		return 0, true, upstream.Mistakef("field %q is %q, but must be a duration of whole seconds, zero or more", field, fmt.Sprint(raw))
 	}
 	if value > longestDuration {
-		return 0, true, userError("field %q is %s, but must be at most %s (10 years)", field, value, longestDuration)
+		return 0, true, upstream.Mistakef("field %q is %s, but must be at most %s (10 years)", field, value, longestDuration)
 	}
 	return value, true, nil
 }

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"vault-plugin-secrets-palette/internal/apikey"
+	"vault-plugin-secrets-palette/internal/store"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -201,9 +203,9 @@ func FuzzRoleInput(f *testing.F) {
 			assertBetween(t, most, 0, tenYears)
 			assert.True(t, most == 0 || ttl <= most, "ttl %d, max_ttl %d", ttl, most)
 			assert.Equal(t, defaultConfigName, shown[fieldConfigName])
-			assert.True(t, slices.Contains([]any{credentialToken, credentialAPIKey}, shown[fieldCredentialType]))
+			assert.True(t, slices.Contains([]any{store.CredentialToken, store.CredentialAPIKey}, shown[fieldCredentialType]))
 			if shown[fieldNameTemplate] != "" {
-				require.NoError(t, checkNameTemplate(textOf(shown[fieldNameTemplate])))
+				require.NoError(t, apikey.CheckNameTemplate(textOf(shown[fieldNameTemplate])))
 			}
 			assertKept(t, data, shown, fieldProjectUID, fieldUserUID, fieldNameTemplate, fieldDescription)
 			assertNumbersKept(t, data, shown)

@@ -2,6 +2,7 @@ package palette
 
 import (
 	"time"
+	"vault-plugin-secrets-palette/internal/lease"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
@@ -75,7 +76,7 @@ func (l *heldLease) mustRevoke() {
 // tokens are the live tokens that the lease holds, the newest last.
 func (l *heldLease) tokens() []string {
 	l.w.t.Helper()
-	kept, err := leaseOf(&logical.Secret{InternalData: viaJSON(l.w.t, l.secret.InternalData)})
+	kept, err := lease.From(&logical.Secret{InternalData: viaJSON(l.w.t, l.secret.InternalData)})
 	require.NoError(l.w.t, err)
 	var out []string
 	for _, token := range kept.Tokens {

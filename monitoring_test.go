@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"vault-plugin-secrets-palette/internal/telemetry"
 
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
@@ -67,14 +68,14 @@ func TestMonitoringNamesEveryMetric(t *testing.T) {
 			for _, m := range family.GetMetric() {
 				for _, l := range m.GetLabel() {
 					labels = append(labels, l.GetName())
-					if strings.HasPrefix(name, metricsNamespace) {
+					if strings.HasPrefix(name, telemetry.Namespace) {
 						seen[l.GetName()] = append(seen[l.GetName()], l.GetValue())
 					}
 				}
 			}
 			slices.Sort(labels)
 			shape := strings.TrimSpace(strings.ToLower(family.GetType().String()) + " " + strings.Join(slices.Compact(labels), " "))
-			if _, known := documented[name]; known || strings.HasPrefix(name, metricsNamespace) {
+			if _, known := documented[name]; known || strings.HasPrefix(name, telemetry.Namespace) {
 				real[name] = shape
 			}
 		}

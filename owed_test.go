@@ -4,6 +4,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"vault-plugin-secrets-palette/internal/revocation"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -19,11 +20,11 @@ func TestLeaseThatIsRenewedAfterItsRevocationFailed(t *testing.T) {
 		l := w.creds("app")
 		w.palette.Inject(palettetest.Revoke, palettetest.Fault{Status: 500, Times: 1})
 		require.Error(t, l.revoke())
-		time.Sleep(owedPatience)
+		time.Sleep(revocation.RetryAfter)
 		l.mustRenew()
 		l.mustRevoke()
 		w.minute()
-		assert.Zero(t, w.owed())
+		assert.Zero(t, w.pending())
 	})
 	bubble(t, "an API key", func(t *testing.T) {
 		w := issuing(t)
@@ -31,7 +32,7 @@ func TestLeaseThatIsRenewedAfterItsRevocationFailed(t *testing.T) {
 		time.Sleep(50 * time.Minute)
 		w.palette.Inject(palettetest.APIKeyDelete, palettetest.Fault{Status: 500})
 		require.Error(t, l.revoke())
-		time.Sleep(owedPatience)
+		time.Sleep(revocation.RetryAfter)
 		l.mustRenew()
 		require.Error(t, l.revoke(), "what is listed is another expiry")
 		for range 12 { // until the first expiry is over
@@ -39,7 +40,7 @@ func TestLeaseThatIsRenewedAfterItsRevocationFailed(t *testing.T) {
 		}
 		w.palette.ClearAll()
 		w.minute()
-		assert.Zero(t, w.owed())
+		assert.Zero(t, w.pending())
 		assert.Empty(t, w.palette.LiveKeys())
 		w.remove("sessions/default")
 	})
@@ -60,7 +61,7 @@ func (w *world) crowds(other fields) {
 		require.Error(w.t, l.revoke())
 	}
 	w.palette.ClearAll()
-	require.Equal(w.t, 12, w.owed())
+	require.Equal(w.t, 12, w.pending())
 }
 
 func TestKeysOfOneConfigDoNotWaitForThoseOfAnother(t *testing.T) {
@@ -71,6 +72,6 @@ func TestKeysOfOneConfigDoNotWaitForThoseOfAnother(t *testing.T) {
 		w.uncache()
 		time.Sleep(time.Minute)
 		require.ErrorContains(t, w.periodic(), "config/b")
-		assert.Equal(t, 6, w.owed(), "those of the config that can be read are deleted")
+		assert.Equal(t, 6, w.pending(), "those of the config that can be read are deleted")
 	})
 }

@@ -6,6 +6,8 @@ import (
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-palette/internal/upstream"
 )
 
 // fieldLogin is the check's switch.
@@ -66,22 +68,19 @@ func checkAnswer() map[string]*framework.FieldSchema {
 
 func (b *backend) handleCheck(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := configName(d)
-	cfg, mistake, err := b.namedConfig(ctx, req.Storage, name)
-	if mistake != nil || err != nil {
-		return mistake, err
+	cfg, err := b.namedConfig(ctx, req.Storage, name)
+	if err != nil {
+		return upstream.Answer(err)
 	}
 	freshLogin := d.Get(fieldLogin).(bool)
 	if freshLogin && cfg.APIKey != "" {
-		return userError("field %q is true, but config %q holds an API key, with which nobody can log in", fieldLogin, name), nil
+		return logical.ErrorResponse("field %q is true, but config %q holds an API key, with which nobody can log in", fieldLogin, name), nil
 	}
-	c := &check{
-		b: b, storage: req.Storage, name: name, cfg: cfg,
-		found: map[string]any{"ok": true, "config": name, fieldAddress: cfg.Address, "revocation": revocationNotAsked},
+	found, err := b.checker.Run(ctx, req.Storage, name, cfg, freshLogin)
+	if err != nil {
+		return upstream.Answer(err)
 	}
-	if err := c.run(ctx, freshLogin); err != nil {
-		return nil, err
-	}
-	return &logical.Response{Data: c.found}, nil
+	return &logical.Response{Data: found}, nil
 }
 
 const helpCheck = `

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"vault-plugin-secrets-palette/internal/check"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
@@ -122,10 +123,10 @@ func TestCheckTellsWhetherRevocationExists(t *testing.T) {
 			found := w.read("check/default").Data
 			assert.Equal(t, []any{true, c.want}, []any{found["ok"], found["revocation"]})
 			assert.Equal(t, 1, w.palette.Calls(palettetest.Revoke)-asked)
-			assert.Equal(t, c.want == revocationFailed, w.owed() == 1, "what could not be revoked is on the list")
+			assert.Equal(t, c.want == check.RevocationFailed, w.pending() == 1, "what could not be revoked is on the list")
 			w.palette.ClearAll()
 			w.minute()
-			assert.Zero(t, w.owed())
+			assert.Zero(t, w.pending())
 		})
 	}
 }

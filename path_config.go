@@ -1,22 +1,19 @@
 package palette
 
 import (
-	"cmp"
 	"context"
-	"fmt"
 	"net/http"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
-	"github.com/hashicorp/vault/sdk/helper/locksutil"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/rootcred"
+	"vault-plugin-secrets-palette/internal/store"
+	"vault-plugin-secrets-palette/internal/telemetry"
+	"vault-plugin-secrets-palette/internal/upstream"
 )
-
-// configWriteTries is how often a write starts over because another one came between
-// its login at Palette and its turn to store.
-const configWriteTries = 3
 
 // pathConfig returns config, config/<name> and the list. "config/?$" would make
 // "DELETE config/" delete the default config; so "config$" and a "config/$" that only
@@ -40,13 +37,13 @@ func (b *backend) configPath(pattern, suffix string) *framework.Path {
 		HelpSynopsis:    "The Palette login, and how to reach Palette.",
 		HelpDescription: helpConfig,
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.CreateOperation: forwarded(b.announced(eventConfigWrite, b.handleConfigWrite), "Write a config.", configWritten()),
-			logical.UpdateOperation: forwarded(b.announced(eventConfigWrite, b.handleConfigWrite), "Change the named fields of a config.", configWritten()),
+			logical.CreateOperation: forwarded(b.announced(telemetry.EventConfigWrite, b.handleConfigWrite), "Write a config.", configWritten()),
+			logical.UpdateOperation: forwarded(b.announced(telemetry.EventConfigWrite, b.handleConfigWrite), "Change the named fields of a config.", configWritten()),
 			logical.ReadOperation: &framework.PathOperation{
 				Callback: b.handleConfigRead, Summary: "Read a config, without its secrets.",
 				Responses: answers(http.StatusOK, "The config.", configAnswer(), http.StatusNotFound),
 			},
-			logical.DeleteOperation: forwarded(b.announced(eventConfigDelete, b.handleConfigDelete), "Delete a config. Its leases stay revocable.", noContent("Deleted.", http.StatusConflict)),
+			logical.DeleteOperation: forwarded(b.announced(telemetry.EventConfigDelete, b.handleConfigDelete), "Delete a config. Its leases stay revocable.", noContent("Deleted.", http.StatusConflict)),
 		},
 	}
 }
@@ -109,22 +106,22 @@ func configName(d *framework.FieldData) string {
 	return defaultConfigName
 }
 
-// namedConfig returns a config that has to be there. The response is the user's mistake.
-func (b *backend) namedConfig(ctx context.Context, s logical.Storage, name string) (*config, *logical.Response, error) {
-	cfg, err := b.configs.get(ctx, s, name)
+// namedConfig returns a config that has to be there. Errors are the storage's and a Mistake.
+func (b *backend) namedConfig(ctx context.Context, s logical.Storage, name string) (*store.Config, error) {
+	cfg, err := b.configs.Get(ctx, s, name)
 	if err == nil && cfg == nil {
-		return nil, userError("there is no config %q; write config/%s first", name, name), nil
+		return nil, upstream.Mistakef("there is no config %q; write config/%s first", name, name)
 	}
-	return cfg, nil, err
+	return cfg, err
 }
 
 func (b *backend) configExists(ctx context.Context, req *logical.Request, d *framework.FieldData) (bool, error) {
-	cfg, err := b.configs.get(ctx, req.Storage, configName(d))
+	cfg, err := b.configs.Get(ctx, req.Storage, configName(d))
 	return cfg != nil, err
 }
 
 func (b *backend) handleConfigList(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	names, err := b.configs.list(ctx, req.Storage)
+	names, err := b.configs.List(ctx, req.Storage)
 	if err != nil {
 		return nil, err
 	}
@@ -132,224 +129,42 @@ func (b *backend) handleConfigList(ctx context.Context, req *logical.Request, _ 
 }
 
 func (b *backend) handleConfigRead(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	cfg, err := b.configs.get(ctx, req.Storage, configName(d))
+	name := configName(d)
+	cfg, err := b.configs.Get(ctx, req.Storage, name)
 	if err != nil || cfg == nil {
 		return nil, err
 	}
-	return &logical.Response{Data: b.readConfig(configName(d), cfg)}, nil
-}
-
-// readConfig is what a read of a config shows.
-func (b *backend) readConfig(name string, cfg *config) map[string]any {
-	data := cfg.read()
-	for field, at := range map[string]int64{"last_rotated": cfg.LastRotated, "api_key_expires_at": cfg.APIKeyExpiry} {
-		if at != 0 {
-			data[field] = time.Unix(at, 0).UTC().Format(time.RFC3339)
-		}
-	}
+	data := shownConfig(cfg)
 	if cfg.RotationPeriod > 0 {
-		data["next_rotation"] = b.dueAt(name, cfg).Format(time.RFC3339)
+		data["next_rotation"] = b.credentials.DueAt(name, cfg).Format(time.RFC3339)
 	}
-	b.rotations.with(name, func(st *rotationState) {
-		if st.trouble != "" {
-			data["rotation_error"] = st.trouble
-		}
-	})
-	return data
+	if failed := b.credentials.LastError(name); failed != "" {
+		data["rotation_error"] = failed
+	}
+	return &logical.Response{Data: data}, nil
 }
 
 // handleConfigWrite checks, tries the login, and stores.
 func (b *backend) handleConfigWrite(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := configName(d)
-	old, next, resp, err := b.writeConfig(ctx, req.Storage, name, d)
-	if err != nil || next == nil {
-		return resp, err
-	}
-	// Outside the gate: whoever has the session's turn may wait for it.
-	return resp, b.endForeignSession(ctx, req.Storage, name, old, next)
-}
-
-// writeConfig returns the config before and after; none after where nothing was stored. The
-// login is a call to Palette and so outside the lock; where another write came between,
-// this one starts over from what that one stored.
-func (b *backend) writeConfig(ctx context.Context, s logical.Storage, name string, d *framework.FieldData) (old, next *config, resp *logical.Response, err error) {
-	if old, err = b.configs.get(ctx, s, name); err != nil {
-		return nil, nil, nil, err
-	}
-	leave, err := b.enterForWrite(ctx, s, name, d)
-	if err != nil {
-		resp, err = failedLogin(name, cmp.Or(old, &config{}), err, "nothing is stored")
-		return nil, nil, resp, err
-	}
-	defer leave()
-	for range configWriteTries {
-		if old, err = b.configs.get(ctx, s, name); err != nil {
-			return nil, nil, nil, err
-		}
-		if next, resp = old.change(d, time.Now()); resp != nil {
-			return nil, nil, resp, nil
-		}
-		if resp, err = b.checkConfig(ctx, s, name, next, d); err != nil || resp.IsError() {
-			if old == nil || old.Connection != next.Connection {
-				b.clients.drop(next.Connection) // nobody will use it
-			}
-			return nil, nil, resp, err
-		}
-		stored, err := b.swapConfig(ctx, s, name, old, next)
-		if err != nil {
-			return nil, nil, nil, err
-		}
-		if stored {
-			if d.Get(fieldVerifyConnection).(bool) {
-				b.supersede(name, next)
-			}
-			return old, next, resp, nil
-		}
-	}
-	return nil, nil, nil, logical.CodedError(http.StatusConflict,
-		fmt.Sprintf("config %q is being changed by others at the same time; nothing of this write is stored, try it again", name))
-}
-
-// checkConfig tries what a write brings: its password policy at Vault, and its login at
-// Palette unless verify_connection is false.
-func (b *backend) checkConfig(ctx context.Context, s logical.Storage, name string, next *config, d *framework.FieldData) (*logical.Response, error) {
-	if _, named := d.GetOk(fieldPasswordPolicy); named && next.PasswordPolicy != "" {
-		if _, err := b.newPassword(ctx, next.PasswordPolicy); err != nil {
-			return userError("field %q is %q, but Vault cannot make a password by it: %s", fieldPasswordPolicy, next.PasswordPolicy, err), nil
-		}
-	}
-	if !d.Get(fieldVerifyConnection).(bool) {
-		return nil, nil
-	}
-	return b.verifyConfig(ctx, s, name, next)
-}
-
-// enterForWrite waits for a rotation under way. What an earlier one has left behind is
-// settled first, except where the write brings a secret of its own.
-func (b *backend) enterForWrite(ctx context.Context, s logical.Storage, name string, d *framework.FieldData) (leave func(), err error) {
-	_, password := d.GetOk(fieldPassword)
-	_, key := d.GetOk(fieldAPIKey)
-	if !password && !key {
-		return b.enter(ctx, s, name)
-	}
-	if err := b.listLeftovers(ctx, s); err != nil {
-		return nil, err
-	}
-	return b.pass(ctx, name)
-}
-
-// supersede makes a config usable whatever rotations have left behind: a write has shown
-// that its secret works. What they left is looked at once more when nothing of it can reach
-// Palette any longer.
-func (b *backend) supersede(name string, cfg *config) {
-	until := cfg.arrivesBy(time.Now())
-	for _, id := range b.rotations.unsettled(name, time.Now()) {
-		b.rotations.watch(name, id, until)
-	}
-}
-
-// dropLeftovers forgets what rotations of a config that is gone have left behind.
-func (b *backend) dropLeftovers(ctx context.Context, s logical.Storage, name string) {
-	for _, id := range b.rotations.leftovers(name) {
-		b.rotations.resolve(name, id)
-		b.forgetWAL(ctx, s, name, id)
-	}
-}
-
-// verifyConfig logs in with a config that is not stored yet, and revokes what it gets. An
-// API key is asked whose it is.
-func (b *backend) verifyConfig(ctx context.Context, s logical.Storage, name string, cfg *config) (*logical.Response, error) {
-	const hint = "nothing is stored (verify_connection=false stores without a check)"
-	if cfg.APIKey != "" {
-		if err := b.verifyKey(ctx, cfg); err != nil {
-			return failedKeyCall(name, cfg, err, hint)
-		}
-		return nil, nil
-	}
-	login := cfg.login()
-	login.ByOperator = true
-	token, err := b.detachedLogin(ctx, s, cfg, func(ctx context.Context) (palette.Token, error) {
-		return b.sendLogin(ctx, s, cfg, login)
+	given := func(field string) bool { _, ok := d.GetOk(field); return ok }
+	old, next, err := b.credentials.Write(ctx, req.Storage, name, rootcred.Write{
+		Change: func(old *store.Config) (*store.Config, error) { return changeConfig(old, d, time.Now()) },
+		Verify: d.Get(fieldVerifyConnection).(bool), NewPolicy: given(fieldPasswordPolicy), NewSecret: given(fieldPassword) || given(fieldAPIKey),
 	})
 	if err != nil {
-		return failedLogin(name, cfg, err, hint)
+		return upstream.Answer(err)
 	}
-	select {
-	case <-b.discard(s, cfg.account(), held(token), "a config's check"):
-		return nil, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// swapConfig stores next (nil: deletes) where the stored config is still old, and tells
-// whether it was. The connection to an address that the config leaves is kept for the
-// leases that were issued there.
-func (b *backend) swapConfig(ctx context.Context, s logical.Storage, name string, old, next *config) (bool, error) {
-	lock := locksutil.LockForKey(b.configLocks, name)
-	lock.Lock()
-	defer lock.Unlock()
-	current, err := b.configs.get(ctx, s, name)
-	if err != nil {
-		return false, err
-	}
-	if (current == nil) != (old == nil) || current != nil && *current != *old {
-		return false, nil
-	}
-	if current != nil && (next == nil || current.Address != next.Address) {
-		if err = b.keepConnection(ctx, s, name, current.Connection); err != nil {
-			return false, err
-		}
-	}
-	if current != nil && (next == nil || current.Connection != next.Connection) {
-		b.clients.drop(current.Connection)
-	}
-	if next == nil {
-		if err = b.configs.delete(ctx, s, name); err != nil {
-			return false, err
-		}
-		b.process.UncountLimit(limitHolder{b, name})
-		return true, nil
-	}
-	if err = b.configs.put(ctx, s, name, next); err != nil {
-		return false, err
-	}
-	b.countLimit(name, next)
-	return true, nil
+	return nil, b.sessions.EndForeign(ctx, req.Storage, name, old, next)
 }
 
 func (b *backend) handleConfigDelete(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := configName(d)
-	// A rotation under way would bring the config back when it stores what it has made.
-	leave, err := b.pass(ctx, name)
+	old, err := b.credentials.Delete(ctx, req.Storage, name)
 	if err != nil {
-		return nil, err
+		return upstream.Answer(err)
 	}
-	old, err := b.deleteConfig(ctx, req.Storage, name)
-	leave() // whoever has the session's turn may wait for the gate
-	if err != nil || old == nil {
-		return nil, err
-	}
-	return nil, b.endForeignSession(ctx, req.Storage, name, old, nil)
-}
-
-// deleteConfig returns the config that was there, nil for none.
-func (b *backend) deleteConfig(ctx context.Context, s logical.Storage, name string) (*config, error) {
-	for range configWriteTries {
-		old, err := b.configs.get(ctx, s, name)
-		if err != nil || old == nil {
-			return nil, err
-		}
-		deleted, err := b.swapConfig(ctx, s, name, old, nil)
-		if err != nil {
-			return nil, err
-		}
-		if deleted {
-			b.dropLeftovers(ctx, s, name)
-			return old, nil
-		}
-	}
-	return nil, logical.CodedError(http.StatusConflict, fmt.Sprintf("config %q is being changed by others at the same time; try it again", name))
+	return nil, b.sessions.EndForeign(ctx, req.Storage, name, old, nil)
 }
 
 const helpConfigList = "List the names of the configs."

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"vault-plugin-secrets-palette/internal/store"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
@@ -266,15 +267,15 @@ func TestConfigWriteUnderWayDoesNotUndoAnother(t *testing.T) {
 func (w *world) othersWrite() {
 	gets := 0
 	w.storage.fail = func(op, key string) error {
-		if op == "get" && key == configPrefix+"default" {
+		if op == "get" && key == store.ConfigPrefix+"default" {
 			gets++
 			text := `{"email":"a@example.com","password":"p","org":"` + time.Duration(gets).String() + `","address":"http://127.0.0.1:1","request_timeout":1000000000}`
-			w.b.configs.forget("default")
+			w.b.configs.Invalidate(store.ConfigPrefix + "default")
 			return w.storage.Storage.Put(w.t.Context(), &logical.StorageEntry{Key: key, Value: []byte(text)})
 		}
 		return nil
 	}
-	w.b.configs.forget("default")
+	w.b.configs.Invalidate(store.ConfigPrefix + "default")
 }
 
 func TestConfigWriteGivesUpWhenOthersKeepComing(t *testing.T) {
@@ -292,13 +293,13 @@ func TestConfigStorageFaultsAreErrors(t *testing.T) {
 		request    logical.Operation
 		path       string
 	}{
-		{"get", configPrefix, read, "config"},
-		{"get", configPrefix, update, "config"},
-		{"get", configPrefix, del, "config"},
-		{"list", configPrefix, logical.ListOperation, "config/"},
-		{"put", configPrefix, update, "config"},
-		{"delete", configPrefix, del, "config"},
-		{"put", connectionPrefix, del, "config"},
+		{"get", store.ConfigPrefix, read, "config"},
+		{"get", store.ConfigPrefix, update, "config"},
+		{"get", store.ConfigPrefix, del, "config"},
+		{"list", store.ConfigPrefix, logical.ListOperation, "config/"},
+		{"put", store.ConfigPrefix, update, "config"},
+		{"delete", store.ConfigPrefix, del, "config"},
+		{"put", store.ConnectionPrefix, del, "config"},
 	} {
 		bubble(t, fmt.Sprint(c), func(t *testing.T) {
 			w := configured(t)
@@ -319,7 +320,7 @@ func TestConfigStorageFaultsAreErrors(t *testing.T) {
 func TestConfigThatCannotBeDecodedIsAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.plant(configPrefix+"default", `{"password":"Leaky-Secret-1",`)
+		w.plant(store.ConfigPrefix+"default", `{"password":"Leaky-Secret-1",`)
 		w.secrets = append(w.secrets, "Leaky-Secret-1")
 		_, err := w.handle(t.Context(), read, "config", nil)
 		assert.ErrorContains(t, err, "config/default cannot be decoded")

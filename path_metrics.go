@@ -13,6 +13,9 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/expfmt"
+
+	"vault-plugin-secrets-palette/internal/store"
+	"vault-plugin-secrets-palette/internal/telemetry"
 )
 
 // maxAges bounds the series of the ages: those of the oldest secrets are shown.
@@ -41,11 +44,11 @@ func (b *backend) pathMetrics() []*framework.Path {
 const metricsForm = "text/plain; version=0.0.4; charset=utf-8"
 
 func (b *backend) handleMetrics(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	stock, err := b.stock(ctx, req.Storage)
+	gauges, err := b.storageGauges(ctx, req.Storage)
 	if err != nil {
 		return nil, err
 	}
-	families, err := prometheus.Gatherers{b.metrics.registry, stock}.Gather()
+	families, err := prometheus.Gatherers{b.metrics.Registry, gauges}.Gather()
 	if err != nil {
 		return nil, fmt.Errorf("gathering the metrics: %w", err)
 	}
@@ -62,18 +65,18 @@ func (b *backend) handleMetrics(ctx context.Context, req *logical.Request, _ *fr
 	}}, nil
 }
 
-// stock counts what the mount has in its storage.
-func (b *backend) stock(ctx context.Context, s logical.Storage) (prometheus.Gatherer, error) {
+// storageGauges counts what the mount has in its storage.
+func (b *backend) storageGauges(ctx context.Context, s logical.Storage) (prometheus.Gatherer, error) {
 	registry := prometheus.NewRegistry()
 	count := func(name, help string, n int) {
-		gauge := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: metricsNamespace, Name: name, Help: help})
+		gauge := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: telemetry.Namespace, Name: name, Help: help})
 		gauge.Set(float64(n))
 		registry.MustRegister(gauge)
 	}
 	for _, kept := range []struct{ name, help, prefix string }{
-		{"roles", "Roles that are stored.", rolePrefix},
-		{"shared_sessions", "Shared sessions that are stored.", sessionPrefix},
-		{"owed_revocations", "Revocations on the engine's list: what Palette has not ended yet.", owedPrefix},
+		{"roles", "Roles that are stored.", store.RolePrefix},
+		{"shared_sessions", "Shared sessions that are stored.", store.SessionPrefix},
+		{"pending_revocations", "Pending revocations: credentials that Palette has not ended yet.", store.PendingPrefix},
 	} {
 		names, err := s.List(ctx, kept.prefix)
 		if err != nil {
@@ -81,14 +84,14 @@ func (b *backend) stock(ctx context.Context, s logical.Storage) (prometheus.Gath
 		}
 		count(kept.name, kept.help, len(names))
 	}
-	configs, unreadable, ages, err := b.configStock(ctx, s)
+	configs, unreadable, ages, err := b.configGauges(ctx, s)
 	if err != nil {
 		return nil, err
 	}
 	count("configs", "Configs that are stored.", configs)
 	count("configs_unreadable", "Configs of these whose entry in Vault's storage cannot be read.", unreadable)
 	gauges := prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: metricsNamespace, Name: "root_secret_age_seconds",
+		Namespace: telemetry.Namespace, Name: "root_secret_age_seconds",
 		Help: fmt.Sprintf("How long ago a config's password or API key was written or rotated; of more than %d configs the oldest.", maxAges),
 	}, []string{"config"})
 	for _, a := range ages {
@@ -103,11 +106,11 @@ type secretAge struct {
 	age    time.Duration
 }
 
-// configStock counts the configs, and those that cannot be read: one such must not take the
+// configGauges counts the configs, and those that cannot be read: one such must not take the
 // metrics of all. ages are those of their passwords and keys, the oldest first; what was
 // written before its time was kept has none until it is rotated.
-func (b *backend) configStock(ctx context.Context, s logical.Storage) (configs, unreadable int, ages []secretAge, err error) {
-	err = b.configs.each(ctx, s, func(name string, cfg *config, err error) {
+func (b *backend) configGauges(ctx context.Context, s logical.Storage) (configs, unreadable int, ages []secretAge, err error) {
+	err = b.configs.Each(ctx, s, func(name string, cfg *store.Config, err error) {
 		configs++
 		if err != nil {
 			unreadable++

@@ -82,8 +82,8 @@ func TestMetricsCountWhatTheMountDoes(t *testing.T) {
 			w.palette.Inject(palettetest.Revoke, palettetest.Fault{Status: 503, Times: 1})
 			w.creds("app").mustRevoke()
 		}, map[string]float64{`call_retries_total{after="unavailable",endpoint="revoke"}`: 1}},
-		{"a revocation that fails", revokeInVain, map[string]float64{`lease_failures_total{operation="revoked",type="token"}`: 1, "owed_listed_total": 1, "owed_revocations": 1}},
-		{"one that is done later", func(w *world) { revokeInVain(w); w.minute() }, map[string]float64{"owed_listed_total": 1, "owed_ended_total": 1}},
+		{"a revocation that fails", revokeInVain, map[string]float64{`lease_failures_total{operation="revoked",type="token"}`: 1, "pending_enqueued_total": 1, "pending_revocations": 1}},
+		{"one that is done later", func(w *world) { revokeInVain(w); w.minute() }, map[string]float64{"pending_enqueued_total": 1, "pending_removed_total": 1}},
 		{"shared reads", func(w *world) { w.creds("shared"); w.creds("shared") }, map[string]float64{
 			`shared_session_reads_total{state="renewed"}`: 1, `shared_session_reads_total{state="stored"}`: 1, "shared_sessions": 1,
 			`leases_total{operation="issued",type="shared_session"}`: 2,

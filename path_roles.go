@@ -8,29 +8,14 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
-	"github.com/hashicorp/vault/sdk/helper/locksutil"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-secrets-palette/internal/apikey"
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/store"
+	"vault-plugin-secrets-palette/internal/telemetry"
+	"vault-plugin-secrets-palette/internal/upstream"
 )
-
-// role says which config a credential is issued by, and how long its lease lasts.
-type role struct {
-	ConfigName string `json:"config_name"`
-	// TTL bounds each term of a lease, MaxTTL all of them together, counted from the
-	// issue. 0: no limit of the role's own.
-	TTL        time.Duration `json:"ttl"`
-	MaxTTL     time.Duration `json:"max_ttl"`
-	Renewable  bool          `json:"renewable"`
-	ProjectUID string        `json:"project_uid"`
-	// Shared: the leases hand out the config's one session instead of a login each.
-	Shared bool `json:"shared"`
-	// CredentialType is token ("" in older entries) or api_key. What follows is for keys.
-	CredentialType string `json:"credential_type,omitempty"`
-	UserUID        string `json:"user_uid,omitempty"`
-	NameTemplate   string `json:"name_template,omitempty"`
-	Description    string `json:"description,omitempty"`
-}
 
 // warnRenewable is for whoever leaves renewable as it comes: with a client that only
 // extends its leases, a renewable one leads to a dead token within 15 minutes.
@@ -47,13 +32,13 @@ func (b *backend) pathRoles() []*framework.Path {
 			HelpSynopsis:    "A role: which config issues its credentials, and how long they last.",
 			HelpDescription: helpRole,
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.CreateOperation: forwarded(b.announced(eventRoleWrite, b.handleRoleWrite), "Write a role.", roleWritten()),
-				logical.UpdateOperation: forwarded(b.announced(eventRoleWrite, b.handleRoleWrite), "Change the named fields of a role.", roleWritten()),
+				logical.CreateOperation: forwarded(b.announced(telemetry.EventRoleWrite, b.handleRoleWrite), "Write a role.", roleWritten()),
+				logical.UpdateOperation: forwarded(b.announced(telemetry.EventRoleWrite, b.handleRoleWrite), "Change the named fields of a role.", roleWritten()),
 				logical.ReadOperation: &framework.PathOperation{
 					Callback: b.handleRoleRead, Summary: "Read a role.",
 					Responses: answers(http.StatusOK, "The role.", shown(roleFields()), http.StatusNotFound),
 				},
-				logical.DeleteOperation: forwarded(b.announced(eventRoleDelete, b.handleRoleDelete), "Delete a role. Its leases stay revocable.", noContent("Deleted.")),
+				logical.DeleteOperation: forwarded(b.announced(telemetry.EventRoleDelete, b.handleRoleDelete), "Delete a role. Its leases stay revocable.", noContent("Deleted.")),
 			},
 		},
 	}
@@ -73,21 +58,21 @@ func roleFields() map[string]*framework.FieldSchema {
 		fieldMaxTTL:         {Type: framework.TypeDurationSecond, Description: "Longest time from the issue to the end of the last renewal. 0 (default): the mount's maximum."},
 		fieldRenewable:      {Type: framework.TypeBool, Default: true, Description: "Whether leases can be renewed (default true). A renewal returns a new token: false for Vault Agent templates and other clients that only extend a lease."},
 		fieldShared:         {Type: framework.TypeBool, Description: "Hand out one Palette session per config, which the engine keeps fresh, instead of a login for each lease (default false). Revoking such a lease leaves the session alone, since others use it."},
-		fieldCredentialType: {Type: framework.TypeString, Default: credentialToken, AllowedValues: []any{credentialToken, credentialAPIKey}, Description: "What creds/<role> returns: token (default) or api_key."},
+		fieldCredentialType: {Type: framework.TypeString, Default: store.CredentialToken, AllowedValues: []any{store.CredentialToken, store.CredentialAPIKey}, Description: "What creds/<role> returns: token (default) or api_key."},
 		fieldUserUID:        {Type: framework.TypeString, Description: "UID of the Palette user that the API keys are for (default: the config's own). For another user the config's must be a tenant administrator."},
-		fieldNameTemplate:   {Type: framework.TypeString, Description: "Template of the API keys' names, with .RoleName, .DisplayName and .EntityID; it must have something random in it. Default: " + defaultNameTemplate},
+		fieldNameTemplate:   {Type: framework.TypeString, Description: "Template of the API keys' names, with .RoleName, .DisplayName and .EntityID; it must have something random in it. Default: " + apikey.DefaultNameTemplate},
 		fieldDescription:    {Type: framework.TypeString, Description: "Description of the API keys at Palette."},
 		fieldProjectUID:     {Type: framework.TypeString, Description: "UID of a Palette project, given back with each credential for the ProjectUid header. It does not confine the token."},
 	}
 }
 
 func (b *backend) roleExists(ctx context.Context, req *logical.Request, d *framework.FieldData) (bool, error) {
-	r, err := b.roles.get(ctx, req.Storage, d.Get(fieldName).(string))
+	r, err := b.roles.Get(ctx, req.Storage, d.Get(fieldName).(string))
 	return r != nil, err
 }
 
 func (b *backend) handleRoleList(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	names, err := b.roles.list(ctx, req.Storage)
+	names, err := b.roles.List(ctx, req.Storage)
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +80,7 @@ func (b *backend) handleRoleList(ctx context.Context, req *logical.Request, _ *f
 }
 
 func (b *backend) handleRoleRead(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	r, err := b.roles.get(ctx, req.Storage, d.Get(fieldName).(string))
+	r, err := b.roles.Get(ctx, req.Storage, d.Get(fieldName).(string))
 	if err != nil || r == nil {
 		return nil, err
 	}
@@ -106,7 +91,7 @@ func (b *backend) handleRoleRead(ctx context.Context, req *logical.Request, d *f
 		fieldRenewable:      r.Renewable,
 		fieldProjectUID:     r.ProjectUID,
 		fieldShared:         r.Shared,
-		fieldCredentialType: cmp.Or(r.CredentialType, credentialToken),
+		fieldCredentialType: cmp.Or(r.CredentialType, store.CredentialToken),
 		fieldUserUID:        r.UserUID,
 		fieldNameTemplate:   r.NameTemplate,
 		fieldDescription:    r.Description,
@@ -115,33 +100,30 @@ func (b *backend) handleRoleRead(ctx context.Context, req *logical.Request, d *f
 
 func (b *backend) handleRoleWrite(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := d.Get(fieldName).(string)
-	lock := locksutil.LockForKey(b.roleLocks, name)
-	lock.Lock()
-	defer lock.Unlock()
-	old, err := b.roles.get(ctx, req.Storage, name)
+	defer b.roles.Lock(name)()
+	old, err := b.roles.Get(ctx, req.Storage, name)
 	if err != nil {
 		return nil, err
 	}
-	next, mistake := old.change(d)
-	if mistake != nil {
-		return mistake, nil
-	}
-	cfg, err := b.configs.get(ctx, req.Storage, next.ConfigName)
+	next, err := changeRole(old, d)
 	if err != nil {
+		return upstream.Answer(err)
+	}
+	cfg, err := b.configs.Get(ctx, req.Storage, next.ConfigName)
+	switch {
+	case err != nil:
+		return nil, err
+	case cfg == nil:
+		return logical.ErrorResponse("field %q is %q, but there is no such config; write config/%s first", fieldConfigName, next.ConfigName, next.ConfigName), nil
+	case cfg.APIKey != "" && !next.IsAPIKey():
+		return logical.ErrorResponse("field %q is %q, but config %q holds an API key, with which nobody can log in; write credential_type=api_key, or another config_name",
+			fieldCredentialType, cmp.Or(next.CredentialType, store.CredentialToken), next.ConfigName), nil
+	}
+	if err := b.roles.Put(ctx, req.Storage, name, next); err != nil {
 		return nil, err
 	}
-	if cfg == nil {
-		return userError("field %q is %q, but there is no such config; write config/%s first", fieldConfigName, next.ConfigName, next.ConfigName), nil
-	}
-	if cfg.APIKey != "" && next.CredentialType != credentialAPIKey {
-		return userError("field %q is %q, but config %q holds an API key, with which nobody can log in; write credential_type=api_key, or another config_name",
-			fieldCredentialType, cmp.Or(next.CredentialType, credentialToken), next.ConfigName), nil
-	}
-	if err := b.roles.put(ctx, req.Storage, name, next); err != nil {
-		return nil, err
-	}
-	// A key stays the same when it is renewed.
-	if _, asked := d.GetOk(fieldRenewable); asked || !next.Renewable || next.CredentialType == credentialAPIKey {
+	// A renewal keeps an API key as it is.
+	if _, asked := d.GetOk(fieldRenewable); asked || !next.Renewable || next.IsAPIKey() {
 		return nil, nil
 	}
 	resp := &logical.Response{}
@@ -151,42 +133,37 @@ func (b *backend) handleRoleWrite(ctx context.Context, req *logical.Request, d *
 
 func (b *backend) handleRoleDelete(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := d.Get(fieldName).(string)
-	lock := locksutil.LockForKey(b.roleLocks, name)
-	lock.Lock()
-	defer lock.Unlock()
-	return nil, b.roles.delete(ctx, req.Storage, name)
+	defer b.roles.Lock(name)()
+	return nil, b.roles.Delete(ctx, req.Storage, name)
 }
 
-// change returns the role with the fields of a write applied; r is nil for a new one.
-// The response is the user's mistake.
-func (r *role) change(d *framework.FieldData) (*role, *logical.Response) {
-	next := role{ConfigName: defaultConfigName, Renewable: true}
-	if r != nil {
-		next = *r
+// changeRole returns the role with the fields of a write applied; old is nil for a new role. Errors
+// are Mistakes.
+func changeRole(old *store.Role, d *framework.FieldData) (*store.Role, error) {
+	next := store.Role{ConfigName: defaultConfigName, Renewable: true}
+	if old != nil {
+		next = *old
 	}
 	if name, ok := d.GetOk(fieldConfigName); ok {
 		next.ConfigName = name.(string)
 	}
-	if renewable, ok := d.GetOk(fieldRenewable); ok {
-		next.Renewable = renewable.(bool)
-	}
-	if shared, ok := d.GetOk(fieldShared); ok {
-		next.Shared = shared.(bool)
-	}
-	if uid, ok := d.GetOk(fieldProjectUID); ok {
-		next.ProjectUID = strings.TrimSpace(uid.(string))
+	for field, into := range map[string]*bool{fieldRenewable: &next.Renewable, fieldShared: &next.Shared} {
+		if value, ok := d.GetOk(field); ok {
+			*into = value.(bool)
+		}
 	}
 	for field, into := range map[string]*string{
-		fieldCredentialType: &next.CredentialType, fieldUserUID: &next.UserUID, fieldNameTemplate: &next.NameTemplate, fieldDescription: &next.Description,
+		fieldProjectUID: &next.ProjectUID, fieldCredentialType: &next.CredentialType, fieldUserUID: &next.UserUID,
+		fieldNameTemplate: &next.NameTemplate, fieldDescription: &next.Description,
 	} {
 		if text, ok := d.GetOk(field); ok {
 			*into = strings.TrimSpace(text.(string))
 		}
 	}
 	for field, into := range map[string]*time.Duration{fieldTTL: &next.TTL, fieldMaxTTL: &next.MaxTTL} {
-		value, given, mistake := seconds(d, field)
-		if mistake != nil {
-			return nil, mistake
+		value, given, err := seconds(d, field)
+		if err != nil {
+			return nil, err
 		}
 		if given {
 			*into = value
@@ -194,42 +171,32 @@ func (r *role) change(d *framework.FieldData) (*role, *logical.Response) {
 	}
 	switch {
 	case !exactName.MatchString(next.ConfigName):
-		return nil, userError("field %q is %q, which is no name of a config", fieldConfigName, next.ConfigName)
+		return nil, upstream.Mistakef("field %q is %q, which is no name of a config", fieldConfigName, next.ConfigName)
 	case next.MaxTTL > 0 && next.TTL > next.MaxTTL:
-		return nil, userError("field %q is %s, but must not be longer than %q, which is %s", fieldTTL, next.TTL, fieldMaxTTL, next.MaxTTL)
+		return nil, upstream.Mistakef("field %q is %s, but must not be longer than %q, which is %s", fieldTTL, next.TTL, fieldMaxTTL, next.MaxTTL)
 	case !palette.FitsHeader(next.ProjectUID):
-		return nil, userError("field %q is %q, but must be a UID without spaces, fit for an HTTP header", fieldProjectUID, next.ProjectUID)
+		return nil, upstream.Mistakef("field %q is %q, but must be a UID without spaces, fit for an HTTP header", fieldProjectUID, next.ProjectUID)
 	}
-	if mistake := next.checkKeys(); mistake != nil {
-		return nil, mistake
-	}
-	return &next, nil
+	return &next, checkKeyFields(&next)
 }
 
-// checkKeys looks at the fields about API keys.
-func (r *role) checkKeys() *logical.Response {
-	isKey := r.CredentialType == credentialAPIKey
+// checkKeyFields looks at the fields about API keys. Errors are Mistakes.
+func checkKeyFields(r *store.Role) error {
 	switch {
-	case !isKey && r.CredentialType != "" && r.CredentialType != credentialToken:
-		return userError("field %q is %q, but must be %s or %s", fieldCredentialType, r.CredentialType, credentialToken, credentialAPIKey)
-	case isKey && r.Shared:
-		return userError("field %q is true, but is for tokens: each API key is a lease's own", fieldShared)
-	case !isKey && (r.UserUID != "" || r.NameTemplate != "" || r.Description != ""):
-		return userError("fields %q, %q and %q are for credential_type=api_key", fieldUserUID, fieldNameTemplate, fieldDescription)
-	case !isKey:
+	case !r.IsAPIKey() && r.CredentialType != "" && r.CredentialType != store.CredentialToken:
+		return upstream.Mistakef("field %q is %q, but must be %s or %s", fieldCredentialType, r.CredentialType, store.CredentialToken, store.CredentialAPIKey)
+	case r.IsAPIKey() && r.Shared:
+		return upstream.Mistakef("field %q is true, but is for tokens: each API key is a lease's own", fieldShared)
+	case !r.IsAPIKey() && (r.UserUID != "" || r.NameTemplate != "" || r.Description != ""):
+		return upstream.Mistakef("fields %q, %q and %q are for credential_type=api_key", fieldUserUID, fieldNameTemplate, fieldDescription)
+	case !r.IsAPIKey():
 		return nil
 	}
-	if err := checkNameTemplate(r.NameTemplate); err != nil {
-		return userError("field %q is %q, which cannot be used: %s", fieldNameTemplate, r.NameTemplate, err)
+	if err := apikey.CheckNameTemplate(r.NameTemplate); err != nil {
+		return upstream.Mistakef("field %q is %q, which cannot be used: %s", fieldNameTemplate, r.NameTemplate, err)
 	}
 	return nil
 }
-
-// The values of credential_type.
-const (
-	credentialToken  = "token"
-	credentialAPIKey = "api_key"
-)
 
 const helpRoleList = "List the names of the roles."
 

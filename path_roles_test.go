@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"vault-plugin-secrets-palette/internal/store"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
@@ -97,12 +98,12 @@ func TestRoleStorageFaultsAreErrors(t *testing.T) {
 		request    logical.Operation
 		path       string
 	}{
-		{"get", rolePrefix, read, "roles/app"},
-		{"get", rolePrefix, update, "roles/app"},
-		{"get", configPrefix, update, "roles/app"},
-		{"put", rolePrefix, update, "roles/app"},
-		{"delete", rolePrefix, del, "roles/app"},
-		{"list", rolePrefix, logical.ListOperation, "roles/"},
+		{"get", store.RolePrefix, read, "roles/app"},
+		{"get", store.RolePrefix, update, "roles/app"},
+		{"get", store.ConfigPrefix, update, "roles/app"},
+		{"put", store.RolePrefix, update, "roles/app"},
+		{"delete", store.RolePrefix, del, "roles/app"},
+		{"list", store.RolePrefix, logical.ListOperation, "roles/"},
 	} {
 		bubble(t, fmt.Sprint(c), func(t *testing.T) {
 			w := configured(t)

@@ -3,11 +3,14 @@ package palette
 import (
 	"context"
 	"net/http"
-
-	"vault-plugin-secrets-palette/internal/palette"
+	"strconv"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/telemetry"
+	"vault-plugin-secrets-palette/internal/upstream"
 )
 
 func (b *backend) pathRotate() []*framework.Path {
@@ -32,19 +35,33 @@ func (b *backend) pathRotate() []*framework.Path {
 
 func (b *backend) handleRotate(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := configName(d)
-	cfg, mistake, err := b.namedConfig(ctx, req.Storage, name)
-	if mistake != nil || err != nil {
-		return mistake, err
+	cfg, err := b.namedConfig(ctx, req.Storage, name)
+	if err != nil {
+		return upstream.Answer(err)
 	}
-	err = b.rotate(ctx, req.Storage, name)
+	err = b.credentials.Rotate(ctx, req.Storage, name)
 	switch says := palette.Refusal(err); {
 	case err == nil:
 		return nil, nil
 	case says != nil && says.Op != palette.OpLogin:
-		return failedKeyCall(name, cfg, err, "nothing has changed")
+		return upstream.Answer(upstream.KeyCallFailed(name, cfg, err, "nothing has changed"))
 	default:
-		return failedLogin(name, cfg, err, "")
+		return upstream.Answer(upstream.LoginFailed(name, cfg, err, ""))
 	}
+}
+
+// rotationDone counts and tells of a rotation that has ended.
+func (b *backend) rotationDone(ctx context.Context, s logical.Storage, name string, err error) {
+	secret := telemetry.SecretPassword
+	if cfg, unknown := b.configs.Get(ctx, s, name); unknown == nil && cfg != nil && cfg.APIKey != "" {
+		secret = telemetry.SecretKey
+	}
+	b.metrics.Rotation(secret, err == nil)
+	kind := telemetry.EventRotated
+	if err != nil {
+		kind = telemetry.EventRotateFailed
+	}
+	b.events.Send(kind, "rotate-root/"+name, "config", name, "secret", secret, logical.EventMetadataModified, strconv.FormatBool(err == nil))
 }
 
 const helpRotate = `

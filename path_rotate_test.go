@@ -4,6 +4,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"vault-plugin-secrets-palette/internal/rootcred"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
@@ -19,7 +20,7 @@ func TestRotationGivesAPasswordThatNobodySees(t *testing.T) {
 			resp, err := w.rotateRoot()
 			require.NoError(t, err)
 			assert.Nil(t, resp)
-			assert.Len(t, w.password(), passwordLength)
+			assert.Len(t, w.password(), rootcred.PasswordLength)
 			assert.False(t, seen[w.password()])
 			seen[w.password()] = true
 			w.secrets = append(w.secrets, w.password())

@@ -7,6 +7,8 @@ import (
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-palette/internal/telemetry"
 )
 
 func (b *backend) pathSessions() []*framework.Path {
@@ -25,7 +27,7 @@ func (b *backend) pathSessions() []*framework.Path {
 				},
 				// Not forwarded to the primary: a performance secondary has sessions of its own.
 				logical.DeleteOperation: &framework.PathOperation{
-					Callback: b.announced(eventSessionEnd, b.handleSessionDelete), Summary: "End a shared session, at Palette and in Vault.",
+					Callback: b.announced(telemetry.EventSessionEnd, b.handleSessionDelete), Summary: "End a shared session, at Palette and in Vault.",
 					Responses: noContent("Ended."), ForwardPerformanceStandby: true,
 				},
 			},
@@ -45,7 +47,7 @@ func sessionAnswer() map[string]*framework.FieldSchema {
 }
 
 func (b *backend) handleSessionList(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	names, err := b.sessions.entries.list(ctx, req.Storage)
+	names, err := b.sessions.List(ctx, req.Storage)
 	if err != nil {
 		return nil, err
 	}
@@ -53,13 +55,13 @@ func (b *backend) handleSessionList(ctx context.Context, req *logical.Request, _
 }
 
 func (b *backend) handleSessionRead(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	have, err := b.sessions.entries.get(ctx, req.Storage, d.Get(fieldName).(string))
+	have, err := b.sessions.Stored(ctx, req.Storage, d.Get(fieldName).(string))
 	if err != nil || have == nil {
 		return nil, err
 	}
 	return &logical.Response{Data: map[string]any{
 		"issued_at":    have.IssuedAt.Format(time.RFC3339),
-		fieldExpiresAt: have.newest().ExpiresAt.Format(time.RFC3339),
+		fieldExpiresAt: have.Newest().ExpiresAt.Format(time.RFC3339),
 		"refreshes":    have.Refreshes,
 		fieldAddress:   have.Address,
 		fieldOrg:       have.Org,
@@ -68,7 +70,7 @@ func (b *backend) handleSessionRead(ctx context.Context, req *logical.Request, d
 }
 
 func (b *backend) handleSessionDelete(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	return nil, b.endSession(ctx, req.Storage, d.Get(fieldName).(string))
+	return nil, b.sessions.End(ctx, req.Storage, d.Get(fieldName).(string))
 }
 
 const helpSession = `

@@ -1,7 +1,6 @@
 package palette
 
 import (
-	"cmp"
 	"context"
 	"maps"
 	"net/http"
@@ -9,6 +8,11 @@ import (
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-palette/internal/lease"
+	"vault-plugin-secrets-palette/internal/store"
+	"vault-plugin-secrets-palette/internal/telemetry"
+	"vault-plugin-secrets-palette/internal/upstream"
 )
 
 // secretTypeToken is the type of a token's secret in Vault's lease.
@@ -76,100 +80,105 @@ func tokenAnswer() map[string]*framework.FieldSchema {
 	}
 }
 
-// handleCreds issues a token under a lease.
+// handleCreds issues a credential under a lease.
 func (b *backend) handleCreds(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := d.Get(fieldName).(string)
-	asked, given, mistake := seconds(d, fieldTTL)
-	if mistake != nil {
-		return mistake, nil
+	asked, given, err := seconds(d, fieldTTL)
+	if err != nil {
+		return upstream.Answer(err)
 	}
 	if given && asked == 0 {
-		return userError("field %q is 0, but must be at least a second; leave it out for the role's", fieldTTL), nil
+		return logical.ErrorResponse("field %q is 0, but must be at least a second; leave it out for the role's", fieldTTL), nil
 	}
-	r, err := b.roles.get(ctx, req.Storage, name)
+	r, cfg, err := b.roleAndConfig(ctx, req.Storage, name)
+	if err != nil {
+		return upstream.Answer(err)
+	}
+	l, err := lease.New(name, r, cfg, asked)
 	if err != nil {
 		return nil, err
 	}
-	if r == nil {
-		return userError("there is no role %q; write roles/%s first", name, name), nil
-	}
-	cfg, err := b.configs.get(ctx, req.Storage, r.ConfigName)
+	resp, err := b.issue(ctx, req, r, cfg, l)
+	b.leaseDone(telemetry.LeaseIssued, lease.HoldsOf(r), l, err)
 	if err != nil {
-		return nil, err
-	}
-	if cfg == nil {
-		return userError("role %q names config %q, which does not exist (any more); write config/%s", name, r.ConfigName, r.ConfigName), nil
-	}
-	l, err := newLease(name, r, cfg, asked)
-	if err != nil {
-		return nil, err
-	}
-	var resp *logical.Response
-	if r.CredentialType == credentialAPIKey {
-		resp, err = b.issueKey(ctx, req, r, cfg, l)
-	} else {
-		resp, err = b.issueToken(ctx, req.Storage, r, cfg, l)
-	}
-	b.leaseDone(leaseIssued, r.holds(), l, cmp.Or(err, resp.Error()))
-	if err != nil || resp.IsError() {
-		return resp, err
+		return upstream.Answer(err)
 	}
 	b.applyRenewable(resp, r, d)
 	return resp, nil
 }
 
-// issueToken issues a token: the config's session's, or one of a login of its own.
-func (b *backend) issueToken(ctx context.Context, s logical.Storage, r *role, cfg *config, l *lease) (*logical.Response, error) {
-	if cfg.APIKey != "" {
-		return userError("config %q of role %q holds an API key, with which nobody can log in; it is for roles with credential_type=api_key", r.ConfigName, l.Role), nil
-	}
-	if r.Shared {
-		return b.issueShared(ctx, s, r, cfg, l)
-	}
-	token, err := b.login(ctx, s, r.ConfigName, cfg)
+// roleAndConfig returns a role and its config, which a read needs. Errors are the storage's and
+// Mistakes.
+func (b *backend) roleAndConfig(ctx context.Context, s logical.Storage, name string) (*store.Role, *store.Config, error) {
+	r, err := b.roles.Get(ctx, s, name)
 	if err != nil {
-		return failedLogin(r.ConfigName, cfg, err, "")
+		return nil, nil, err
 	}
-	l.Tokens = []heldToken{held(token)}
-	return b.issue(r, l, l.Tokens[0], token.Life)
+	if r == nil {
+		return nil, nil, upstream.Mistakef("there is no role %q; write roles/%s first", name, name)
+	}
+	cfg, err := b.configs.Get(ctx, s, r.ConfigName)
+	if err == nil && cfg == nil {
+		err = upstream.Mistakef("role %q names config %q, which does not exist (any more); write config/%s", name, r.ConfigName, r.ConfigName)
+	}
+	return r, cfg, err
 }
 
-// issueShared hands out the config's session.
-func (b *backend) issueShared(ctx context.Context, s logical.Storage, r *role, cfg *config, l *lease) (*logical.Response, error) {
-	current, err := b.currentSession(ctx, s, r.ConfigName, cfg)
-	if err != nil {
-		return failedLogin(r.ConfigName, cfg, err, "")
+// issue issues what the role hands out: an API key, the config's shared session, or a token of a
+// login of its own.
+func (b *backend) issue(ctx context.Context, req *logical.Request, r *store.Role, cfg *store.Config, l *lease.Lease) (*logical.Response, error) {
+	switch {
+	case r.IsAPIKey():
+		return b.issueKey(ctx, req, r, cfg, l)
+	case cfg.APIKey != "":
+		return nil, upstream.Mistakef("config %q of role %q holds an API key, with which nobody can log in; it is for roles with credential_type=api_key", r.ConfigName, l.Role)
+	case r.Shared:
+		return b.issueShared(ctx, req.Storage, r, cfg, l)
 	}
-	b.metrics.sharedReads.WithLabelValues(current.state).Inc()
-	newest := current.session.newest()
-	resp, err := b.issue(r, l, newest, newest.left(time.Now()))
-	if err == nil && current.warning != "" {
-		resp.AddWarning(current.warning)
+	token, err := b.credentials.Login(ctx, req.Storage, r.ConfigName, cfg)
+	if err != nil {
+		return nil, upstream.LoginFailed(r.ConfigName, cfg, err, "")
+	}
+	l.Tokens = []store.Token{store.TokenOf(token)}
+	return b.issueToken(r, l, l.Tokens[0], token.Life)
+}
+
+// issueShared hands out the config's shared session.
+func (b *backend) issueShared(ctx context.Context, s logical.Storage, r *store.Role, cfg *store.Config, l *lease.Lease) (*logical.Response, error) {
+	current, err := b.sessions.Current(ctx, s, r.ConfigName, cfg)
+	if err != nil {
+		return nil, upstream.LoginFailed(r.ConfigName, cfg, err, "")
+	}
+	b.metrics.SharedRead(current.State)
+	newest := current.Newest()
+	resp, err := b.issueToken(r, l, newest, newest.Left(time.Now()))
+	if err == nil && current.Warning != "" {
+		resp.AddWarning(current.Warning)
 	}
 	return resp, err
 }
 
-// issue makes the response of a new lease with a token that has some life left.
-func (b *backend) issue(r *role, l *lease, token heldToken, life time.Duration) (*logical.Response, error) {
-	internal, err := l.internalData()
+// issueToken makes the response of a new lease with a token that has some life left.
+func (b *backend) issueToken(r *store.Role, l *lease.Lease, token store.Token, life time.Duration) (*logical.Response, error) {
+	internal, err := l.InternalData(secretTypeToken)
 	if err != nil {
 		return nil, err
 	}
-	resp := b.Secret(secretTypeToken).Response(l.credential(r, token), internal)
-	granted := b.shortest(r, 0, tokenLimit(life))
-	resp.Secret.TTL, resp.Secret.MaxTTL = granted.left, granted.left
+	resp := b.Secret(secretTypeToken).Response(shownToken(l, r, token), internal)
+	granted := b.limits.Shortest(r, 0, lease.TokenLimit(life))
+	resp.Secret.TTL, resp.Secret.MaxTTL = granted.Left, granted.Left
 	switch {
-	case l.TTL > granted.left:
-		resp.AddWarning(tooLong(l.TTL, granted))
+	case l.TTL > granted.Left:
+		resp.AddWarning(granted.Cut(l.TTL))
 	case l.TTL > 0:
 		resp.Secret.TTL = l.TTL
 	}
 	return resp, nil
 }
 
-// applyRenewable says whether the lease can be renewed: the role's word, which a read
-// can turn to false.
-func (b *backend) applyRenewable(resp *logical.Response, r *role, d *framework.FieldData) {
+// applyRenewable says whether the lease can be renewed: the role's word, which a read can turn to
+// false.
+func (b *backend) applyRenewable(resp *logical.Response, r *store.Role, d *framework.FieldData) {
 	resp.Secret.Renewable = r.Renewable
 	asked, given := d.GetOk(fieldRenewable)
 	switch {
@@ -181,8 +190,8 @@ func (b *backend) applyRenewable(resp *logical.Response, r *role, d *framework.F
 	}
 }
 
-// credential is what a read and a renewal return.
-func (l *lease) credential(r *role, token heldToken) map[string]any {
+// shownToken is what a read and a renewal of a token return.
+func shownToken(l *lease.Lease, r *store.Role, token store.Token) map[string]any {
 	data := map[string]any{
 		fieldToken:     token.Token.Reveal(),
 		fieldExpiresAt: token.ExpiresAt.Format(time.RFC3339),

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"vault-plugin-secrets-palette/internal/store"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
@@ -201,7 +202,7 @@ func TestCredsWhenPaletteCannotBeReached(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := configured(t)
 		w.palette.Close()
-		w.b.clients.dropAll() // else a kept connection says that it was closed
+		w.b.clients.DropAll() // else a kept connection says that it was closed
 		w.fault(read, "creds/app", nil, http.StatusBadGateway, "connection refused")
 		w.write("config", w.login(fields{"address": "https://palette.invalid", "verify_connection": false, "proxy_url": "http://127.0.0.1:1"}))
 		w.fault(read, "creds/app", nil, http.StatusBadGateway, "palette.invalid:443", "the proxy (127.0.0.1:1): connection refused")
@@ -247,7 +248,7 @@ func TestCredsReadTheLifeOffTheToken(t *testing.T) {
 }
 
 func TestCredsStorageFaultsAreErrors(t *testing.T) {
-	for _, prefix := range []string{rolePrefix, configPrefix} {
+	for _, prefix := range []string{store.RolePrefix, store.ConfigPrefix} {
 		bubble(t, fmt.Sprint(prefix), func(t *testing.T) {
 			w := configured(t)
 			w.uncache()

@@ -4,6 +4,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"vault-plugin-secrets-palette/internal/rootcred"
+	"vault-plugin-secrets-palette/internal/store"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -25,7 +27,7 @@ func keyed(t *testing.T) (w *world, own palettetest.Key) {
 	w.write("config/k", fields{"address": w.palette.URL(), "org": "example", "api_key": l.data["api_key"], "rate_limit": 0, "queue_timeout": 1})
 	w.write("roles/k", fields{"config_name": "k", "credential_type": "api_key"})
 	w.remove("sessions/default")
-	t.Cleanup(func() { time.Sleep(2 * rootKeyLife) }) // so dies the config's own key
+	t.Cleanup(func() { time.Sleep(2 * rootcred.RootKeyLife) }) // so dies the config's own key
 	return w, own
 }
 
@@ -117,7 +119,7 @@ func TestRotationOfAnAPIKey(t *testing.T) {
 		assert.NotEqual(t, own.UID, now.UID)
 		data := w.read("config/k").Data
 		assert.Equal(t, now.UID, data["api_key_uid"])
-		assert.Equal(t, epoch.Add(rootKeyLife).Format(time.RFC3339), data["api_key_expires_at"])
+		assert.Equal(t, epoch.Add(rootcred.RootKeyLife).Format(time.RFC3339), data["api_key_expires_at"])
 		assert.Equal(t, epoch.Format(time.RFC3339), data["last_rotated"])
 		w.write("config/k", fields{"rotation_period": "720h"})
 		time.Sleep(720 * time.Hour)
@@ -157,7 +159,7 @@ func TestRotationOfAnAPIKeySurvivesAFaultAtEachStep(t *testing.T) {
 		{"Palette refuses", fault(palettetest.APIKeyCreate, palettetest.Fault{Status: 400, Times: 1}), false, false},
 		{"Palette fails", fault(palettetest.APIKeyCreate, palettetest.Fault{Status: 500, Times: 1}), false, false},
 		{"the answer is lost", fault(palettetest.APIKeyCreate, palettetest.Fault{DropAfter: true, Times: 1}), false, false},
-		{"the config is not stored", func(w *world) { w.storage.failOn("put", configPrefix) }, false, false},
+		{"the config is not stored", func(w *world) { w.storage.failOn("put", store.ConfigPrefix) }, false, false},
 		{"the old one cannot be deleted", fault(palettetest.APIKeyDelete, palettetest.Fault{Status: 500, Times: 1}), false, false},
 		{"Palette refuses to delete the old one", fault(palettetest.APIKeyDelete, palettetest.Fault{Status: 403, Times: 1}), true, true},
 		{"the log does not let go", func(w *world) { w.storage.failOn("delete", framework.WALPrefix) }, true, false},
@@ -174,7 +176,7 @@ func TestRotationOfAnAPIKeySurvivesAFaultAtEachStep(t *testing.T) {
 				}
 				if c.hand {
 					w.creds("k").mustRevoke() // the config is of use all the same
-					assert.Contains(t, w.log.String(), "delete it by hand")
+					assert.Contains(t, w.log.String(), rootcred.MsgOldKeyRefused)
 					return
 				}
 				w.keyWorks()

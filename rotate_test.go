@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"vault-plugin-secrets-palette/internal/rootcred"
+	"vault-plugin-secrets-palette/internal/store"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/helper/consts"
@@ -15,7 +17,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/palettetest"
 )
 
@@ -80,7 +81,7 @@ func TestRotationSurvivesAFaultAtEachStep(t *testing.T) {
 		{"the answer is lost", func(w *world) {
 			w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{DropAfter: true, Times: 1})
 		}, "", true, 0},
-		{"the config is not stored", func(w *world) { w.storage.failOn("put", configPrefix) }, "storage did not take the config", true, 1},
+		{"the config is not stored", func(w *world) { w.storage.failOn("put", store.ConfigPrefix) }, "storage did not take the config", true, 1},
 		{"the log does not let go", func(w *world) { w.storage.failOn("delete", framework.WALPrefix) }, "", true, 1},
 		{"the log does not let go of a refused one", func(w *world) {
 			w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{Status: 400, Times: 1})
@@ -104,8 +105,13 @@ func TestRotationSurvivesAFaultAtEachStep(t *testing.T) {
 				assert.Equal(t, c.rotated, w.password() != old)
 				assert.Equal(t, c.leftovers, w.wals())
 				w.secrets = append(w.secrets, w.password())
-				if c.rotated && !restart {
-					w.creds("app").mustRevoke() // while the storage still fails
+				if c.rotated && !restart { // while the storage still fails
+					if c.text == "" {
+						w.creds("app").mustRevoke()
+					} else {
+						_, err = w.handle(t.Context(), read, "creds/app", nil)
+						require.ErrorContains(t, err, c.text)
+					}
 				}
 				w.storage.heal()
 				if restart {
@@ -319,8 +325,8 @@ func TestRotationPeriodIsThePrimarysBusiness(t *testing.T) {
 func TestRotationStorageFaults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := configured(t)
-		w.b.rotations.listed = false // as after an Initialize that failed
 		w.storage.failOn("list", framework.WALPrefix)
+		w.mount() // its Initialize fails to look
 		for _, request := range []struct {
 			op   logical.Operation
 			path string
@@ -330,7 +336,7 @@ func TestRotationStorageFaults(t *testing.T) {
 		}
 		require.ErrorIs(t, w.periodic(), errDisk)
 		require.NoError(t, w.b.Initialize(t.Context(), &logical.InitializationRequest{Storage: w.storage}))
-		assert.Contains(t, w.log.String(), "what a crash has left behind could not be looked up")
+		assert.Contains(t, w.log.String(), rootcred.MsgLookUpFailed)
 		w.storage.heal()
 		w.works()
 		callBack := w.ended()
@@ -338,23 +344,6 @@ func TestRotationStorageFaults(t *testing.T) {
 		callBack()
 		_, err := w.rotateRoot()
 		require.NoError(t, err)
-	})
-}
-
-func TestPasswordsAreOfAllFourClasses(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		p := palettetest.New(t, palettetest.InMemory(), palettetest.AllowLiveTokens())
-		c, err := palette.NewProcess().WithDial(palettetest.Dial).NewClient(palette.Connection{Address: p.URL(), RequestTimeout: time.Minute}, "a-test", nil)
-		require.NoError(t, err)
-		defer c.Close()
-		current := palettetest.DefaultUser.Password
-		for range 50 {
-			fresh, err := w.b.newPassword(t.Context(), "")
-			require.NoError(t, err)
-			require.NoError(t, c.ChangePassword(t.Context(), palette.Auth{}, palette.PasswordChange{Email: palettetest.DefaultUser.Email, Current: secret(current), New: fresh}), "the stand-in keeps Palette's policy")
-			current = fresh.Reveal()
-		}
 	})
 }
 

@@ -1,12 +1,18 @@
 package palette
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"net/http"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+	"vault-plugin-secrets-palette/internal/rootcred"
+	"vault-plugin-secrets-palette/internal/session"
+	"vault-plugin-secrets-palette/internal/store"
+	"vault-plugin-secrets-palette/internal/tasks"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -176,7 +182,7 @@ func TestSharedSessionOutlivesAnOutage(t *testing.T) {
 		}
 		assert.Equal(t, 1, w.refreshes(), "not each reader waits for a try")
 		l := w.creds("many")
-		time.Sleep(sessionPause)
+		time.Sleep(session.RefreshPause)
 		l.mustRenew()
 		assert.Equal(t, 2, w.refreshes(), "one each ten seconds")
 
@@ -267,16 +273,19 @@ func TestSharedSessionOfAnotherLoginIsEnded(t *testing.T) {
 		token := w.creds("many").token()
 		foreign := *w.session()
 		foreign.Org = "other"
-		require.NoError(t, w.b.sessions.entries.put(t.Context(), w.storage, "default", &foreign))
+		text, err := json.Marshal(foreign)
+		require.NoError(t, err)
+		w.plant(store.SessionPrefix+"default", string(text))
+		w.uncache()
 		assert.NotEqual(t, token, w.creds("many").token())
 		assert.False(t, w.palette.Alive(token))
 		w.remove("sessions/default")
 	})
 }
 
-func (w *world) session() *session {
+func (w *world) session() *session.Session {
 	w.t.Helper()
-	s, err := w.b.sessions.entries.get(w.t.Context(), w.storage, defaultConfigName)
+	s, err := w.b.sessions.Stored(w.t.Context(), w.storage, defaultConfigName)
 	require.NoError(w.t, err)
 	return s
 }
@@ -288,8 +297,8 @@ func TestSharedLoginUnderWayWhenTheConfigChanges(t *testing.T) {
 		gate := w.palette.Hold(palettetest.Login)
 		done := make(chan error, 1)
 		go func() {
-			_, err := w.handle(t.Context(), read, "creds/many", nil)
-			done <- err
+			resp, err := w.handle(t.Context(), read, "creds/many", nil)
+			done <- cmp.Or(err, resp.Error())
 		}()
 		<-gate.Arrived()
 		changed := make(chan struct{})
@@ -300,7 +309,7 @@ func TestSharedLoginUnderWayWhenTheConfigChanges(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, "other", w.config().Org)
 		gate.Release()
-		requireCoded(t, <-done, http.StatusBadRequest, "has changed meanwhile")
+		require.ErrorContains(t, <-done, "has changed meanwhile")
 		<-changed
 		assert.Empty(t, w.palette.LiveTokens())
 		assert.Nil(t, w.read("sessions/default"))
@@ -313,10 +322,10 @@ func TestSharedSessionThatPaletteCannotEndIsOwed(t *testing.T) {
 		w.creds("many")
 		w.palette.Down(true)
 		w.remove("sessions/default")
-		assert.Equal(t, 1, w.owed())
+		assert.Equal(t, 1, w.pending())
 		w.palette.Down(false)
 		w.minute()
-		assert.Zero(t, w.owed())
+		assert.Zero(t, w.pending())
 		assert.Empty(t, w.palette.LiveTokens())
 	})
 }
@@ -336,7 +345,7 @@ func TestSharedReaderWhoHangsUp(t *testing.T) {
 func TestSharedSessionStorageFaults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := sharing(t)
-		w.storage.failOn("put", sessionPrefix)
+		w.storage.failOn("put", store.SessionPrefix)
 		_, err := w.handle(t.Context(), read, "creds/many", nil)
 		require.ErrorIs(t, err, errDisk)
 		assert.Empty(t, w.palette.LiveTokens(), "a session that could not be stored is none")
@@ -344,7 +353,7 @@ func TestSharedSessionStorageFaults(t *testing.T) {
 		first := w.creds("many").token()
 
 		// A refresh that cannot be stored: the token is kept in memory and stored with the next.
-		w.storage.failOn("put", sessionPrefix)
+		w.storage.failOn("put", store.SessionPrefix)
 		time.Sleep(6 * time.Minute)
 		second := w.creds("many").token()
 		assert.NotEqual(t, first, second)
@@ -361,7 +370,7 @@ func TestSharedSessionStorageFaults(t *testing.T) {
 			path    string
 		}{{"get", read, "creds/many"}, {"get", read, "sessions/default"}, {"get", del, "sessions/default"}, {"list", logical.ListOperation, "sessions/"}, {"delete", del, "sessions/default"}} {
 			w.uncache()
-			w.storage.failOn(c.op, sessionPrefix)
+			w.storage.failOn(c.op, store.SessionPrefix)
 			_, err := w.handle(t.Context(), c.request, c.path, nil)
 			require.ErrorIs(t, err, errDisk, "%s for %s", c.op, c.path)
 			w.storage.heal()
@@ -389,7 +398,7 @@ func TestSharedPanicShowsNoSecret(t *testing.T) {
 			return nil
 		}
 		_, err := w.handle(t.Context(), read, "creds/many", nil)
-		require.ErrorIs(t, err, errPanic)
+		require.ErrorIs(t, err, tasks.ErrPanic)
 		time.Sleep(15 * time.Minute)
 	})
 }
@@ -403,11 +412,14 @@ func TestWriteOfAnotherLoginLeavesItsSession(t *testing.T) {
 		w.write("roles/many", fields{"shared": true})
 		first, old := w.creds("many"), w.config()
 		d := &framework.FieldData{Schema: w.b.Route("config").Fields, Raw: w.login(fields{"email": admin.Email, "password": admin.Password})}
-		_, next, _, err := w.b.writeConfig(t.Context(), w.storage, "default", d)
+		_, next, err := w.b.credentials.Write(t.Context(), w.storage, "default", rootcred.Write{
+			Verify: true, NewSecret: true,
+			Change: func(old *store.Config) (*store.Config, error) { return changeConfig(old, d, time.Now()) },
+		})
 		require.NoError(t, err)
 		second := w.creds("many")
 		require.False(t, w.palette.Alive(first.token()))
-		require.NoError(t, w.b.endForeignSession(t.Context(), w.storage, "default", old, next))
+		require.NoError(t, w.b.sessions.EndForeign(t.Context(), w.storage, "default", old, next))
 		assert.True(t, w.palette.Alive(second.token()))
 		w.remove("sessions/default")
 	})

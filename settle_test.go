@@ -10,6 +10,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"vault-plugin-secrets-palette/internal/store"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/stretchr/testify/assert"
@@ -49,7 +50,7 @@ func TestRotationWhoseOutcomeIsFoundOutLater(t *testing.T) {
 func TestRotationWhereNeitherPasswordWorks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := configured(t, palettetest.WithLockout())
-		w.storage.failOn("put", configPrefix)
+		w.storage.failOn("put", store.ConfigPrefix)
 		_, err := w.rotateRoot()
 		require.Error(t, err)
 		w.storage.heal()
@@ -87,7 +88,7 @@ func TestRotationLeftoversOfAConfigThatHasGone(t *testing.T) {
 	} {
 		bubble(t, c.name, func(t *testing.T) {
 			w := configured(t)
-			w.storage.failOn("put", configPrefix)
+			w.storage.failOn("put", store.ConfigPrefix)
 			_, err := w.rotateRoot()
 			require.Error(t, err)
 			w.storage.heal()
@@ -187,8 +188,8 @@ func (w *world) writtenAhead() string {
 	w.t.Helper()
 	entry, err := framework.GetWAL(w.t.Context(), w.storage, strings.TrimPrefix(w.keys(framework.WALPrefix)[0], framework.WALPrefix))
 	require.NoError(w.t, err)
-	var ahead passwordWAL
-	require.NoError(w.t, decodeWAL(entry.Data, &ahead))
+	var ahead store.PasswordWAL
+	require.NoError(w.t, store.DecodeWAL(entry.Data, &ahead))
 	return ahead.Password.Reveal()
 }
 

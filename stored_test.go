@@ -3,6 +3,7 @@ package palette
 import (
 	"testing"
 	"testing/synctest"
+	"vault-plugin-secrets-palette/internal/store"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -17,20 +18,18 @@ func TestEntriesOfOlderVersionsKeepPalettesLimit(t *testing.T) {
 		put := func(key, value string) {
 			w.plant(key, value)
 		}
-		put(configPrefix+"default", `{`+older+`,"email":"vault@example.com","org":"example","password":"a-Password-14-long"}`)
-		put(connectionPrefix+"kept", `{`+older+`,"kept_at":"2026-03-01T12:00:00Z"}`)
-		put(owedPrefix+"debt", `{"connection":{`+older+`},"tokens":[],"first_failed":"2026-03-01T12:00:00Z"}`)
+		put(store.ConfigPrefix+"default", `{`+older+`,"email":"vault@example.com","org":"example","password":"a-Password-14-long"}`)
 		w.mount()
 
 		shown := w.read("config").Data
 		assert.EqualValues(t, 10, shown["rate_limit"])
 		assert.EqualValues(t, 55, shown["queue_timeout"])
-		want := defaultConnection("https://palette.example.com")
-		kept, err := loadConnection(t.Context(), w.storage, connectionPrefix+"kept")
+		want := store.DefaultConnection("https://palette.example.com")
+		require.NoError(t, store.KeepConnection(t.Context(), w.storage, "gone", want))
+		key := w.keys(store.ConnectionPrefix)[0]
+		w.plant(key, `{`+older+`,"kept_at":"2026-03-01T12:00:00Z"}`)
+		kept, err := w.b.configs.ConnectionTo(t.Context(), w.storage, "gone", want.Address)
 		require.NoError(t, err)
-		assert.Equal(t, want, kept.Connection)
-		owed, err := loadDebt(t.Context(), w.storage, "debt")
-		require.NoError(t, err)
-		assert.Equal(t, want, owed.Connection)
+		assert.Equal(t, want, kept)
 	})
 }

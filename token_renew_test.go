@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"vault-plugin-secrets-palette/internal/lease"
+	"vault-plugin-secrets-palette/internal/store"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
@@ -120,7 +122,7 @@ func TestRenewalKeepsAtMostEightTokens(t *testing.T) {
 		for range 1800 {
 			time.Sleep(time.Second)
 			l.mustRenew()
-			assert.LessOrEqual(t, len(l.tokens()), maxLeaseTokens)
+			assert.LessOrEqual(t, len(l.tokens()), lease.MaxTokens)
 			assert.True(t, w.palette.Alive(l.token()), time.Since(start))
 		}
 		l.mustRevoke()
@@ -245,7 +247,7 @@ func TestRenewalAfterThePasswordChanged(t *testing.T) {
 }
 
 func TestRenewalStorageFaultsAreErrors(t *testing.T) {
-	for _, prefix := range []string{rolePrefix, configPrefix} {
+	for _, prefix := range []string{store.RolePrefix, store.ConfigPrefix} {
 		bubble(t, fmt.Sprint(prefix), func(t *testing.T) {
 			w := configured(t)
 			l := w.creds("app")
@@ -271,7 +273,7 @@ func TestLeaseThatCannotBeReadIsAnError(t *testing.T) {
 				assert.ErrorContains(t, err, "internal data cannot be read")
 			}
 		}
-		_, err := leaseOf(nil)
+		_, err := lease.From(nil)
 		assert.Error(t, err)
 	})
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"vault-plugin-secrets-palette/internal/revocation"
+	"vault-plugin-secrets-palette/internal/store"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
@@ -85,7 +87,7 @@ func TestRevocationByTheBareAddressWhenNothingElseIsLeft(t *testing.T) {
 		w := configured(t)
 		l := w.creds("app")
 		w.remove("config")
-		for _, key := range w.keys(connectionPrefix) {
+		for _, key := range w.keys(store.ConnectionPrefix) {
 			require.NoError(t, w.storage.Delete(t.Context(), key))
 		}
 		l.mustRevoke()
@@ -98,11 +100,11 @@ func TestKeptConnectionsGoWhenNoTokenCanNeedThem(t *testing.T) {
 		w.system.DefaultLeaseTTLVal, w.system.MaxLeaseTTLVal = time.Hour, time.Hour
 		l := w.creds("app")
 		w.remove("config")
-		time.Sleep(connectionKept - 2*time.Minute)
+		time.Sleep(store.ConnectionKept - 2*time.Minute)
 		w.minute()
-		assert.Len(t, w.keys(connectionPrefix), 1)
+		assert.Len(t, w.keys(store.ConnectionPrefix), 1)
 		w.minute()
-		assert.Empty(t, w.keys(connectionPrefix))
+		assert.Empty(t, w.keys(store.ConnectionPrefix))
 		l.mustRevoke() // its token is long dead
 	})
 }
@@ -142,7 +144,7 @@ func TestRevocationWithATokenThatPaletteRefuses(t *testing.T) {
 		time.Sleep(time.Minute)
 		l.mustRenew()
 		both := l.tokens()
-		require.NoError(t, w.b.end(t.Context(), w.config().account(), &revocation{tokens: []heldToken{{Token: secret(both[0]), ExpiresAt: time.Now()}}}))
+		require.NoError(t, w.b.revocations.End(t.Context(), revocation.AccountOf(w.config()), []store.Token{{Token: secret(both[0]), ExpiresAt: time.Now()}}))
 		l.mustRevoke() // Palette refuses the two together; apart, one ends and the other is dead
 		assert.False(t, w.palette.Alive(both[1]))
 	})
@@ -155,7 +157,7 @@ func TestRevocationWithoutTheEndpointIsSuccessWithAWarning(t *testing.T) {
 		l.mustRevoke()
 		assert.Contains(t, w.log.String(), "no endpoint to revoke")
 		assert.Contains(t, w.log.String(), "2026-03-01 12:15:00", "when the token dies by itself")
-		assert.Zero(t, w.owed())
+		assert.Zero(t, w.pending())
 	})
 }
 
@@ -167,24 +169,24 @@ func TestRevocationWhilePaletteIsDown(t *testing.T) {
 			w := configured(t)
 			l := w.creds("app")
 			w.palette.Inject(palettetest.Revoke, fault)
-			requireCoded(t, l.revoke(), http.StatusBadGateway, "listed in Vault's storage", "each minute")
-			assert.Equal(t, 1, w.owed())
+			requireCoded(t, l.revoke(), http.StatusBadGateway, "is pending in Vault's storage", "each minute")
+			assert.Equal(t, 1, w.pending())
 
 			time.Sleep(29 * time.Second)
-			requireCoded(t, l.revoke(), http.StatusBadGateway, "listed")
+			requireCoded(t, l.revoke(), http.StatusBadGateway, "pending")
 			time.Sleep(time.Second)
 			l.mustRevoke()
-			assert.Contains(t, w.log.String(), "Palette has not revoked yet what it held")
-			assert.Equal(t, 1, w.owed())
+			assert.Contains(t, w.log.String(), revocation.MsgLeaseEndsPending)
+			assert.Equal(t, 1, w.pending())
 
 			w.minute()
-			assert.Equal(t, 1, w.owed(), "Palette is still down")
+			assert.Equal(t, 1, w.pending(), "Palette is still down")
 			assert.True(t, w.palette.Alive(l.token()))
 			w.palette.ClearAll()
 			w.minute()
-			assert.Zero(t, w.owed())
+			assert.Zero(t, w.pending())
 			assert.False(t, w.palette.Alive(l.token()))
-			assert.Contains(t, w.log.String(), "revoked tokens that were on the list")
+			assert.Contains(t, w.log.String(), revocation.MsgPendingRevoked)
 		})
 	}
 }
@@ -196,7 +198,7 @@ func TestRevocationThatWorksAtTheSecondTryIsNotOwedAnyMore(t *testing.T) {
 		w.palette.Inject(palettetest.Revoke, palettetest.Fault{Status: 500, Times: 1})
 		require.Error(t, l.revoke())
 		l.mustRevoke()
-		assert.Zero(t, w.owed())
+		assert.Zero(t, w.pending())
 	})
 }
 
@@ -209,7 +211,7 @@ func TestOwedTokensThatDieAreForgotten(t *testing.T) {
 		time.Sleep(15 * time.Minute)
 		calls := w.palette.TotalCalls()
 		w.minute()
-		assert.Zero(t, w.owed())
+		assert.Zero(t, w.pending())
 		assert.Equal(t, calls, w.palette.TotalCalls())
 	})
 }
@@ -224,7 +226,7 @@ func TestOwedTokensSurviveARestartAndTheConfig(t *testing.T) {
 		w.mount()
 		w.palette.Down(false)
 		w.minute()
-		assert.Zero(t, w.owed())
+		assert.Zero(t, w.pending())
 		assert.Empty(t, w.palette.LiveTokens())
 	})
 }
@@ -246,12 +248,12 @@ func TestOwedRunAsksADownPaletteOnce(t *testing.T) {
 		assert.Equal(t, calls+1, w.palette.TotalCalls())
 		w.palette.Down(false)
 		w.minute()
-		assert.Zero(t, w.owed())
+		assert.Zero(t, w.pending())
 	})
 }
 
 func TestRevocationStorageFaults(t *testing.T) {
-	for _, c := range []struct{ op, prefix string }{{"get", owedPrefix}, {"get", configPrefix}, {"put", owedPrefix}} {
+	for _, c := range []struct{ op, prefix string }{{"get", store.PendingPrefix}, {"get", store.ConfigPrefix}, {"put", store.PendingPrefix}} {
 		bubble(t, fmt.Sprint(c), func(t *testing.T) {
 			w := configured(t)
 			l := w.creds("app")
@@ -271,16 +273,16 @@ func TestKeptConnectionFaults(t *testing.T) {
 		w := configured(t)
 		l := w.creds("app")
 		w.remove("config")
-		w.storage.failOn("get", connectionPrefix)
+		w.storage.failOn("get", store.ConnectionPrefix)
 		require.ErrorIs(t, l.revoke(), errDisk)
 		require.ErrorIs(t, w.periodic(), errDisk)
-		w.storage.failOn("delete", connectionPrefix)
+		w.storage.failOn("delete", store.ConnectionPrefix)
 		time.Sleep(month + time.Hour) // API keys may live as long as the mount lets a lease last
 		require.ErrorIs(t, w.periodic(), errDisk)
 		w.storage.heal()
-		key := w.keys(connectionPrefix)[0]
+		key := w.keys(store.ConnectionPrefix)[0]
 		w.plant(key, "{")
-		assert.ErrorContains(t, w.b.forgetConnections(t.Context(), w.storage), "cannot be decoded")
+		assert.ErrorContains(t, w.b.clients.EachMinute(t.Context(), w.storage), "cannot be decoded")
 	})
 }
 
@@ -292,13 +294,13 @@ func TestOwedRunStorageFaults(t *testing.T) {
 		require.Error(t, l.revoke())
 		w.palette.Down(false)
 		for _, op := range []string{"get", "delete"} {
-			w.storage.failOn(op, owedPrefix)
-			require.ErrorIs(t, w.b.payOwed(t.Context(), w.storage), errDisk)
+			w.storage.failOn(op, store.PendingPrefix)
+			require.ErrorIs(t, w.b.revocations.Retry(t.Context(), w.storage), errDisk)
 		}
 		w.storage.heal()
-		require.NoError(t, w.b.payOwed(t.Context(), w.storage))
-		w.plant(owedPrefix+"x", "{")
-		assert.ErrorContains(t, w.b.payOwed(t.Context(), w.storage), "owed/x cannot be decoded")
+		require.NoError(t, w.b.revocations.Retry(t.Context(), w.storage))
+		w.plant(store.PendingPrefix+"x", "{")
+		assert.ErrorContains(t, w.b.revocations.Retry(t.Context(), w.storage), "owed/x cannot be decoded")
 	})
 }
 
@@ -309,10 +311,10 @@ func TestRevocationWhoseCallerHangsUpIsOwed(t *testing.T) {
 		l := w.creds("app")
 		gate := w.palette.Hold(palettetest.Revoke)
 		defer gate.Release()
-		require.ErrorContains(t, w.hangUp(gate, logical.RevokeRequest("creds/app", l.secret, l.data)), "listed in Vault's storage")
-		assert.Equal(t, 1, w.owed())
+		require.ErrorContains(t, w.hangUp(gate, logical.RevokeRequest("creds/app", l.secret, l.data)), "is pending in Vault's storage")
+		assert.Equal(t, 1, w.pending())
 		gate.Release()
 		w.minute()
-		assert.Zero(t, w.owed())
+		assert.Zero(t, w.pending())
 	})
 }

@@ -7,6 +7,10 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"vault-plugin-secrets-palette/internal/revocation"
+	"vault-plugin-secrets-palette/internal/store"
+	"vault-plugin-secrets-palette/internal/tasks"
+	"vault-plugin-secrets-palette/internal/upstream"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
@@ -91,9 +95,9 @@ func TestLateTokenIsOwedWhenItCannotBeRevoked(t *testing.T) {
 		w.palette.Inject(palettetest.Revoke, palettetest.Fault{Status: 500, Times: 1})
 		gate.Release()
 		w.settle()
-		assert.Equal(t, 1, w.owed())
+		assert.Equal(t, 1, w.pending())
 		w.minute()
-		assert.Zero(t, w.owed())
+		assert.Zero(t, w.pending())
 	})
 }
 
@@ -103,10 +107,10 @@ func TestLateTokenThatCannotEvenBeListedIsLogged(t *testing.T) {
 		gate := w.palette.Hold(palettetest.Login)
 		require.ErrorIs(t, w.hangUp(gate, &logical.Request{Operation: read, Path: "creds/app"}), context.Canceled)
 		w.palette.Inject(palettetest.Revoke, palettetest.Fault{Status: 500, Times: 1})
-		w.storage.failOn("put", owedPrefix)
+		w.storage.failOn("put", store.PendingPrefix)
 		gate.Release()
 		w.settle()
-		assert.Contains(t, w.log.String(), "could not list a token to be revoked")
+		assert.Contains(t, w.log.String(), revocation.MsgLooseLost)
 		time.Sleep(15 * time.Minute)
 	})
 }
@@ -127,12 +131,12 @@ func TestLateFailureIsNobodysBusiness(t *testing.T) {
 func TestTokenThatArrivesTogetherWithTheHangUpIsRevoked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := configured(t)
-		token, err := w.b.login(t.Context(), w.storage, defaultConfigName, w.config())
+		token, err := w.b.credentials.Login(t.Context(), w.storage, defaultConfigName, w.config())
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		for range 50 { // select takes either way
-			_, err = w.b.detachedLogin(ctx, w.storage, w.config(), func(context.Context) (palette.Token, error) { return token, nil })
+			_, err = w.b.credentials.Detach(ctx, w.storage, w.config(), func(context.Context) (palette.Token, error) { return token, nil })
 			require.ErrorIs(t, err, context.Canceled)
 		}
 		w.settle()
@@ -140,9 +144,9 @@ func TestTokenThatArrivesTogetherWithTheHangUpIsRevoked(t *testing.T) {
 	})
 }
 
-func (w *world) config() *config {
+func (w *world) config() *store.Config {
 	w.t.Helper()
-	cfg, err := w.b.configs.get(w.t.Context(), w.storage, defaultConfigName)
+	cfg, err := w.b.configs.Get(w.t.Context(), w.storage, defaultConfigName)
 	require.NoError(w.t, err)
 	return cfg
 }
@@ -165,11 +169,11 @@ func TestPanicsShowNoSecret(t *testing.T) {
 		w := configured(t)
 		w.storage.fail = func(string, string) error { panic(palettetest.DefaultUser.Password) }
 		_, err := w.handle(t.Context(), logical.ListOperation, "roles/", nil)
-		require.ErrorIs(t, err, errPanic)
+		require.ErrorIs(t, err, tasks.ErrPanic)
 		w.storage.heal()
-		require.True(t, w.b.inBackground(func() { panic(palettetest.DefaultUser.Password) }))
+		require.True(t, w.b.tasks.Start(func() { panic(palettetest.DefaultUser.Password) }))
 		w.settle()
-		assert.Contains(t, w.log.String(), "panic in the background")
+		assert.Contains(t, w.log.String(), tasks.MsgPanic)
 		assert.Contains(t, w.log.String(), "panic in a request")
 	})
 }
@@ -178,14 +182,14 @@ func TestBackgroundWorkIsRefusedAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := configured(t)
 		callBack := w.ended()
-		<-w.b.discard(w.storage, w.config().account(), heldToken{}, "a test")
+		<-w.b.revocations.Discard(w.storage, revocation.AccountOf(w.config()), store.Token{}, "a test")
 		callBack()
 	})
 }
 
 func TestUpstreamErrorKeepsWhatIsNotPalettes(t *testing.T) {
-	assert.Equal(t, errDisk, upstreamError(errDisk))
-	assert.ErrorIs(t, upstreamError(errors.Join(context.Canceled)), context.Canceled)
+	assert.Equal(t, errDisk, upstream.Fault(errDisk))
+	assert.ErrorIs(t, upstream.Fault(errors.Join(context.Canceled)), context.Canceled)
 }
 
 func TestConnectionThatCannotBeUsedIsAnError(t *testing.T) {
@@ -195,9 +199,8 @@ func TestConnectionThatCannotBeUsedIsAnError(t *testing.T) {
 		broken := *bad
 		broken.CACert = "no PEM"
 		for _, call := range []func() error{
-			func() error { _, err := w.b.sendLogin(t.Context(), w.storage, &broken, broken.login()); return err },
 			func() error { _, err := w.b.refresh(t.Context(), w.storage, &broken, "t"); return err },
-			func() error { return w.b.end(t.Context(), broken.account(), &revocation{}) },
+			func() error { return w.b.revocations.End(t.Context(), revocation.AccountOf(&broken), nil) },
 		} {
 			assert.ErrorContains(t, call(), "ca_cert holds no certificate")
 		}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"vault-plugin-secrets-palette/internal/store"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -231,10 +232,10 @@ func (w *world) plant(key, text string) {
 	require.NoError(w.t, w.storage.Put(w.t.Context(), &logical.StorageEntry{Key: key, Value: []byte(text)}))
 }
 
-// owed counts what is on the engine's list.
-func (w *world) owed() int {
+// pending counts the pending revocations.
+func (w *world) pending() int {
 	w.t.Helper()
-	ids, err := w.storage.Storage.List(w.t.Context(), owedPrefix)
+	ids, err := w.storage.Storage.List(w.t.Context(), store.PendingPrefix)
 	require.NoError(w.t, err)
 	return len(ids)
 }
@@ -242,25 +243,30 @@ func (w *world) owed() int {
 // settle waits for what goes on in the background.
 func (w *world) settle() {
 	w.t.Helper()
-	require.NoError(w.t, w.b.background.wait(w.t.Context()))
+	require.NoError(w.t, w.b.tasks.Wait(w.t.Context()))
 }
 
 // running counts what goes on there.
 func (w *world) running() int {
-	w.b.background.mu.Lock()
-	defer w.b.background.mu.Unlock()
-	return w.b.background.running
+	return w.b.tasks.Running()
 }
 
-// ended makes the mount one that is ending, until the test calls back.
-func (w *world) ended() (callBack func()) {
+// ended makes the mount one that is ending. remount is the next process.
+func (w *world) ended() (remount func()) {
 	w.t.Helper()
-	require.NoError(w.t, w.b.background.finish(w.t.Context()))
-	return func() {
-		w.b.background.mu.Lock()
-		defer w.b.background.mu.Unlock()
-		w.b.background.ending = false
-	}
+	require.NoError(w.t, w.b.tasks.Drain(w.t.Context()))
+	return w.mount
+}
+
+// rotating leaves a rotation of the default config under way until the test's end.
+func (w *world) rotating() {
+	gate, done := w.palette.Hold(palettetest.PasswordChange), make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = w.b.credentials.Rotate(w.t.Context(), w.storage, defaultConfigName)
+	}()
+	<-gate.Arrived()
+	w.t.Cleanup(func() { gate.Release(); <-done })
 }
 
 // keys returns all storage keys below a prefix.

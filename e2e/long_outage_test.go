@@ -201,7 +201,7 @@ func (o *longOutage) away(i int, b breakdown, until time.Time) {
 		out, err := o.vault.CLI(o.t.Context(), "", "lease", "revoke", "-sync", lease)
 		require.NoError(o.t, err)
 		require.Equal(o.t, 2, out.Code, "%s: a revocation must say that Palette is away", b.name)
-		assert.Contains(o.t, out.Stderr, "listed in Vault's storage")
+		assert.Contains(o.t, out.Stderr, "is pending in Vault's storage")
 		o.cli("lease", "revoke", lease) // asynchronously, which Vault repeats
 	}
 	o.cli("lease", "revoke", "-prefix", fmt.Sprintf("%s/creds/prefix%d", o.mount, i))

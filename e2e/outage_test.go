@@ -41,7 +41,7 @@ func TestAnOutageOfPaletteLeavesNoTokenAlive(t *testing.T) {
 	out, err := f.vault.CLI(t.Context(), "", "lease", "revoke", "-sync", revoked.LeaseID)
 	require.NoError(t, err)
 	require.Equal(t, 2, out.Code)
-	assert.Contains(t, out.Stderr, "listed in Vault's storage, and the engine tries each minute")
+	assert.Contains(t, out.Stderr, "is pending in Vault's storage, and the engine retries each minute")
 	f.cli("lease", "revoke", revoked.LeaseID) // asynchronously, which Vault repeats
 
 	f.leaseEnds(revoked.LeaseID, givenUp)
@@ -52,8 +52,8 @@ func TestAnOutageOfPaletteLeavesNoTokenAlive(t *testing.T) {
 		require.True(t, f.palette.Alive(token), "the leases are gone and the tokens live: they are on the engine's list")
 	}
 	log := f.ofThisPalette()
-	assert.Contains(t, log, "a lease ends, but Palette has not revoked yet what it held")
-	assert.NotContains(t, log, "revoked tokens that were on the list")
+	assert.Contains(t, log, "a lease ends, and the revocation of its credential stays pending")
+	assert.NotContains(t, log, "revoked tokens whose revocation was pending")
 
 	f.palette.Down(false)
 	f.dies(nextRun, tokens...)
@@ -62,7 +62,7 @@ func TestAnOutageOfPaletteLeavesNoTokenAlive(t *testing.T) {
 	assert.Less(t, time.Since(began), outageLife-time.Minute)
 	assert.Equal(t, len(tokens), f.palette.LargestRevoke(), "one call for both leases")
 	require.Eventually(t, func() bool {
-		return strings.Contains(f.ofThisPalette(), "revoked tokens that were on the list")
+		return strings.Contains(f.ofThisPalette(), "revoked tokens whose revocation was pending")
 	}, soon, often)
 	assert.Equal(t, "0", f.vault.irrevocable(t))
 	assert.Empty(t, f.palette.LiveTokens())

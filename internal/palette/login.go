@@ -24,6 +24,10 @@ type Login struct {
 	SetAt time.Time
 }
 
+// TrustedFor is how long a rejection of a password may come of a replica that lags behind, after a
+// rotation has set the password.
+const TrustedFor = lockout.TrustedFor
+
 // OpLogin is what errors of a login call it.
 const OpLogin = "log in"
 

@@ -1,0 +1,239 @@
+package palette
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+
+	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/rootcred"
+	"vault-plugin-secrets-palette/internal/store"
+	"vault-plugin-secrets-palette/internal/upstream"
+)
+
+const (
+	defaultConfigName = "default"
+	minRequestTimeout = time.Second
+	// maxRequestTimeout stays below the 90 seconds that Vault gives a revocation.
+	maxRequestTimeout = 80 * time.Second
+	minQueueTimeout   = time.Second
+	maxQueueTimeout   = 5 * time.Minute
+	maxRateLimit      = 10000
+)
+
+// configInput is a config that a write changes.
+type configInput struct{ store.Config }
+
+// changeConfig returns the config with the fields of a write applied; old is nil for a new config.
+// Errors are Mistakes.
+func changeConfig(old *store.Config, d *framework.FieldData, now time.Time) (*store.Config, error) {
+	next := configInput{store.Config{Connection: store.DefaultConnection(palette.DefaultAddress)}}
+	if old != nil {
+		next.Config = *old
+	}
+	if err := next.applyText(d); err != nil {
+		return nil, err
+	}
+	if skip, ok := d.GetOk(fieldTLSSkipVerify); ok {
+		next.TLSSkipVerify = skip.(bool)
+	}
+	if err := next.applyLimits(d); err != nil {
+		return nil, err
+	}
+	if err := next.applyRotation(d, now); err != nil {
+		return nil, err
+	}
+	if err := next.check(); err != nil {
+		return nil, err
+	}
+	if old != nil {
+		if err := asksForPassword(old, &next.Config, d); err != nil {
+			return nil, err
+		}
+	}
+	return &next.Config, nil
+}
+
+// applyLimits takes over the fields that are numbers.
+func (c *configInput) applyLimits(d *framework.FieldData) error {
+	for _, f := range []struct {
+		field    string
+		into     *time.Duration
+		min, max time.Duration
+	}{
+		{fieldRequestTimeout, &c.RequestTimeout, minRequestTimeout, maxRequestTimeout},
+		{fieldQueueTimeout, &c.QueueTimeout, minQueueTimeout, maxQueueTimeout},
+	} {
+		value, given, err := seconds(d, f.field)
+		switch {
+		case err != nil:
+			return err
+		case given && (value < f.min || value > f.max):
+			return upstream.Mistakef("field %q is %s, but must be between %s and %s", f.field, value, f.min, f.max)
+		case given:
+			*f.into = value
+		}
+	}
+	if limit, ok := d.GetOk(fieldRateLimit); ok {
+		if c.RateLimit = limit.(int); c.RateLimit < 0 || c.RateLimit > maxRateLimit {
+			return upstream.Mistakef("field %q is %d, but must be between 0 (no limit) and %d calls a second", fieldRateLimit, c.RateLimit, maxRateLimit)
+		}
+	}
+	return nil
+}
+
+// applyRotation takes over the fields about the secret's kind and its rotation.
+func (c *configInput) applyRotation(d *framework.FieldData, now time.Time) error {
+	_, newPassword := d.GetOk(fieldPassword)
+	_, newEmail := d.GetOk(fieldEmail)
+	_, newKey := d.GetOk(fieldAPIKey)
+	switch {
+	case newKey && c.APIKey != "" && (newPassword || newEmail):
+		return upstream.Mistakef("field %q stands instead of %q and %q, and must not be given beside them", fieldAPIKey, fieldEmail, fieldPassword)
+	case newKey && c.APIKey != "":
+		c.Email, c.Password, c.APIKeyUID, c.APIKeyExpiry = "", "", "", 0
+	case newPassword || newEmail:
+		c.APIKey, c.APIKeyUID, c.APIKeyExpiry = "", "", 0
+	}
+	if uid, ok := d.GetOk(fieldAPIKeyUID); ok {
+		c.APIKeyUID = uid.(string)
+	}
+	if policy, ok := d.GetOk(fieldPasswordPolicy); ok {
+		c.PasswordPolicy = policy.(string)
+	}
+	period, given, err := seconds(d, fieldRotationPeriod)
+	switch {
+	case err != nil:
+		return err
+	case given && period != 0 && period < rootcred.MinRotationPeriod:
+		return upstream.Mistakef("field %q is %s, but must be at least %s, or 0 for no rotation", fieldRotationPeriod, period, rootcred.MinRotationPeriod)
+	case given:
+		c.RotationPeriod = period
+	}
+	if newPassword || newKey {
+		c.SecretSince = now.Unix()
+	}
+	if newPassword || newKey || given {
+		c.RotateFrom = now.Unix()
+	}
+	return nil
+}
+
+// applyText takes over the fields that are text.
+func (c *configInput) applyText(d *framework.FieldData) error {
+	for field, into := range map[string]*string{
+		fieldEmail: &c.Email, fieldOrg: &c.Org, fieldCACert: &c.CACert,
+		fieldClientCert: &c.ClientCert, fieldTLSServerName: &c.TLSServerName,
+	} {
+		if text, ok := d.GetOk(field); ok {
+			*into = strings.TrimSpace(text.(string))
+		}
+	}
+	for field, into := range map[string]*palette.Secret{
+		fieldPassword: &c.Password, fieldAPIKey: &c.APIKey, fieldClientKey: &c.ClientKey, fieldProxyURL: &c.ProxyURL,
+	} {
+		if text, ok := d.GetOk(field); ok {
+			// A line break at the end is of the file or the pipe that it came through.
+			*into = palette.Secret(strings.TrimRight(text.(string), "\r\n"))
+		}
+	}
+	if text, ok := d.GetOk(fieldAddress); ok {
+		address, err := palette.ParseAddress(text.(string))
+		if err != nil {
+			return fieldMistake(err)
+		}
+		c.Address = address
+	}
+	return nil
+}
+
+// check looks at the config as a whole.
+func (c *configInput) check() error {
+	switch {
+	case !palette.FitsHeader(c.APIKey.Reveal()):
+		return upstream.Mistakef("field %q holds characters that no API key has", fieldAPIKey)
+	case c.APIKey != "":
+	case c.Email == "":
+		return upstream.Mistakef("field %q is required: the Palette user's email address (or %q instead of a login)", fieldEmail, fieldAPIKey)
+	case c.Password == "":
+		return upstream.Mistakef("field %q is required and must not be empty", fieldPassword)
+	}
+	if err := c.Validate(); err != nil {
+		return fieldMistake(err)
+	}
+	return nil
+}
+
+// fieldMistake tells the user of a mistake that the wire client found in a field.
+func fieldMistake(err error) error {
+	var mistake *palette.FieldError
+	if errors.As(err, &mistake) {
+		return upstream.Mistakef("field %q %s", mistake.Field, mistake.Problem)
+	}
+	return upstream.Mistakef("%s", err.Error())
+}
+
+// asksForPassword refuses a write that would send the stored password to another host or under
+// another name than those that it was given for.
+func asksForPassword(c, next *store.Config, d *framework.FieldData) error {
+	secret := fieldPassword
+	if next.APIKey != "" {
+		secret = fieldAPIKey
+	}
+	if _, given := d.GetOk(secret); given {
+		return nil
+	}
+	var changed []string
+	for _, f := range []struct {
+		field   string
+		differs bool
+	}{
+		{fieldAddress, c.Address != next.Address},
+		{fieldEmail, c.Email != next.Email},
+		{fieldOrg, c.Org != next.Org},
+		{fieldProxyURL, c.ProxyURL != next.ProxyURL},
+		{fieldCACert, c.CACert != next.CACert},
+		{fieldTLSServerName, c.TLSServerName != next.TLSServerName},
+		{fieldTLSSkipVerify, c.TLSSkipVerify != next.TLSSkipVerify},
+	} {
+		if f.differs {
+			changed = append(changed, f.field)
+		}
+	}
+	if len(changed) == 0 {
+		return nil
+	}
+	return upstream.Mistakef("field %q must be given again when %s changes, so that the stored one goes nowhere it was not meant for",
+		secret, strings.Join(changed, ", "))
+}
+
+// shownConfig is what a read of a config shows: all but the secrets.
+func shownConfig(c *store.Config) map[string]any {
+	data := map[string]any{
+		fieldAddress:        c.Address,
+		fieldEmail:          c.Email,
+		fieldOrg:            c.Org,
+		"password_set":      c.Password != "",
+		"api_key_set":       c.APIKey != "",
+		fieldAPIKeyUID:      c.APIKeyUID,
+		fieldPasswordPolicy: c.PasswordPolicy,
+		fieldRotationPeriod: int64(c.RotationPeriod.Seconds()),
+		fieldCACert:         c.CACert,
+		fieldClientCert:     c.ClientCert,
+		"client_key_set":    c.ClientKey != "",
+		fieldTLSServerName:  c.TLSServerName,
+		fieldTLSSkipVerify:  c.TLSSkipVerify,
+		fieldProxyURL:       c.RedactedProxyURL(),
+		fieldRequestTimeout: int64(c.RequestTimeout.Seconds()),
+		fieldRateLimit:      c.RateLimit,
+		fieldQueueTimeout:   int64(c.QueueTimeout.Seconds()),
+	}
+	for field, at := range map[string]int64{"last_rotated": c.LastRotated, "api_key_expires_at": c.APIKeyExpiry} {
+		if at != 0 {
+			data[field] = time.Unix(at, 0).UTC().Format(time.RFC3339)
+		}
+	}
+	return data
+}

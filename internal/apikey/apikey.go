@@ -1,0 +1,243 @@
+// Package apikey makes, extends and deletes the API keys of leases.
+//
+// Promise: a key outlives its lease by a minute and no more, so that the key dies even when Vault
+// does. The name of a key is written ahead of its making: a key whose making was interrupted is
+// found by its name and deleted.
+//
+// State: the write-ahead entries of interrupted makings, with their lock.
+package apikey
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/revocation"
+	"vault-plugin-secrets-palette/internal/rootcred"
+	"vault-plugin-secrets-palette/internal/session"
+	"vault-plugin-secrets-palette/internal/store"
+	"vault-plugin-secrets-palette/internal/tasks"
+	"vault-plugin-secrets-palette/internal/upstream"
+)
+
+// Grace is how much longer than its lease a key lives at Palette: the key does not die before its
+// lease, and dies even when Vault does.
+const Grace = time.Minute
+
+// Manager makes and ends the API keys of a mount.
+type Manager struct {
+	Configs     *store.Configs
+	Clients     *upstream.Clients
+	Revocations *revocation.Manager
+	Credentials *rootcred.Manager
+	Sessions    *session.Manager
+	Tasks       *tasks.Group
+	Logger      func() hclog.Logger
+	// MaxLease is the mount's longest lease.
+	MaxLease func() time.Duration
+
+	interrupted interrupted
+}
+
+// Owned is an API key of a lease, and the config that made it.
+type Owned struct {
+	ConfigName string
+	store.Identity
+	Key store.Key
+}
+
+// Create makes a key that ends at expiry. The write-ahead entry stays until the caller has the
+// key. A key that comes after the caller has gone is deleted.
+func (m *Manager) Create(ctx context.Context, s logical.Storage, r *store.Role, cfg *store.Config, name string, expiry time.Time) (store.Key, error) {
+	late := func(key store.Key) {
+		m.Discard(s, Owned{r.ConfigName, cfg.Identity(), key}, rootcred.LateCaller)
+	}
+	w := &store.KeyWAL{ConfigName: r.ConfigName, Address: cfg.Address, Name: name, Expiry: expiry, At: time.Now().UTC()}
+	return tasks.Detach(ctx, m.Tasks, func(ctx context.Context) (store.Key, error) {
+		// Before this entry is written: LookUp would take it for one that a crash has left.
+		if err := m.Credentials.LookUp(ctx, s); err != nil {
+			return store.Key{}, err
+		}
+		id, err := framework.PutWAL(ctx, s, store.WALKey, w)
+		if err != nil {
+			return store.Key{}, fmt.Errorf("writing the key's name ahead: %w", err)
+		}
+		key, verdict, err := m.create(ctx, s, r, cfg, name, expiry)
+		if err != nil {
+			m.createFailed(ctx, s, id, verdict)
+			return store.Key{}, err
+		}
+		if err := framework.DeleteWAL(ctx, s, id); err != nil {
+			// The entry would have the key deleted later, while it is in use. So Create deletes the
+			// key now.
+			late(key)
+			m.Interrupted([]string{id})
+			return store.Key{}, fmt.Errorf("taking the key's name out of the write-ahead log: %w", err)
+		}
+		return key, nil
+	}, late)
+}
+
+// create calls Palette. The verdict is that of the creation alone: an error of the session's login
+// says that no key was made.
+func (m *Manager) create(ctx context.Context, s logical.Storage, r *store.Role, cfg *store.Config, name string, expiry time.Time) (store.Key, palette.Verdict, error) {
+	key := store.Key{Name: name, ExpiresAt: expiry}
+	var creation error
+	err := m.use(ctx, s, r.ConfigName, cfg, func(client upstream.API, auth palette.Auth) error {
+		key.UID, key.Key, creation = client.CreateAPIKey(ctx, auth, palette.NewAPIKey{
+			Name: name, Description: r.Description, UserUID: r.UserUID, Expiry: expiry,
+		})
+		return creation
+	})
+	return key, palette.VerdictOf(creation), err
+}
+
+// createFailed deletes the write-ahead entry of a key that Palette has not made. Where Palette may
+// have made the key, the entry stays.
+func (m *Manager) createFailed(ctx context.Context, s logical.Storage, id string, verdict palette.Verdict) {
+	if verdict == palette.Unknown {
+		m.Interrupted([]string{id})
+		return
+	}
+	if framework.DeleteWAL(ctx, s, id) != nil {
+		m.Interrupted([]string{id})
+	}
+}
+
+// Extend moves a key's expiry.
+func (m *Manager) Extend(ctx context.Context, s logical.Storage, r *store.Role, cfg *store.Config, key store.Key, expiry time.Time) error {
+	return m.use(ctx, s, r.ConfigName, cfg, func(client upstream.API, auth palette.Auth) error {
+		return client.UpdateAPIKey(ctx, auth, key.UID, palette.NewAPIKey{Name: key.Name, Description: r.Description, Expiry: expiry})
+	})
+}
+
+// use calls Palette with the config's API key or, without one, with its shared session: a login
+// for each key would be too many.
+func (m *Manager) use(ctx context.Context, s logical.Storage, name string, seen *store.Config, call func(upstream.API, palette.Auth) error) error {
+	cfg, release, err := m.Credentials.Use(ctx, s, name, seen)
+	if err != nil {
+		return err
+	}
+	client, err := m.Clients.For(cfg.Connection)
+	if err != nil {
+		release()
+		return err
+	}
+	if cfg.APIKey != "" {
+		defer release() // a rotation deletes the key that this call goes out with
+		return call(client, palette.Auth{APIKey: cfg.APIKey})
+	}
+	release() // the session's login acquires the credential lock by itself
+	current, err := m.Sessions.Current(ctx, s, name, cfg)
+	if err != nil {
+		return err
+	}
+	used := current.Newest().Token
+	if err = call(client, palette.Auth{Token: used}); !upstream.Unauthorized(err) {
+		return err
+	}
+	// The session has ended. Palette has not carried out a call that it answers with 401, so the
+	// call may be sent again.
+	if current, err = m.Sessions.After(ctx, s, name, cfg, used); err != nil {
+		return err
+	}
+	return call(client, palette.Auth{Token: current.Newest().Token})
+}
+
+// MayLive tells whether a key may be alive. Its expiry alone does not tell: a renewal whose answer
+// was lost has moved the expiry, by the mount's longest lease at most.
+func (m *Manager) MayLive(key *store.Key) bool {
+	return key.ExpiresAt.Add(m.MaxLease()).After(time.Now())
+}
+
+// Delete deletes a key at Palette: through its config or, where the config has gone, leads
+// elsewhere or is rejected, by the key itself. That a user's key may delete itself is an
+// assumption; where it may not, the key dies by its expiry. A key that is gone is success.
+func (m *Manager) Delete(ctx context.Context, s logical.Storage, k Owned) error {
+	a, err := m.Revocations.AccountFor(ctx, s, k.ConfigName, k.Identity)
+	if err != nil {
+		return err
+	}
+	client, err := m.Clients.For(a.Connection)
+	if err != nil {
+		return err
+	}
+	cfg, err := m.Configs.Get(ctx, s, k.ConfigName)
+	if err != nil {
+		return err
+	}
+	if cfg != nil && cfg.Address == k.Address && cfg.Org == k.Org {
+		var deletion error // a 404 to the session's login says nothing of the key
+		err = m.use(ctx, s, k.ConfigName, cfg, func(client upstream.API, auth palette.Auth) error {
+			deletion = client.DeleteAPIKey(ctx, auth, k.Key.UID)
+			return deletion
+		})
+		var mfa *palette.MFAError
+		switch {
+		case err == nil || upstream.Gone(deletion):
+			return nil
+		case palette.Refusal(err) == nil && !errors.As(err, &mfa):
+			return err
+		}
+	}
+	err = client.DeleteAPIKey(ctx, palette.Auth{APIKey: k.Key.Key}, k.Key.UID)
+	if upstream.Gone(err) || upstream.Unauthorized(err) {
+		return nil
+	}
+	return err
+}
+
+// EndPending implements revocation.KeyEnder.
+func (m *Manager) EndPending(ctx context.Context, s logical.Storage, e *revocation.Entry) error {
+	return m.Delete(ctx, s, Owned{e.ConfigName, e.Identity(), *e.Key})
+}
+
+// Entry is the pending revocation of a key.
+func (m *Manager) Entry(ctx context.Context, s logical.Storage, k Owned) (*revocation.Entry, error) {
+	a, err := m.Revocations.AccountFor(ctx, s, k.ConfigName, k.Identity)
+	if err != nil {
+		return nil, err
+	}
+	return a.KeyEntry(k.ConfigName, k.Key), nil
+}
+
+// The log's messages for keys that no lease holds.
+const (
+	MsgLoosePending = "could not delete an API key that no lease holds; the deletion is pending and retried each minute"
+	MsgLooseLost    = "could not store a pending deletion of an API key; the key lives to its own expiry"
+)
+
+// Discard deletes a key that no lease will hold, or makes the deletion pending. why says where the
+// key comes from.
+func (m *Manager) Discard(s logical.Storage, k Owned, why string) {
+	ctx := context.Background()
+	err := m.Delete(ctx, s, k)
+	if err == nil {
+		return
+	}
+	m.Logger().Warn(MsgLoosePending, "from", why, "uid", k.Key.UID, "expires_at", k.Key.ExpiresAt, "error", err)
+	entry, err := m.Entry(ctx, s, k)
+	if err == nil {
+		err = m.Revocations.Enqueue(ctx, s, "", entry)
+	}
+	if err != nil {
+		m.Logger().Error(MsgLooseLost, "from", why, "uid", k.Key.UID, "expires_at", k.Key.ExpiresAt, "error", err)
+	}
+}
+
+// interrupted are the write-ahead entries of keys that may have been made and that nobody was
+// given.
+type interrupted struct {
+	mu  sync.Mutex
+	ids []string
+	// backedOff are the configs for which this minute's search met a passing fault. With Palette
+	// down each try takes request_timeout, and the pending revocations wait for the search.
+	backedOff map[string]bool
+}

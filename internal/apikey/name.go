@@ -1,0 +1,46 @@
+package apikey
+
+import "fmt"
+
+const (
+	// DefaultNameTemplate makes the names of keys.
+	DefaultNameTemplate = `{{ printf "vault-%s-%s-%s" (.RoleName | truncate 24) (.DisplayName | truncate 24) (random 20) }}`
+	// maxName bounds a key's name, in bytes. Palette's document names no limit (an assumption).
+	maxName = 128
+)
+
+// NameData is what a name_template may use.
+type NameData struct{ RoleName, DisplayName, EntityID string }
+
+// Name makes a key's name by a template, "" for the default. Two names of one template must differ:
+// a key whose making was interrupted is found by its name.
+func Name(text string, data NameData) (string, error) {
+	if text == "" {
+		text = DefaultNameTemplate
+	}
+	made, err := newNameTemplate(text)
+	if err != nil {
+		return "", err
+	}
+	name, err := made.Generate(data)
+	switch {
+	case err != nil:
+		return "", err
+	case name == "" || len(name) > maxName:
+		return "", fmt.Errorf("it makes a name of %d characters, but it must have 1 to %d", len(name), maxName)
+	}
+	return name, nil
+}
+
+// CheckNameTemplate returns what is wrong with a template; nil for nothing.
+func CheckNameTemplate(text string) error {
+	example := NameData{"role", "token-display-name", "entity-id"}
+	first, err := Name(text, example)
+	if err != nil {
+		return err
+	}
+	if second, err := Name(text, example); err != nil || first == second {
+		return fmt.Errorf("two names would be the same; use {{ random 20 }} or {{ uuid }} in it")
+	}
+	return nil
+}

@@ -1,0 +1,259 @@
+// Package check looks at one config: whether the config works and, where it does not, which step
+// fails and what to do.
+//
+// Promise: the advice never accuses the wrong side, and no answer holds a secret.
+//
+// State: none; each check is a value of its own.
+package check
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/revocation"
+	"vault-plugin-secrets-palette/internal/rootcred"
+	"vault-plugin-secrets-palette/internal/session"
+	"vault-plugin-secrets-palette/internal/store"
+	"vault-plugin-secrets-palette/internal/tasks"
+	"vault-plugin-secrets-palette/internal/upstream"
+)
+
+// Values of the check's answer.
+const (
+	RevocationAvailable = "available"
+	RevocationMissing   = "missing"
+	RevocationFailed    = "failed"
+	RevocationNotAsked  = "not_asked"
+
+	stepLookup  = "name lookup"
+	stepConnect = "connection"
+	stepTLS     = "TLS"
+	stepLogin   = "login"
+	stepToken   = "token"
+)
+
+// Checker checks the configs of a mount.
+type Checker struct {
+	Clients     *upstream.Clients
+	Credentials *rootcred.Manager
+	Sessions    *session.Manager
+	Revocations *revocation.Manager
+	Tasks       *tasks.Group
+	Logger      func() hclog.Logger
+}
+
+// check is a check of one config, and what it has found so far.
+type check struct {
+	*Checker
+	storage logical.Storage
+	name    string
+	cfg     *store.Config
+	found   map[string]any
+}
+
+// Run checks a config, and returns what it has found, by the names of the answer's fields. Where
+// freshLogin is true, Run logs in although there is a session. Errors are the storage's and the
+// caller's; Palette's are among what was found.
+func (c *Checker) Run(ctx context.Context, s logical.Storage, name string, cfg *store.Config, freshLogin bool) (map[string]any, error) {
+	k := &check{
+		Checker: c, storage: s, name: name, cfg: cfg,
+		found: map[string]any{"ok": true, "config": name, "address": cfg.Address, "revocation": RevocationNotAsked},
+	}
+	return k.found, k.run(ctx, freshLogin)
+}
+
+func (c *check) run(ctx context.Context, freshLogin bool) error {
+	if c.cfg.APIKey != "" {
+		c.found["method"] = "api_key"
+		return c.ask(ctx, palette.Auth{APIKey: c.cfg.APIKey}, "write config/"+c.name+" with an api_key that is active")
+	}
+	have, err := c.Sessions.Stored(ctx, c.storage, c.name)
+	if err != nil {
+		return err
+	}
+	if have != nil && have.Of(c.cfg) && have.Newest().Left(time.Now()) > 0 && !freshLogin {
+		c.found["method"] = "session"
+		c.found["token_life"] = int64(have.Life.Seconds())
+		return c.ask(ctx, palette.Auth{Token: have.Newest().Token}, "delete sessions/"+c.name+", so that the next read logs in")
+	}
+	c.found["method"] = "login"
+	var trace palette.Trace
+	token, err := c.Credentials.Login(palette.WithTrace(ctx, &trace), c.storage, c.name, c.cfg)
+	if err != nil {
+		return c.failed(ctx, stepLogin, err, "")
+	}
+	c.timed("login_ms", trace)
+	c.found["token_life"] = int64(token.Life.Seconds())
+	err = c.ask(ctx, palette.Auth{Token: token.Raw}, "Palette has just made this token: try again, and ask its support with the ref")
+	return cmp.Or(c.end(ctx, token), err)
+}
+
+// ask asks Palette whose the credentials are.
+func (c *check) ask(ctx context.Context, auth palette.Auth, advice string) error {
+	client, err := c.Clients.For(c.cfg.Connection)
+	if err != nil {
+		return err
+	}
+	var trace palette.Trace
+	info, err := client.UserInfo(palette.WithTrace(ctx, &trace), auth)
+	if err != nil {
+		return c.failed(ctx, stepToken, err, advice)
+	}
+	c.timed("user_info_ms", trace)
+	c.found["org"], c.found["tenant_uid"], c.found["user_uid"] = info.OrgName, info.TenantUID, info.UserUID
+	return nil
+}
+
+// timed notes how long a call took, and what it told of Palette's clock.
+func (c *check) timed(field string, trace palette.Trace) {
+	c.found[field] = rounded(float64(trace.Took) / float64(time.Millisecond))
+	if trace.HasOffset {
+		c.found["clock_offset"] = rounded(trace.Offset.Seconds())
+	}
+}
+
+func rounded(x float64) float64 { return math.Round(x*10) / 10 }
+
+// end revokes the check's token, also where the caller has gone, and notes whether Palette
+// can.
+func (c *check) end(ctx context.Context, token palette.Token) error {
+	type outcome struct {
+		err   error
+		trace palette.Trace
+	}
+	done := make(chan outcome, 1)
+	started := c.Tasks.StartFollowUp(func() {
+		out := outcome{err: tasks.ErrPanic} // until the outcome is known
+		defer func() { done <- out }()
+		var client upstream.API
+		client, out.err = c.Clients.For(c.cfg.Connection)
+		if out.err == nil {
+			out.err = client.Revoke(palette.WithTrace(context.Background(), &out.trace), token.Raw, []palette.Secret{token.Raw})
+		}
+		if out.err != nil && palette.VerdictOf(out.err) != palette.NoEndpoint {
+			c.Revocations.EnqueueLoose(c.storage, revocation.AccountOf(c.cfg), store.TokenOf(token), "a config's check", out.err)
+		}
+	})
+	if !started {
+		c.Logger().Warn("the mount ends before a check's token is revoked; it lives to its own expiry", "expires_at", token.ExpiresAt)
+		return tasks.ErrEnding
+	}
+	select {
+	case out := <-done:
+		c.found["revocation"] = RevocationAvailable
+		switch {
+		case palette.VerdictOf(out.err) == palette.NoEndpoint:
+			c.found["revocation"] = RevocationMissing
+		case out.err != nil:
+			c.found["revocation"] = RevocationFailed
+		default:
+			c.found["revoke_ms"] = rounded(float64(out.trace.Took) / float64(time.Millisecond))
+		}
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// failed notes where the check failed, how, and what to do. An error that is not Palette's
+// is returned.
+func (c *check) failed(ctx context.Context, step string, err error, advice string) error {
+	var (
+		says *palette.Error
+		mfa  *palette.MFAError
+	)
+	isMFA := errors.As(err, &mfa)
+	if ctx.Err() != nil || !errors.As(err, &says) && !isMFA {
+		return err
+	}
+	text := err.Error()
+	var mistake *upstream.Mistake
+	if step == stepLogin && errors.As(upstream.LoginFailed(c.name, c.cfg, err, ""), &mistake) {
+		text = mistake.Text
+	}
+	switch {
+	case isMFA:
+		advice = "use a Palette account without a second factor (MFA)"
+	case says.Kind == palette.Unreachable:
+		step, advice = unreached(step, says)
+	case says.Kind == palette.Limited:
+		advice = "Palette's limit is reached or the engine's own queue is long: wait, see rate_limit and queue_timeout, and whether roles can be shared"
+	case says.Kind == palette.Unavailable:
+		advice = "Palette is out of order: wait, and look at its own state"
+	case says.Kind == palette.Foreign:
+		advice = "somebody between Vault and Palette answers: look at the proxy (" + proxySetting + "), the gateway and the address"
+		if !says.NextTry.IsZero() {
+			c.found["withheld_until"] = says.NextTry.UTC().Format(time.RFC3339)
+		}
+	case says.Kind == palette.Malformed:
+		advice = "Palette's answer is of no use: ask its support"
+	case !says.NextTry.IsZero():
+		advice = c.withheld(says)
+	case step == stepLogin:
+		advice = "write config/" + c.name + " with the right email, org and password; see whether the account is suspended"
+	case says.Status == http.StatusForbidden:
+		advice = "give Palette's user the permission to read its own account"
+	}
+	c.found["ok"], c.found["step"], c.found["error"], c.found["advice"] = false, step, text, advice
+	return nil
+}
+
+// withheld notes until when the lockout guard lets no login go out, and says what to do: a
+// write of another password may be tried sooner than the stored one.
+func (c *check) withheld(says *palette.Error) (advice string) {
+	at := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+	c.found["withheld_until"] = at(says.NextTry)
+	if says.NextWrite.IsZero() {
+		return "write config/" + c.name + " with the right email, org and password; one more login is kept for that"
+	}
+	c.found["withheld_until"] = at(says.NextWrite)
+	return fmt.Sprintf("%d logins have failed: even a write is not tried before %s. Write config/%s with the right email, org and password then (verify_connection=false stores it now)",
+		says.Failures, at(says.NextWrite), c.name)
+}
+
+// proxySetting is where a proxy comes from.
+const proxySetting = "proxy_url (or HTTPS_PROXY in Vault's environment)"
+
+// unreached says at which step a call ended that got no answer, and what to do.
+func unreached(step string, says *palette.Error) (failed, advice string) {
+	if says.Proxy != "" {
+		return unreachedProxy(says)
+	}
+	switch says.Stage {
+	case palette.Lookup:
+		return stepLookup, "check the host in address, and that Vault's server can resolve it"
+	case palette.Connecting:
+		return stepConnect, "check host and port in address, that a firewall lets Vault's server through to it, and whether it needs " + proxySetting
+	case palette.Handshake:
+		if says.NoTLS() {
+			return stepTLS, "what listens there is no HTTPS: check the port in address"
+		}
+		return stepTLS, "check ca_cert, tls_server_name and, where Palette asks for one, client_cert"
+	}
+	return step, "Palette was reached, but did not answer: wait, see whether request_timeout is too short, and what lies between"
+}
+
+// unreachedProxy is unreached where it is the proxy that a call failed at.
+func unreachedProxy(says *palette.Error) (failed, advice string) {
+	switch says.Stage {
+	case palette.Lookup:
+		return stepLookup, "check host and port in " + proxySetting
+	case palette.Tunnel:
+		return stepConnect, "check user and password in " + proxySetting + ", and that the proxy lets Vault's server through to this host"
+	case palette.Handshake:
+		if says.NoTLS() {
+			return stepTLS, "what listens there is no HTTPS: check scheme and port in " + proxySetting
+		}
+		return stepTLS, "check the host in " + proxySetting + "; ca_cert, tls_server_name and client_cert count for an https:// proxy too"
+	}
+	return stepConnect, "check host and port in " + proxySetting
+}

@@ -1,0 +1,68 @@
+package revocation
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// Lease is what a lease holds that must end with the lease.
+type Lease struct {
+	// PendingID names the lease's pending revocation.
+	PendingID     string
+	Role, Address string
+	// What describes the credential in messages.
+	What string
+	// DeadAt is when the credential dies by itself.
+	DeadAt time.Time
+	// Entry is the lease's pending revocation, should there be one.
+	Entry *Entry
+	// Now ends the credential at Palette.
+	Now func(context.Context) error
+}
+
+// MsgLeaseEndsPending is the log's message for a lease that ends before its credential.
+const MsgLeaseEndsPending = "a lease ends, and the revocation of its credential stays pending; the engine retries each minute"
+
+// EndLease ends what a lease holds. Where Palette cannot be asked, the revocation becomes
+// pending; so it does in an unmount or a move, which revoke one lease at a time.
+//
+// isPending tells whether the revocation is pending. The error is coded (502) while Vault is to
+// try again.
+func (m *Manager) EndLease(ctx context.Context, s logical.Storage, l Lease) (isPending bool, err error) {
+	if m.Tainted() {
+		m.Tasks.Leave()
+		if err = m.Enqueue(ctx, s, l.PendingID, l.Entry); err != nil {
+			return false, err
+		}
+		m.Flush(s)
+		return true, nil
+	}
+	before, err := load(ctx, s, l.PendingID)
+	if err != nil {
+		return false, err
+	}
+	if before != nil && time.Since(before.FirstFailed) >= RetryAfter {
+		m.Logger().Warn(MsgLeaseEndsPending, "role", l.Role, "address", l.Address, "credential", l.What, "first_failed", before.FirstFailed, "dead_by_itself_at", l.DeadAt)
+		return true, nil
+	}
+	failed := l.Now(ctx)
+	// The caller may have gone from here on. The pending revocation is written all the same.
+	ctx = context.WithoutCancel(ctx)
+	if failed == nil {
+		if before != nil {
+			return false, m.remove(ctx, s, l.PendingID)
+		}
+		return false, nil
+	}
+	if before == nil {
+		if err := m.Enqueue(ctx, s, l.PendingID, l.Entry); err != nil {
+			return false, fmt.Errorf("%w; nor could the revocation of the %s become pending: %w", failed, l.What, err)
+		}
+	}
+	return true, logical.CodedError(http.StatusBadGateway, fmt.Sprintf(
+		"%s; the revocation of the lease's %s is pending in Vault's storage, and the engine retries each minute until revoked or dead", failed, l.What))
+}

@@ -1,0 +1,145 @@
+package revocation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/go-uuid"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/store"
+)
+
+// Entry is a pending revocation: what the engine must still end at Palette. An entry holds the
+// connection, so that no later change of a config keeps the engine from the revocation.
+type Entry struct {
+	Connection palette.Connection `json:"connection"`
+	Org        string             `json:"org"`
+	Email      string             `json:"email"`
+	Tokens     []store.Token      `json:"tokens,omitempty"`
+	// Key is an API key instead of tokens.
+	Key *store.Key `json:"key,omitempty"`
+	// ConfigName is the config whose credential deletes the key.
+	ConfigName  string    `json:"config_name,omitempty"`
+	FirstFailed time.Time `json:"first_failed"`
+}
+
+// Entry is a pending revocation of an account's tokens.
+func (a Account) Entry(tokens []store.Token) *Entry {
+	return &Entry{Connection: a.Connection, Org: a.Org, Email: a.Email, Tokens: tokens}
+}
+
+// KeyEntry is a pending revocation of an API key.
+func (a Account) KeyEntry(configName string, key store.Key) *Entry {
+	e := a.Entry(nil)
+	e.Key, e.ConfigName = &key, configName
+	return e
+}
+
+// Account is the account whose credential the entry holds.
+func (e *Entry) Account() Account {
+	return Account{Connection: e.Connection, Org: e.Org, Email: e.Email}
+}
+
+// Identity is the user whose credential the entry holds.
+func (e *Entry) Identity() store.Identity {
+	return store.Identity{Address: e.Connection.Address, Org: e.Org, Email: e.Email}
+}
+
+// Enqueue stores a pending revocation. An empty id gets one made.
+func (m *Manager) Enqueue(ctx context.Context, s logical.Storage, id string, e *Entry) error {
+	if id == "" {
+		made, err := uuid.GenerateUUID()
+		if err != nil {
+			return fmt.Errorf("naming the pending revocation: %w", err)
+		}
+		id = made
+	}
+	e.FirstFailed = time.Now().UTC()
+	raw, err := logical.StorageEntryJSON(store.PendingPrefix+id, e)
+	if err != nil {
+		return fmt.Errorf("encoding the pending revocation: %w", err)
+	}
+	if err := s.Put(ctx, raw); err != nil {
+		return fmt.Errorf("storing the pending revocation: %w", err)
+	}
+	m.Metrics.PendingEnqueued()
+	return nil
+}
+
+// load returns a pending revocation; nil for none.
+func load(ctx context.Context, s logical.Storage, id string) (*Entry, error) {
+	raw, err := s.Get(ctx, store.PendingPrefix+id)
+	if err != nil {
+		return nil, fmt.Errorf("reading a pending revocation: %w", err)
+	}
+	if raw == nil {
+		return nil, nil
+	}
+	e := &Entry{Connection: store.DefaultConnection("")}
+	if err := raw.DecodeJSON(e); err != nil {
+		return nil, fmt.Errorf("the entry %s%s cannot be decoded", store.PendingPrefix, id)
+	}
+	return e, nil
+}
+
+// remove deletes a pending revocation that is over.
+func (m *Manager) remove(ctx context.Context, s logical.Storage, id string) error {
+	if err := s.Delete(ctx, store.PendingPrefix+id); err != nil {
+		return fmt.Errorf("removing a pending revocation: %w", err)
+	}
+	m.Metrics.PendingRemoved()
+	return nil
+}
+
+// pendingTokens is a pending revocation of tokens that a run retries.
+type pendingTokens struct {
+	id    string
+	since time.Time
+	request
+}
+
+// pendingKey is a pending revocation of an API key that a run retries.
+type pendingKey struct {
+	id    string
+	entry *Entry
+}
+
+// pending is what a run retries.
+type pending struct {
+	tokens map[Account][]*pendingTokens
+	keys   []*pendingKey
+}
+
+// loadAll reads the pending revocations and removes those whose credentials are all dead. An
+// entry that cannot be read is named by the error, and does not keep the others from a retry.
+func (m *Manager) loadAll(ctx context.Context, s logical.Storage) (pending, error) {
+	found := pending{tokens: make(map[Account][]*pendingTokens)}
+	ids, err := s.List(ctx, store.PendingPrefix)
+	if err != nil {
+		return found, fmt.Errorf("listing the pending revocations: %w", err)
+	}
+	var errs []error
+	for _, id := range ids {
+		e, err := load(ctx, s, id)
+		if e == nil {
+			errs = append(errs, err)
+			continue
+		}
+		if e.Key != nil && m.Keys.MayLive(e.Key) {
+			found.keys = append(found.keys, &pendingKey{id, e})
+			continue
+		}
+		tokens := store.Alive(e.Tokens, time.Now())
+		if len(tokens) == 0 {
+			errs = append(errs, m.remove(ctx, s, id))
+			continue
+		}
+		a := e.Account()
+		found.tokens[a] = append(found.tokens[a], &pendingTokens{id, e.FirstFailed, request{tokens: tokens}})
+	}
+	return found, errors.Join(errs...)
+}

@@ -1,0 +1,120 @@
+package revocation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-palette/internal/palette"
+)
+
+// The log's messages for pending revocations.
+const (
+	MsgPendingRevoked = "revoked tokens whose revocation was pending"
+	MsgPendingWaits   = "tokens could not be revoked yet; their revocation stays pending"
+	MsgKeyRevoked     = "deleted an API key whose deletion was pending"
+	MsgKeyWaits       = "an API key could not be deleted yet; its deletion stays pending"
+	MsgRetryFailed    = "not all pending revocations could be retried"
+)
+
+// EachMinute is Retry.
+func (m *Manager) EachMinute(ctx context.Context, s logical.Storage) error { return m.Retry(ctx, s) }
+
+// Retry tries the pending revocations, in batches: each minute, and while a mount ends. One run
+// goes at a time. An account that fails is left alone for the rest of the run, since with Palette
+// down each try takes request_timeout.
+func (m *Manager) Retry(ctx context.Context, s logical.Storage) error {
+	if err := m.retrying.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("waiting for another run over the pending revocations: %w", err)
+	}
+	defer m.retrying.Release(1)
+	found, err := m.loadAll(ctx, s)
+	errs := []error{err}
+	for a, entries := range found.tokens {
+		errs = append(errs, m.retryAccount(ctx, s, a, entries))
+	}
+	return errors.Join(append(errs, m.retryKeys(ctx, s, found.keys))...)
+}
+
+// retryAccount tries the pending revocations of one account.
+func (m *Manager) retryAccount(ctx context.Context, s logical.Storage, a Account, entries []*pendingTokens) error {
+	var errs []error
+	for len(entries) > 0 {
+		batch := make([]*request, len(entries))
+		for i, e := range entries {
+			batch[i] = &e.request
+		}
+		n := fitting(batch)
+		m.endAll(ctx, a, batch[:n])
+		failing, err := m.settle(ctx, s, a, entries[:n])
+		errs = append(errs, err)
+		if failing {
+			break
+		}
+		entries = entries[n:]
+	}
+	return errors.Join(errs...)
+}
+
+// settle removes the entries that are revoked, and logs the outcome. failing tells whether the
+// account fails as a whole: a lease that Palette refuses says nothing of the others.
+func (m *Manager) settle(ctx context.Context, s logical.Storage, a Account, batch []*pendingTokens) (failing bool, err error) {
+	revoked, left, since := 0, 0, batch[0].since
+	var (
+		failed error
+		errs   []error
+	)
+	for _, e := range batch {
+		if e.since.Before(since) {
+			since = e.since
+		}
+		if e.err != nil {
+			left += len(e.tokens)
+			failed = e.err
+			failing = failing || palette.KindOf(e.err) != palette.Rejected
+			if palette.KindOf(e.err) == palette.Limited {
+				m.limited.Store(true)
+			}
+			continue
+		}
+		revoked += len(e.tokens)
+		errs = append(errs, m.remove(ctx, s, e.id))
+	}
+	if revoked > 0 {
+		m.Metrics.PendingRevoked(revoked, KindToken)
+		m.Logger().Info(MsgPendingRevoked, "address", a.Connection.Address, "tokens", revoked, "pending_since", since)
+	}
+	if left > 0 {
+		m.Logger().Warn(MsgPendingWaits, "address", a.Connection.Address, "tokens", left, "pending_since", since, "error", failed)
+	}
+	return failing, errors.Join(errs...)
+}
+
+// retryKeys tries the pending deletions of API keys, a call each. A config that fails is left
+// alone for the rest of the run.
+func (m *Manager) retryKeys(ctx context.Context, s logical.Storage, keys []*pendingKey) error {
+	type through struct {
+		account Account
+		config  string
+	}
+	failed := make(map[through]bool)
+	var errs []error
+	for _, k := range keys {
+		by := through{k.entry.Account(), k.entry.ConfigName}
+		if failed[by] {
+			continue
+		}
+		address, uid := k.entry.Connection.Address, k.entry.Key.UID
+		if err := m.Keys.EndPending(ctx, s, k.entry); err != nil {
+			m.Logger().Warn(MsgKeyWaits, "address", address, "uid", uid, "pending_since", k.entry.FirstFailed, "error", err)
+			failed[by] = palette.KindOf(err) != palette.Rejected
+			continue
+		}
+		m.Metrics.PendingRevoked(1, KindKey)
+		m.Logger().Info(MsgKeyRevoked, "address", address, "uid", uid, "pending_since", k.entry.FirstFailed)
+		errs = append(errs, m.remove(ctx, s, k.id))
+	}
+	return errors.Join(errs...)
+}

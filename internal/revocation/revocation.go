@@ -1,0 +1,204 @@
+// Package revocation ends credentials at Palette: now, in batches, or later.
+//
+// Promise: what the engine is asked to end is either dead at Palette or a pending revocation in
+// Vault's storage, which the engine retries each minute until Palette has ended the credential or
+// the credential is dead by itself.
+//
+// State: the batches that are under way, by account, with their lock; the pending revocations in
+// storage, which one run at a time retries (the retry lock, a named single flight). What else a
+// pending revocation holds (an API key) is ended by whoever registered for it.
+package revocation
+
+import (
+	"context"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/logical"
+	"golang.org/x/sync/semaphore"
+
+	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/store"
+	"vault-plugin-secrets-palette/internal/tasks"
+	"vault-plugin-secrets-palette/internal/upstream"
+)
+
+// Account is a user at a Palette, and how to reach that Palette. One call may revoke the tokens
+// of one account.
+type Account struct {
+	Connection palette.Connection
+	Org, Email string
+}
+
+// AccountOf is the account that a config logs in as.
+func AccountOf(cfg *store.Config) Account {
+	return Account{Connection: cfg.Connection, Org: cfg.Org, Email: cfg.Email}
+}
+
+// Metrics counts pending revocations.
+type Metrics interface {
+	// PendingEnqueued is told of each revocation that becomes pending.
+	PendingEnqueued()
+	// PendingRemoved is told of each pending revocation that is over.
+	PendingRemoved()
+	// PendingRevoked is told how many credentials a retry has ended, and of which kind.
+	PendingRevoked(n int, kind string)
+}
+
+// Kinds of credentials, for [Metrics].
+const (
+	KindToken = "token"
+	KindKey   = "api_key"
+)
+
+// Manager ends the credentials of one mount.
+type Manager struct {
+	Configs *store.Configs
+	Clients *upstream.Clients
+	Tasks   *tasks.Group
+	Metrics Metrics
+	Logger  func() hclog.Logger
+	// Tainted tells whether the mount is being unmounted or moved.
+	Tainted func() bool
+	// Keys ends API keys, and is asked whether a key may be alive.
+	Keys KeyEnder
+
+	batches batches
+	flush   flush
+	// retrying lets one run over the pending revocations go at a time. Two runs would revoke
+	// each token twice.
+	retrying *semaphore.Weighted
+	// limited: the rate limit has stopped a run over the pending revocations.
+	limited atomic.Bool
+}
+
+// KeyEnder ends the API keys of pending revocations.
+type KeyEnder interface {
+	// EndPending deletes the key of an entry at Palette. nil: the key is dead.
+	EndPending(ctx context.Context, s logical.Storage, e *Entry) error
+	// MayLive tells whether a key may still be alive.
+	MayLive(key *store.Key) bool
+}
+
+// New makes a Manager; the caller sets its fields.
+func New() *Manager { return &Manager{retrying: semaphore.NewWeighted(1)} }
+
+// AccountFor finds whose credentials an identity's are, and how to reach its Palette.
+func (m *Manager) AccountFor(ctx context.Context, s logical.Storage, configName string, id store.Identity) (Account, error) {
+	conn, err := m.Configs.ConnectionTo(ctx, s, configName, id.Address)
+	return Account{Connection: conn, Org: id.Org, Email: id.Email}, err
+}
+
+// End ends tokens now, in a call of their own.
+func (m *Manager) End(ctx context.Context, a Account, tokens []store.Token) error {
+	r := &request{tokens: tokens}
+	m.endAll(ctx, a, []*request{r})
+	return r.err
+}
+
+// endAll ends the tokens of all requests and sets the error of each. Where Palette refuses them
+// together, endAll takes them apart, so that one bad token fails alone.
+func (m *Manager) endAll(ctx context.Context, a Account, batch []*request) {
+	client, err := m.Clients.For(a.Connection)
+	if err == nil {
+		err = m.endTogether(ctx, a, client, batch)
+	}
+	switch {
+	case palette.VerdictOf(err) != palette.NotDone:
+	case len(batch) > 1:
+		m.endAll(ctx, a, batch[:len(batch)/2])
+		m.endAll(ctx, a, batch[len(batch)/2:])
+		return
+	case len(batch[0].tokens) > 1:
+		err = m.endOneByOne(ctx, a, batch[0].tokens)
+	}
+	for _, r := range batch {
+		r.err = err
+	}
+}
+
+// endOneByOne ends each token in a call of its own, and returns the last error.
+func (m *Manager) endOneByOne(ctx context.Context, a Account, tokens []store.Token) error {
+	var failed error
+	for _, t := range tokens {
+		if err := m.End(ctx, a, []store.Token{t}); err != nil {
+			failed = err
+		}
+	}
+	return failed
+}
+
+// MsgNoRevocation is the log's message for a Palette that cannot revoke tokens.
+const MsgNoRevocation = "this Palette has no endpoint to revoke tokens (404); the tokens die by themselves"
+
+// endTogether ends tokens in one call, which the newest token authenticates. A 401 says that this
+// token is dead, and nothing of the others: the next token authenticates the next try.
+func (m *Manager) endTogether(ctx context.Context, a Account, client upstream.API, batch []*request) error {
+	var left []store.Token
+	for _, r := range batch {
+		left = append(left, r.tokens...)
+	}
+	slices.SortStableFunc(left, func(x, y store.Token) int { return y.ExpiresAt.Compare(x.ExpiresAt) })
+	for len(left) > 0 {
+		err := client.Revoke(ctx, left[0].Token, store.Secrets(left))
+		switch palette.VerdictOf(err) {
+		case palette.Done:
+			return nil
+		case palette.AuthDead:
+			left = left[1:]
+		case palette.NoEndpoint:
+			m.Logger().Warn(MsgNoRevocation, "address", a.Connection.Address, "tokens", len(left), "dead_at", store.LastExpiry(left))
+			return nil
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
+// MsgDiscardLost is the log's message for a token that dies by itself, since the mount ends.
+const MsgDiscardLost = "the mount ends before a token that no lease holds is revoked; the token lives to its own expiry"
+
+// Discard revokes a token that no lease will hold, apart from the caller. done is closed when the
+// token is revoked or pending. why says where the token comes from.
+func (m *Manager) Discard(s logical.Storage, a Account, token store.Token, why string) (done <-chan struct{}) {
+	over := make(chan struct{})
+	started := m.Tasks.StartFollowUp(func() {
+		defer close(over)
+		m.DiscardNow(s, a, token, why)
+	})
+	if !started {
+		m.Logger().Warn(MsgDiscardLost, "from", why, "expires_at", token.ExpiresAt)
+		close(over)
+	}
+	return over
+}
+
+// DiscardNow is Discard in the caller's goroutine.
+func (m *Manager) DiscardNow(s logical.Storage, a Account, token store.Token, why string) {
+	if err := m.End(context.Background(), a, []store.Token{token}); err != nil {
+		m.EnqueueLoose(s, a, token, why, err)
+	}
+}
+
+// The log's messages for a token that no lease holds and that could not be revoked.
+const (
+	MsgLoosePending = "could not revoke a token that no lease holds; the revocation is pending and retried each minute"
+	MsgLooseLost    = "could not store a pending revocation; the token lives to its own expiry"
+)
+
+// EnqueueLoose makes the revocation of a token pending that no lease holds. failed says why the
+// token could not be revoked.
+func (m *Manager) EnqueueLoose(s logical.Storage, a Account, token store.Token, why string, failed error) {
+	m.Logger().Warn(MsgLoosePending, "from", why, "expires_at", token.ExpiresAt, "error", failed)
+	if err := m.Enqueue(context.Background(), s, "", a.Entry([]store.Token{token})); err != nil {
+		m.Logger().Error(MsgLooseLost, "from", why, "expires_at", token.ExpiresAt, "error", err)
+	}
+}
+
+// RetryAfter is how long after the first failed revocation of a lease the engine still asks Vault
+// to try again. Vault gives a lease up as irrevocable after six tries (source: Vault's expiration
+// manager), so from then on the engine answers with success and retries by itself.
+const RetryAfter = 30 * time.Second

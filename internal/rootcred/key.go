@@ -1,0 +1,122 @@
+package rootcred
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/go-uuid"
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/store"
+	"vault-plugin-secrets-palette/internal/upstream"
+)
+
+// RootKeyLife is how long a config's own key lives without rotation_period. With a period the key
+// lives twice the period, a day at least, so that rotations may fail for a while.
+const RootKeyLife = 365 * 24 * time.Hour
+
+// verifyKey asks Palette whose a config's API key is.
+func (m *Manager) verifyKey(ctx context.Context, cfg *store.Config) error {
+	client, err := m.Clients.For(cfg.Connection)
+	if err != nil {
+		return err
+	}
+	_, err = client.UserInfo(ctx, palette.Auth{APIKey: cfg.APIKey})
+	return err
+}
+
+// rotateKey makes a new key for a config, stores the key, and deletes the old one. The name of the
+// new key is written ahead. After a crash the config's api_key_uid tells which key to delete.
+func (m *Manager) rotateKey(ctx context.Context, s logical.Storage, name string, cfg *store.Config) error {
+	client, err := m.Clients.For(cfg.Connection)
+	if err != nil {
+		return err
+	}
+	auth := palette.Auth{APIKey: cfg.APIKey}
+	old, err := m.rootKeyUID(ctx, client, auth, cfg)
+	if err != nil {
+		return err
+	}
+	id, err := uuid.GenerateUUID()
+	if err != nil {
+		return fmt.Errorf("naming the key: %w", err)
+	}
+	now := time.Now().UTC()
+	life := RootKeyLife
+	if cfg.RotationPeriod > 0 {
+		life = max(2*cfg.RotationPeriod, 24*time.Hour)
+	}
+	w := &store.KeyWAL{ConfigName: name, Address: cfg.Address, Name: "vault-root-" + name + "-" + id, Expiry: now.Add(life), At: now, OldUID: old}
+	wal, err := framework.PutWAL(ctx, s, store.WALRootKey, w)
+	if err != nil {
+		return fmt.Errorf("writing the new key's name ahead: %w", err)
+	}
+	m.add(name, wal)
+	uid, key, err := client.CreateAPIKey(ctx, auth, palette.NewAPIKey{Name: w.Name, Description: "The API key of the Vault secrets engine's config " + name, Expiry: w.Expiry})
+	if err != nil {
+		if palette.VerdictOf(err) != palette.Unknown { // Palette has not made the key
+			m.resolve(name, wal)
+			m.deleteWAL(ctx, s, name, wal)
+		}
+		return err
+	}
+	next := *cfg
+	next.APIKey, next.APIKeyUID, next.APIKeyExpiry = key, uid, w.Expiry.Unix()
+	next.SetRotated(now)
+	if err := m.Configs.Put(ctx, s, name, &next); err != nil {
+		return err // the old key goes on, and recovery deletes the new one
+	}
+	return m.recover(ctx, s, name)
+}
+
+// rootKeyUID is the UID of a config's own key: the stored one or, where the engine does not know
+// it, that of the one key that the user has.
+func (m *Manager) rootKeyUID(ctx context.Context, client upstream.API, auth palette.Auth, cfg *store.Config) (string, error) {
+	if cfg.APIKeyUID != "" {
+		return cfg.APIKeyUID, nil
+	}
+	me, err := client.UserInfo(ctx, auth)
+	if err != nil {
+		return "", err
+	}
+	keys, err := client.ListAPIKeys(ctx, auth)
+	if err != nil {
+		return "", err
+	}
+	var mine []string
+	for _, key := range keys {
+		if key.Active && (key.UserUID == me.UserUID || key.UserUID == "") {
+			mine = append(mine, key.UID)
+		}
+	}
+	if len(mine) != 1 {
+		return "", upstream.Mistakef("Palette's user has %d API keys, so that it is not known which one is the config's; write its UID to the config's field %q", len(mine), "api_key_uid")
+	}
+	return mine[0], nil
+}
+
+// MsgKeyDeleted is the log's message for a key whose making was interrupted.
+const MsgKeyDeleted = "deleted an API key whose making was interrupted"
+
+// DeleteNamed deletes the API keys of a name but the one with the UID that stays, and tells
+// whether there was one. A key that is gone is success.
+func (m *Manager) DeleteNamed(ctx context.Context, client upstream.API, auth palette.Auth, name, stays string) (found bool, err error) {
+	keys, err := client.ListAPIKeys(ctx, auth)
+	if err != nil {
+		return false, err
+	}
+	for _, key := range keys {
+		if key.Name != name || key.UID == stays {
+			continue
+		}
+		if err := client.DeleteAPIKey(ctx, auth, key.UID); err != nil && !upstream.Gone(err) {
+			return true, err
+		}
+		found = true
+		m.Logger().Info(MsgKeyDeleted, "name", name, "uid", key.UID)
+	}
+	return found, nil
+}

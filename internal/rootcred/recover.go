@@ -1,0 +1,180 @@
+package rootcred
+
+import (
+	"context"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/store"
+	"vault-plugin-secrets-palette/internal/upstream"
+)
+
+// The log's messages for interrupted rotations.
+const (
+	MsgUnresolved      = "the outcome of an interrupted rotation is not known yet; what the rotation may have made is kept"
+	MsgNotChanged      = "an interrupted rotation had not changed the password at Palette"
+	MsgChanged         = "an interrupted rotation had changed the password at Palette"
+	MsgNeitherWorks    = "neither the config's password nor the password of an interrupted rotation works; both are kept: write the config with the right password"
+	MsgPasswordDropped = "a rotation's password is dropped: its config has gone or is another login"
+	MsgKeyLeft         = "a rotation's API key is left to its expiry: its config has gone or is another login"
+	MsgOldKeyRefused   = "Palette refuses to delete a config's old API key; delete the key by hand, or it lives to its own expiry"
+	MsgWALNotDeleted   = "a write-ahead entry that is of no more use could not be deleted"
+)
+
+// recoverAlone recovers a config's interrupted rotations under its credential lock.
+func (m *Manager) recoverAlone(ctx context.Context, s logical.Storage, name string) error {
+	release, err := m.acquireAlone(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return m.recover(ctx, s, name)
+}
+
+// recover finds out what became of a config's interrupted rotations, and ends each. Without an
+// error the config can be used, even where the storage does not delete an entry. The caller holds
+// the whole credential lock.
+func (m *Manager) recover(ctx context.Context, s logical.Storage, name string) error {
+	for _, id := range m.unresolved(name) {
+		if !m.isResolved(name, id) {
+			over, err := m.recoverEntry(ctx, s, name, id)
+			if err != nil {
+				m.with(name, func(st *state) { st.lastError = err.Error() })
+				m.Logger().Warn(MsgUnresolved, "config", name, "error", err)
+				return err
+			}
+			if !over {
+				continue
+			}
+			m.resolve(name, id)
+		}
+		m.deleteWAL(ctx, s, name, id)
+	}
+	return nil
+}
+
+// deleteWAL deletes a resolved entry. Where the storage fails, the config's next use tries again;
+// Palette is not asked again.
+func (m *Manager) deleteWAL(ctx context.Context, s logical.Storage, name, id string) {
+	if err := framework.DeleteWAL(ctx, s, id); err != nil {
+		m.Logger().Error(MsgWALNotDeleted, "config", name, "error", err)
+		return
+	}
+	m.forget(name, id)
+}
+
+// recoverEntry recovers one write-ahead entry. over: the entry is of no more use.
+func (m *Manager) recoverEntry(ctx context.Context, s logical.Storage, name, id string) (over bool, err error) {
+	found, _, err := store.LoadWAL(ctx, s, id)
+	if err != nil {
+		return false, err
+	}
+	if found == nil {
+		return true, nil
+	}
+	cfg, err := m.Configs.Get(ctx, s, name)
+	if err != nil {
+		return false, err
+	}
+	if found.Kind == store.WALRootKey {
+		var w store.KeyWAL
+		if err = store.DecodeWAL(found.Data, &w); err != nil {
+			return false, err
+		}
+		known, unknown := m.recoverKey(ctx, cfg, &w)
+		return unknown == nil && (known || m.isOver(name, id, cfg, w.At)), unknown
+	}
+	var w store.PasswordWAL
+	if err = store.DecodeWAL(found.Data, &w); err != nil {
+		return false, err
+	}
+	if cfg == nil || cfg.Identity() != w.Identity {
+		m.Logger().Warn(MsgPasswordDropped, "config", name, "since", w.At)
+		return true, nil
+	}
+	return m.recoverPassword(ctx, s, name, id, cfg, &w)
+}
+
+// isOver tells whether the call of a write-ahead entry can reach Palette no more. A plugin that
+// outlives its Vault, or a proxy, may still deliver the call: until then the entry has a grace
+// period.
+func (m *Manager) isOver(name, id string, cfg *store.Config, at time.Time) bool {
+	if cfg == nil {
+		return true
+	}
+	until := cfg.ArrivesBy(at)
+	if !time.Now().Before(until) {
+		return true
+	}
+	m.grant(name, id, until)
+	return false
+}
+
+// recoverPassword asks Palette which password works: the new one first, which Palette may have
+// taken, then the config's. Where the config's trust digest has changed, the new password is kept
+// and not sent: whoever wrote the config has brought a password of their own.
+func (m *Manager) recoverPassword(ctx context.Context, s logical.Storage, name, id string, cfg *store.Config, w *store.PasswordWAL) (over bool, err error) {
+	if cfg.Password == w.Password { // stored, and the entry was left
+		m.Hooks.Changed(ctx, s, name)
+		return true, nil
+	}
+	elsewhere := w.TrustDigest != "" && w.TrustDigest != cfg.TrustDigest()
+	if !elsewhere {
+		fresh := cfg.Login()
+		fresh.Password, fresh.SetAt = w.Password, w.At
+		err = m.tryPassword(ctx, s, cfg, fresh)
+	}
+	switch {
+	case elsewhere || upstream.Rejected(err):
+		return m.tryOldPassword(ctx, s, name, id, cfg, w, elsewhere)
+	case err != nil:
+		return false, err // not known yet
+	}
+	m.Logger().Info(MsgChanged, "config", name)
+	return true, m.storePassword(ctx, s, name, cfg, w)
+}
+
+// tryOldPassword is recoverPassword where Palette has not taken the new password.
+func (m *Manager) tryOldPassword(ctx context.Context, s logical.Storage, name, id string, cfg *store.Config, w *store.PasswordWAL, elsewhere bool) (over bool, err error) {
+	err = m.tryPassword(ctx, s, cfg, cfg.Login())
+	switch {
+	case err == nil:
+		m.Logger().Info(MsgNotChanged, "config", name)
+	case upstream.Rejected(err):
+		m.Logger().Error(MsgNeitherWorks, "config", name, "trust_changed", elsewhere, "error", err)
+	}
+	return err == nil && m.isOver(name, id, cfg, w.At), err
+}
+
+// recoverKey deletes the key that the config does not hold: the old key where the new one was
+// stored, else the new key, should Palette have made it.
+func (m *Manager) recoverKey(ctx context.Context, cfg *store.Config, w *store.KeyWAL) (known bool, err error) {
+	if cfg == nil || cfg.APIKey == "" || cfg.Address != w.Address {
+		m.Logger().Warn(MsgKeyLeft, "config", w.ConfigName, "name", w.Name, "dead_by_itself_at", w.Expiry)
+		return true, nil
+	}
+	client, err := m.Clients.For(cfg.Connection)
+	if err != nil {
+		return false, err
+	}
+	auth := palette.Auth{APIKey: cfg.APIKey}
+	if cfg.APIKeyUID == "" || cfg.APIKeyUID == w.OldUID {
+		return m.DeleteNamed(ctx, client, auth, w.Name, "")
+	}
+	// The config's key may be neither, where an operator has written another since. Then both go.
+	if _, err = m.DeleteNamed(ctx, client, auth, w.Name, cfg.APIKeyUID); err != nil && !upstream.Rejected(err) {
+		return false, err
+	}
+	err = client.DeleteAPIKey(ctx, auth, w.OldUID)
+	switch {
+	case err == nil || upstream.Gone(err):
+	case !upstream.Rejected(err):
+		return false, err
+	default: // Palette would refuse again and again, and keep the config from its use
+		m.Logger().Warn(MsgOldKeyRefused, "config", w.ConfigName, "uid", w.OldUID, "error", err)
+	}
+	return true, nil
+}

@@ -1,0 +1,171 @@
+package rootcred
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/revocation"
+	"vault-plugin-secrets-palette/internal/store"
+	"vault-plugin-secrets-palette/internal/upstream"
+)
+
+// writeTries is how often a write starts over because another write came between its login at
+// Palette and its swap.
+const writeTries = 3
+
+// Write is a write of a config.
+type Write struct {
+	// Change returns the config after the write; old is nil for a new config. Its error is a
+	// Mistake.
+	Change func(old *store.Config) (*store.Config, error)
+	// Verify tries the login at Palette before the config is stored.
+	Verify bool
+	// NewPolicy: the write names a password policy, which must make a password.
+	NewPolicy bool
+	// NewSecret: the write brings a password or an API key.
+	NewSecret bool
+}
+
+// Write stores a config: it checks the policy, tries the login, and swaps. The login goes out
+// without a lock on the config. Where another write came between, Write starts over from what
+// that write stored.
+//
+// Write returns the config before and after. Errors are Mistakes, coded errors (409, 502, 503)
+// and the storage's.
+func (m *Manager) Write(ctx context.Context, s logical.Storage, name string, w Write) (old, next *store.Config, err error) {
+	if old, err = m.Configs.Get(ctx, s, name); err != nil {
+		return nil, nil, err
+	}
+	release, err := m.acquireToWrite(ctx, s, name, w)
+	if err != nil {
+		return nil, nil, upstream.LoginFailed(name, cmp.Or(old, &store.Config{}), err, "nothing is stored")
+	}
+	defer release()
+	for range writeTries {
+		if old, err = m.Configs.Get(ctx, s, name); err != nil {
+			return nil, nil, err
+		}
+		if next, err = w.Change(old); err != nil {
+			return nil, nil, err
+		}
+		if err = m.check(ctx, s, name, next, w); err != nil {
+			if old == nil || old.Connection != next.Connection {
+				m.Clients.Drop(next.Connection) // nobody will use the client
+			}
+			return nil, nil, err
+		}
+		swapped, err := m.swap(ctx, s, name, old, next)
+		if err != nil {
+			return nil, nil, err
+		}
+		if swapped {
+			if w.Verify {
+				m.supersede(name, next)
+			}
+			return old, next, nil
+		}
+	}
+	return nil, nil, logical.CodedError(http.StatusConflict,
+		fmt.Sprintf("config %q is being changed by others at the same time; nothing of this write is stored, try it again", name))
+}
+
+// swap swaps a config, and forgets the client that the config leaves.
+func (m *Manager) swap(ctx context.Context, s logical.Storage, name string, old, next *store.Config) (swapped bool, err error) {
+	swapped, err = m.Configs.Swap(ctx, s, name, old, next)
+	if swapped && old != nil && (next == nil || old.Connection != next.Connection) {
+		m.Clients.Drop(old.Connection)
+	}
+	return swapped, err
+}
+
+// acquireToWrite acquires a config's credential lock. A write that brings a secret of its own does
+// not recover an interrupted rotation first.
+func (m *Manager) acquireToWrite(ctx context.Context, s logical.Storage, name string, w Write) (release func(), err error) {
+	if !w.NewSecret {
+		return m.Acquire(ctx, s, name)
+	}
+	if err := m.LookUp(ctx, s); err != nil {
+		return nil, err
+	}
+	return m.acquireLock(ctx, name)
+}
+
+// check tries what a write brings: its password policy at Vault and its login at Palette.
+func (m *Manager) check(ctx context.Context, s logical.Storage, name string, next *store.Config, w Write) error {
+	if w.NewPolicy && next.PasswordPolicy != "" {
+		if _, err := m.newPassword(ctx, next.PasswordPolicy); err != nil {
+			return upstream.Mistakef("field %q is %q, but Vault cannot make a password by it: %s", "password_policy", next.PasswordPolicy, err)
+		}
+	}
+	if !w.Verify {
+		return nil
+	}
+	return m.verify(ctx, s, name, next)
+}
+
+// verify logs in with a config that is not stored yet, and revokes the token. For an API key it
+// asks Palette whose the key is.
+func (m *Manager) verify(ctx context.Context, s logical.Storage, name string, cfg *store.Config) error {
+	const hint = "nothing is stored (verify_connection=false stores without a check)"
+	if cfg.APIKey != "" {
+		if err := m.verifyKey(ctx, cfg); err != nil {
+			return upstream.KeyCallFailed(name, cfg, err, hint)
+		}
+		return nil
+	}
+	login := cfg.Login()
+	login.ByOperator = true
+	token, err := m.Detach(ctx, s, cfg, func(ctx context.Context) (palette.Token, error) {
+		return m.send(ctx, s, cfg, login)
+	})
+	if err != nil {
+		return upstream.LoginFailed(name, cfg, err, hint)
+	}
+	select {
+	case <-m.Revocations.Discard(s, revocation.AccountOf(cfg), store.TokenOf(token), "a config's check"):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// supersede lets a config be used in spite of interrupted rotations: a write has shown that the
+// config's secret works. The rotations are recovered when none of their calls can reach Palette
+// any more.
+func (m *Manager) supersede(name string, cfg *store.Config) {
+	until := cfg.ArrivesBy(time.Now())
+	for _, id := range m.unresolved(name) {
+		m.grant(name, id, until)
+	}
+}
+
+// Delete deletes a config, and returns the config that was there; nil for none. A rotation under
+// way would bring the config back when it stores its outcome, so Delete waits for it.
+func (m *Manager) Delete(ctx context.Context, s logical.Storage, name string) (*store.Config, error) {
+	release, err := m.acquireLock(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	for range writeTries {
+		old, err := m.Configs.Get(ctx, s, name)
+		if err != nil || old == nil {
+			return nil, err
+		}
+		deleted, err := m.swap(ctx, s, name, old, nil)
+		if err != nil {
+			return nil, err
+		}
+		if deleted {
+			m.drop(ctx, s, name)
+			return old, nil
+		}
+	}
+	return nil, logical.CodedError(http.StatusConflict, fmt.Sprintf("config %q is being changed by others at the same time; try it again", name))
+}

@@ -1,0 +1,245 @@
+package simulation
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-palette/internal/palettetest"
+)
+
+// calm ends the faults, gives the mount a few minutes, and checks all that must hold then.
+func (w *world) calm(repair bool) {
+	w.traps.clear()
+	w.idle()
+	w.traps.clear() // a step under way may have set one
+	if w.sealed.Load() || w.isBroken() {
+		return
+	}
+	if repair {
+		w.repair()
+	}
+	if _, err := w.current(); err != nil { // a crashed node starts again
+		return
+	}
+	w.trouble()
+	waits := w.left()
+	time.Sleep(patience + 90*time.Second)
+	w.idle()
+	w.quietLogins()
+	w.check()
+	w.checkSecrets()
+	w.checkLeft(waits)
+	w.checkReads()
+	w.check()
+}
+
+// rollbackAge is when Vault has handed over a write-ahead entry to be undone, at the latest.
+const rollbackAge = 17 * time.Minute
+
+// left are the storage keys of what waits to be done.
+func (w *world) left() []string {
+	var keys []string
+	for _, prefix := range []string{"owed/", "wal/"} {
+		for name, text := range w.disk.below(prefix) {
+			var ahead struct {
+				CreatedAt int64 `json:"created_at"`
+			}
+			_ = json.Unmarshal(text, &ahead)
+			// One that the storage has taken in spite of its error is unknown to the engine, until Vault hands it over.
+			if prefix == "owed/" || time.Since(time.Unix(ahead.CreatedAt, 0)) > rollbackAge {
+				keys = append(keys, prefix+name)
+			}
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// checkLeft checks that nothing waits now that has waited before: Palette takes everything in calm.
+func (w *world) checkLeft(before []string) {
+	w.mu.Lock()
+	changed := len(w.changed) > 0 && slices.Contains(slices.Collect(maps.Values(w.changed)), true)
+	w.mu.Unlock()
+	if changed {
+		return
+	}
+	now := w.left()
+	for _, key := range before {
+		if slices.Contains(now, key) {
+			w.broken(invAccounted, "%s is still there after minutes in which nothing was in the way", key)
+		}
+	}
+}
+
+// quietLogins waits until no account is suspended, nor the guard withholds logins, for what is over.
+func (w *world) quietLogins() {
+	recent := func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		for _, times := range w.rejections {
+			if time.Since(times[len(times)-1]) < palettetest.LockoutTime {
+				return true
+			}
+		}
+		return false
+	}
+	suspended := func() bool {
+		for _, email := range accountsOf {
+			if w.palette.Suspended(email, orgName) {
+				return true
+			}
+		}
+		return false
+	}
+	if recent() || suspended() {
+		time.Sleep(palettetest.LockoutTime + time.Minute)
+	}
+	w.idle()
+}
+
+// checkSecrets checks that the secret which works is the one that a config holds.
+func (w *world) checkSecrets() {
+	for name, c := range w.storedConfigs() {
+		email, knows := account(name, c), false
+		if c.APIKey != "" {
+			knows = w.palette.KeyAlive(c.APIKey)
+		} else {
+			user, _ := w.palette.User(email, orgName)
+			knows = user.Password == c.Password
+		}
+		if knows {
+			w.setChanged(email, false)
+		} else if !w.isChanged(email) {
+			w.broken(invSecretWorks, "the secret of config %s does not work", name)
+		}
+	}
+}
+
+// checkReads reads each role whose config is in order: that must succeed.
+func (w *world) checkReads() {
+	configs := w.storedConfigs()
+	roles := w.storedRoles()
+	for _, name := range slices.Sorted(maps.Keys(roles)) {
+		r := roles[name]
+		c, has := configs[r.ConfigName]
+		email := account(r.ConfigName, c)
+		if !has || w.isBroken() || c.APIKey != "" && r.CredentialType != "api_key" || w.isChanged(email) || w.palette.Suspended(email, orgName) {
+			continue
+		}
+		resp, err := w.handle(context.Background(), &logical.Request{Operation: logical.ReadOperation, Path: "creds/" + name})
+		if err == nil && resp.IsError() {
+			err = resp.Error()
+		}
+		if err != nil {
+			w.broken(invSecretWorks, "in calm a read of creds/%s fails: %s", name, err)
+			return
+		}
+		if !alive(w.palette, resp.Data) && !w.endedByHand(resp.Data) {
+			w.broken(invSecretWorks, "in calm a read of creds/%s brings a credential that is dead", name)
+		}
+		outcome, _ := w.vault.register("creds/"+name, resp, false)
+		w.story.tell("calm", "creds/%s: %s", name, outcome)
+	}
+}
+
+// endedByHand tells whether people have ended the session of a credential at Palette: the engine cannot know.
+func (w *world) endedByHand(data map[string]any) bool {
+	token, _ := data["token"].(string)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.endedSessions[claim(token, "sessionId")]
+}
+
+// end unmounts, or ends the life another way, and checks that nothing is left.
+func (w *world) end(way string) {
+	w.calm(way != "unmount-broken")
+	if w.isBroken() {
+		return
+	}
+	w.metrics()
+	n, err := w.current()
+	if err != nil {
+		return
+	}
+	w.story.tell("vault", "the life ends by %s", way)
+	if way == "unmount" || way == "unmount-broken" {
+		w.unmount(n)
+		return
+	}
+	w.sealed.Store(true)
+	w.close(n)
+}
+
+// metrics reads the metrics, for the search for secrets.
+func (w *world) metrics() {
+	resp, err := w.handle(context.Background(), &logical.Request{Operation: logical.ReadOperation, Path: "metrics"})
+	if err != nil {
+		w.broken(invDeclared, "the metrics cannot be read: %s", err)
+		return
+	}
+	_, _ = fmt.Fprintf(w.log, "%s", resp.Data[logical.HTTPRawBody])
+	w.checkTexts()
+}
+
+// close calls Clean, and checks that it takes no longer than others of Vault's mounts can wait.
+func (w *world) close(n *node) time.Duration {
+	began := time.Now()
+	n.b.Cleanup(context.Background())
+	took := time.Since(began)
+	if took > time.Minute {
+		w.broken(invEnded, "the clean-up takes %s", took)
+	}
+	return took
+}
+
+// unmount ends the mount. Nothing is in the way, so Palette ends all that it has made for the mount.
+func (w *world) unmount(n *node) {
+	w.tainted.Store(true)
+	outcome := w.vault.leave()
+	took := w.close(n)
+	w.story.tell("vault", "unmounts: %s; the clean-up takes %s", outcome, took)
+	w.disk.wipe()
+	w.sealed.Store(true)
+	time.Sleep(time.Second)
+	if took > 4*time.Second { // Palette takes ten calls a second, and the engine has five seconds
+		return
+	}
+	live := w.live()
+	w.mu.Lock()
+	var lost *credential
+	for _, c := range w.credentials {
+		if live[c.id] && c.excused == "" && !c.dropped && !c.isRoot() { // a config's own key is what its people have
+			lost = c
+		}
+	}
+	w.mu.Unlock()
+	if lost != nil {
+		w.broken(invAccounted, "the mount is gone, and %s is alive", lost)
+	}
+}
+
+// finish ends all that runs, and looks at what is left of it. The bubble finds goroutines that wait for ever.
+func (w *world) finish() {
+	w.over.Store(true)
+	w.sealed.Store(true)
+	for _, l := range w.vault.all() {
+		w.vault.drop(l)
+	}
+	if !w.isBroken() {
+		time.Sleep(5 * time.Minute)
+		if open := w.node.open(); open > 0 && !w.node.dead.Load() {
+			w.broken(invEnded, "%d connections are open after the mount's end", open)
+		}
+	}
+	w.checkTexts()
+	w.node.stop()
+	w.node.cut()
+	w.network.shut()
+	w.palette.Close()
+}

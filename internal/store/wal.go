@@ -1,0 +1,117 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/helper/jsonutil"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-palette/internal/palette"
+)
+
+// Kinds of write-ahead entries.
+const (
+	WALPassword = "password" // a password that Palette may have taken
+	WALRootKey  = "root_key" // an API key of a config that Palette may have made
+	WALKey      = "api_key"  // an API key of a lease that Palette may have made
+)
+
+// PasswordWAL is written ahead of a password change. The config holds the old password.
+type PasswordWAL struct {
+	ConfigName string `json:"config_name"`
+	Identity
+	Password palette.Secret `json:"password"`
+	// TrustDigest is [Config.TrustDigest] at the rotation; "" in entries of older versions.
+	TrustDigest string    `json:"way"`
+	At          time.Time `json:"at"`
+}
+
+// KeyWAL is written ahead of the making of an API key, which is found by its name.
+type KeyWAL struct {
+	ConfigName string    `json:"config_name"`
+	Address    string    `json:"address"`
+	Name       string    `json:"name"`
+	Expiry     time.Time `json:"expiry"`
+	At         time.Time `json:"at"`
+	// OldUID is the key that a config's new key replaces.
+	OldUID string `json:"old_uid,omitempty"`
+}
+
+// ErrUndecodable is for a write-ahead entry that no version of the engine has written. Reading
+// the entry again is useless, in contrast to a storage that fails.
+var ErrUndecodable = errors.New("a write-ahead entry cannot be decoded")
+
+// DecodeWAL decodes the data of a write-ahead entry. Errors are ErrUndecodable.
+func DecodeWAL(data, into any) error {
+	text, err := json.Marshal(data)
+	if err == nil {
+		err = json.Unmarshal(text, into)
+	}
+	if err != nil {
+		return ErrUndecodable
+	}
+	return nil
+}
+
+// LoadWAL returns a write-ahead entry, nil for none, and the config that the entry is about.
+// framework.GetWAL does not tell an undecodable entry, ErrUndecodable here, from a storage that
+// fails.
+func LoadWAL(ctx context.Context, s logical.Storage, id string) (entry *framework.WALEntry, configName string, err error) {
+	raw, err := s.Get(ctx, framework.WALPrefix+id)
+	if err != nil {
+		return nil, "", fmt.Errorf("reading a write-ahead entry: %w", err)
+	}
+	if raw == nil {
+		return nil, "", nil
+	}
+	entry = &framework.WALEntry{}
+	if jsonutil.DecodeJSON(raw.Value, entry) != nil {
+		return nil, "", ErrUndecodable
+	}
+	if configName, err = WALConfig(entry.Data); err != nil {
+		return nil, "", err
+	}
+	return entry, configName, nil
+}
+
+// WALConfig is the name of the config that a write-ahead entry is about.
+func WALConfig(data any) (string, error) {
+	var of struct {
+		ConfigName string `json:"config_name"`
+	}
+	err := DecodeWAL(data, &of)
+	return of.ConfigName, err
+}
+
+// Interrupted are the write-ahead entries that an earlier process has left, by what they are
+// about.
+type Interrupted struct {
+	Rotations         map[string][]string // the ids, by config
+	Keys, Undecodable []string
+}
+
+// ReadWALs sorts write-ahead entries. An undecodable entry must not keep the others from being
+// recovered, or no config could be used.
+func ReadWALs(ctx context.Context, s logical.Storage, ids []string) (Interrupted, error) {
+	found := Interrupted{Rotations: make(map[string][]string)}
+	for _, id := range ids {
+		entry, name, err := LoadWAL(ctx, s, id)
+		switch {
+		case errors.Is(err, ErrUndecodable):
+			found.Undecodable = append(found.Undecodable, id)
+		case err != nil:
+			return Interrupted{}, err
+		case entry == nil:
+		case entry.Kind == WALKey:
+			found.Keys = append(found.Keys, id)
+		case entry.Kind == WALPassword || entry.Kind == WALRootKey:
+			found.Rotations[name] = append(found.Rotations[name], id)
+		}
+	}
+	return found, nil
+}

@@ -1,0 +1,143 @@
+package palette
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-palette/internal/apikey"
+	"vault-plugin-secrets-palette/internal/lease"
+	"vault-plugin-secrets-palette/internal/revocation"
+	"vault-plugin-secrets-palette/internal/store"
+	"vault-plugin-secrets-palette/internal/upstream"
+)
+
+// secretTypeKey is the type of an API key's secret in Vault's lease.
+const secretTypeKey = "palette_api_key"
+
+// keySecret is what Vault calls when the lease of an API key is renewed or ends.
+func (b *backend) keySecret() *framework.Secret {
+	return &framework.Secret{
+		Type: secretTypeKey, Fields: keyAnswer(),
+		Renew: b.renewing(b.renewKey), Revoke: b.revoking(b.revokeKey),
+	}
+}
+
+// errMadeTooLate is for a key that is there when its lease would be over.
+var errMadeTooLate = logical.CodedError(http.StatusServiceUnavailable, "making the API key took as long as the lease would last, and it has been discarded; try again, or with a longer ttl")
+
+// issueKey makes an API key under a lease.
+func (b *backend) issueKey(ctx context.Context, req *logical.Request, r *store.Role, cfg *store.Config, l *lease.Lease) (*logical.Response, error) {
+	name, err := apikey.Name(r.NameTemplate, apikey.NameData{RoleName: l.Role, DisplayName: req.DisplayName, EntityID: req.EntityID})
+	if err != nil {
+		return nil, upstream.Mistakef("the name_template of role %q makes no name: %s", l.Role, err)
+	}
+	granted := b.limits.Shortest(r, 0, lease.KeyLimit(r))
+	ttl := granted.Left
+	if l.TTL > 0 && l.TTL < ttl {
+		ttl = l.TTL
+	}
+	if l.Key, err = b.keys.Create(ctx, req.Storage, r, cfg, name, time.Now().Add(ttl+apikey.Grace).UTC()); err != nil {
+		return nil, upstream.KeyCallFailed(r.ConfigName, cfg, err, "")
+	}
+	// The key's life counts from before the waits for a session, a permit and the answer. The lease
+	// counts from now on.
+	now := time.Now()
+	left := lease.KeyLeft(l.Key, apikey.Grace, now)
+	if left < time.Second {
+		b.keys.Discard(req.Storage, ownedKey(l), "a making that took as long as the key's lease")
+		return nil, errMadeTooLate
+	}
+	ttl = min(ttl, left)
+	internal, err := l.InternalData(secretTypeKey)
+	if err != nil {
+		return nil, err
+	}
+	resp := b.Secret(secretTypeKey).Response(shownKey(l, r, ttl, now), internal)
+	resp.Secret.TTL, resp.Secret.MaxTTL = ttl, min(granted.Left, left)
+	if l.TTL > granted.Left {
+		resp.AddWarning(granted.Cut(l.TTL))
+	}
+	return resp, nil
+}
+
+func ownedKey(l *lease.Lease) apikey.Owned {
+	return apikey.Owned{ConfigName: l.ConfigName, Identity: l.Identity, Key: l.Key}
+}
+
+// shownKey is what a read and a renewal of an API key return. expires_at is the lease's end; the
+// key lives longer, by apikey.Grace.
+func shownKey(l *lease.Lease, r *store.Role, ttl time.Duration, now time.Time) map[string]any {
+	data := map[string]any{
+		fieldAPIKey:     l.Key.Key.Reveal(),
+		fieldAPIKeyUID:  l.Key.UID,
+		fieldAPIKeyName: l.Key.Name,
+		fieldExpiresAt:  now.Add(ttl).UTC().Format(time.RFC3339),
+		fieldAddress:    l.Address,
+		fieldOrg:        l.Org,
+	}
+	if r.ProjectUID != "" {
+		data[fieldProjectUID] = r.ProjectUID
+	}
+	return data
+}
+
+// renewKey moves the key's expiry to a minute after the lease's end, as Vault will grant the lease.
+// The key stays the same.
+func (b *backend) renewKey(ctx context.Context, req *logical.Request, l *lease.Lease) (*logical.Response, error) {
+	r, cfg, err := b.renewable(ctx, req.Storage, l)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	granted := b.limits.Shortest(r, now.Sub(req.Secret.IssueTime), lease.KeyLimit(r))
+	if granted.Left < time.Second {
+		return nil, refusedBy(granted, l)
+	}
+	if !l.Key.ExpiresAt.After(now) {
+		return nil, upstream.Mistakef("the lease's API key is dead; read creds/%s again", l.Role)
+	}
+	l.ConfigName = r.ConfigName
+	secret := req.Secret
+	l.Bound(secret, granted.Left, now)
+	ttl, _, err := framework.CalculateTTL(b.System(), secret.Increment, secret.TTL, 0, secret.MaxTTL, 0, secret.IssueTime)
+	if err != nil {
+		return nil, upstream.Mistakef("%s", err)
+	}
+	expiry := now.Add(ttl + apikey.Grace).UTC()
+	if err = b.keys.Extend(ctx, req.Storage, r, cfg, l.Key, expiry); err != nil {
+		return nil, upstream.KeyCallFailed(r.ConfigName, cfg, err, "read creds/"+l.Role+" again")
+	}
+	l.Key.ExpiresAt = expiry
+	took := time.Since(now)
+	if granted.Left-took < time.Second {
+		return nil, refusedBy(granted, l)
+	}
+	// Vault counts the increment from the answer on, but the key lives from before the call. A lease
+	// that is over by then still gets a second, out of apikey.Grace. Otherwise Vault would refuse the
+	// renewal and not know that the key dies earlier now.
+	l.Bound(secret, min(granted.Left, max(ttl, took.Truncate(time.Second)+2*time.Second)), now)
+	if secret.InternalData, err = l.InternalData(secretTypeKey); err != nil {
+		return nil, err
+	}
+	return &logical.Response{Secret: secret, Data: shownKey(l, r, ttl, now)}, nil
+}
+
+// revokeKey deletes the key at Palette. A key that is gone, or surely dead, is success.
+func (b *backend) revokeKey(ctx context.Context, s logical.Storage, l *lease.Lease) (isPending bool, err error) {
+	if !b.keys.MayLive(&l.Key) {
+		return false, nil
+	}
+	entry, err := b.keys.Entry(ctx, s, ownedKey(l))
+	if err != nil {
+		return false, err
+	}
+	return b.revocations.EndLease(ctx, s, revocation.Lease{
+		PendingID: l.PendingID(), Role: l.Role, Address: l.Address,
+		What: "API key (" + l.Key.UID + ")", DeadAt: l.Key.ExpiresAt, Entry: entry,
+		Now: func(ctx context.Context) error { return b.keys.Delete(ctx, s, ownedKey(l)) },
+	})
+}
