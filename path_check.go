@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-secrets-palette/internal/input"
 	"vault-plugin-secrets-palette/internal/upstream"
 )
 
@@ -34,7 +35,7 @@ func (b *backend) pathCheck() []*framework.Path {
 	}
 	return []*framework.Path{
 		checkPath("check$", "default-config", map[string]*framework.FieldSchema{}),
-		checkPath("check/"+framework.GenericNameRegex(fieldName), "config", withName(map[string]*framework.FieldSchema{}, "Name of the config.")),
+		checkPath("check/"+input.Name(fieldName), "config", withName(map[string]*framework.FieldSchema{}, "Name of the config.")),
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-palette/internal/apikey"
+	"vault-plugin-secrets-palette/internal/input"
 	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/telemetry"
@@ -25,7 +26,7 @@ func (b *backend) pathRoles() []*framework.Path {
 	return []*framework.Path{
 		listPath("roles/?$", "roles", b.handleRoleList, helpRoleList),
 		{
-			Pattern:         "roles/" + framework.GenericNameRegex(fieldName),
+			Pattern:         "roles/" + input.Name(fieldName),
 			DisplayAttrs:    displayAttrs("role"),
 			Fields:          withName(roleFields(), "Name of the role."),
 			ExistenceCheck:  b.roleExists,
@@ -170,7 +171,7 @@ func changeRole(old *store.Role, d *framework.FieldData) (*store.Role, error) {
 		}
 	}
 	switch {
-	case !exactName.MatchString(next.ConfigName):
+	case !input.IsName(next.ConfigName):
 		return nil, upstream.Mistakef("field %q is %q, which is no name of a config", fieldConfigName, next.ConfigName)
 	case next.MaxTTL > 0 && next.TTL > next.MaxTTL:
 		return nil, upstream.Mistakef("field %q is %s, but must not be longer than %q, which is %s", fieldTTL, next.TTL, fieldMaxTTL, next.MaxTTL)
