@@ -254,7 +254,7 @@ func TestCheckIsCountedByTheLockoutGuard(t *testing.T) {
 			assert.Contains(t, found["advice"], c.advice)
 			assert.Equal(t, found, w.read("check").Data, "check is check/default")
 			if c.failed == 4 {
-				time.Sleep(epoch.Add(c.withheld - time.Second).Sub(time.Now()))
+				time.Sleep(time.Until(epoch.Add(c.withheld - time.Second)))
 				w.mistake(update, "config", fields{"password": right}, "not asked again before 2026-03-01T12:15:00Z")
 				time.Sleep(time.Second)
 			}

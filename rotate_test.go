@@ -280,7 +280,7 @@ func TestRotationPeriod(t *testing.T) {
 			w.settle()
 			if now := w.palette.Calls(palettetest.PasswordChange); now > asked {
 				asked = now
-				tries = append(tries, time.Now().Sub(due).Round(time.Minute))
+				tries = append(tries, time.Since(due).Round(time.Minute))
 			}
 		}
 		assert.Equal(t, []time.Duration{1, 2, 4, 8, 16, 32, 64}, minutes(tries))
