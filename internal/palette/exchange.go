@@ -136,7 +136,7 @@ func (x *exchange) turn(ctx context.Context) error {
 		return err
 	}
 	if x.call.admit != nil {
-		return x.call.admit(ctx)
+		return x.call.admit()
 	}
 	return nil
 }

@@ -146,7 +146,9 @@ func (m *Manager) recoverPassword(ctx context.Context, s logical.Storage, name, 
 	}
 	elsewhere := w.TrustDigest != "" && w.TrustDigest != cfg.TrustDigest()
 	if !elsewhere {
-		err = m.tryPassword(ctx, s, cfg, w.Password)
+		fresh := cfg.Login()
+		fresh.Password, fresh.SetAt = w.Password, w.At
+		err = m.tryPassword(ctx, s, cfg, fresh)
 	}
 	switch {
 	case elsewhere || upstream.Rejected(err):
@@ -160,7 +162,7 @@ func (m *Manager) recoverPassword(ctx context.Context, s logical.Storage, name, 
 
 // tryOldPassword is recoverPassword where Palette has not taken the new password.
 func (m *Manager) tryOldPassword(ctx context.Context, s logical.Storage, name, id string, cfg *store.Config, w *store.PasswordWAL, elsewhere bool) (over bool, err error) {
-	err = m.tryPassword(ctx, s, cfg, cfg.Password)
+	err = m.tryPassword(ctx, s, cfg, cfg.Login())
 	switch {
 	case err == nil:
 		m.Logger().Info(MsgNotChanged, "config", name)
