@@ -123,7 +123,7 @@ func TestCheckTellsWhetherRevocationExists(t *testing.T) {
 			found := w.read("check/default").Data
 			assert.Equal(t, []any{true, c.want}, []any{found["ok"], found["revocation"]})
 			assert.Equal(t, 1, w.palette.Calls(palettetest.Revoke)-asked)
-			assert.Equal(t, c.want == check.RevocationFailed, w.pending() == 1, "what could not be revoked is on the list")
+			assert.Equal(t, c.want == check.RevocationFailed, w.pending() == 1, "what could not be revoked is pending")
 			w.palette.ClearAll()
 			w.minute()
 			assert.Zero(t, w.pending())
@@ -175,7 +175,7 @@ func (c checkRow) fails(w *world) {
 	assert.Equal(w.t, []any{false, c.step}, []any{found["ok"], found["step"]}, found)
 	assert.Contains(w.t, found["error"], c.error)
 	assert.Contains(w.t, found["advice"], c.advice)
-	w.settle()
+	w.wait()
 }
 
 func TestCheckTellsWhatTheNetworkLacksAndWhatToDo(t *testing.T) {
@@ -233,7 +233,7 @@ func TestCheckIsCountedByTheLockoutGuard(t *testing.T) {
 		withheld time.Duration
 		advice   string
 	}{
-		{1, 5 * time.Minute, "write config/default with the right email, org and password; one more login is kept for that"},
+		{1, 15 * time.Second, "write config/default with the right email, org and password; one more login is kept for that"},
 		{3, 15 * time.Minute, "one more login is kept for that"},
 		{4, 15 * time.Minute, "4 logins have failed: even a write is not tried before 2026-03-01T12:15:00Z. Write config/default with the right email, org and password then (verify_connection=false stores it now)"},
 	} {
@@ -306,7 +306,7 @@ func TestCheckWhoseCallerHangsUpLeavesNothing(t *testing.T) {
 			hangUp()
 			require.Error(t, <-done)
 			gate.Release()
-			w.settle() // the stand-in looks for live tokens
+			w.wait() // the stand-in looks for live tokens
 		})
 	}
 }

@@ -52,7 +52,7 @@ type call struct {
 	// class is the call's place in the line for a turn.
 	class class
 	// admit is asked when the call has its turn, and may refuse it.
-	admit func(context.Context) error
+	admit func() error
 	// deadline is when the call's last attempt begins; zero: after queue_timeout.
 	deadline time.Time
 	// secrets are those that the call sends beside auth; no error may hold them.

@@ -135,16 +135,10 @@ func (x *exchange) turn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if x.call.admit == nil {
-		return nil
+	if x.call.admit != nil {
+		return x.call.admit()
 	}
-	admitted := time.Now()
-	if err := x.call.admit(ctx); err != nil || time.Since(admitted) < second {
-		return err
-	}
-	// The turn was a second's that is over, and others have it by now.
-	x.stamp, err = x.pacer.wait(ctx, x.call.class, time.Until(x.call.deadline), true)
-	return err
+	return nil
 }
 
 // canRetry decides whether the call is sent once more, and sets the pause before.

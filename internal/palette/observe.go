@@ -22,7 +22,11 @@ type Observer interface {
 	Waited(urgent bool, took time.Duration, got bool)
 	// Retried is told of each call that is sent again, and after what.
 	Retried(endpoint string, after Outcome)
-	// Withheld is told of each login that the lockout guard did not let go out.
+	// Queued is told how long a login waited for its permit, behind others of its account, and
+	// whether it got one.
+	Queued(took time.Duration, got bool)
+	// Withheld is told of each login that was not let go out, so that Palette does not suspend
+	// the account.
 	Withheld()
 }
 
@@ -182,6 +186,9 @@ func (unobserved) Waited(bool, time.Duration, bool) {}
 
 // Retried does nothing.
 func (unobserved) Retried(string, Outcome) {}
+
+// Queued does nothing.
+func (unobserved) Queued(time.Duration, bool) {}
 
 // Withheld does nothing.
 func (unobserved) Withheld() {}

@@ -39,6 +39,12 @@ func (n *notebook) Waited(urgent bool, took time.Duration, got bool) {
 	}
 }
 
+func (n *notebook) Queued(took time.Duration, got bool) {
+	if took > 0 || !got {
+		n.note("queued %s got=%t", took, got)
+	}
+}
+
 func (n *notebook) Retried(endpoint string, after Outcome) {
 	n.note("%s again after %s", endpoint, after)
 }

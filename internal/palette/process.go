@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"vault-plugin-secrets-palette/internal/palette/lockout"
 )
 
 // retryPause is the first pause before a call is sent again; it doubles with each.
@@ -24,15 +26,15 @@ type Process struct {
 	mu     sync.Mutex
 	pacers map[string]*pacer // by address
 	// counted says at which address the limit of a holder counts.
-	counted map[any]string
-	guards  map[account]*guard
+	counted  map[any]string
+	accounts map[account]*lockout.Account
 }
 
 // NewProcess makes the shared part of a process's clients.
 func NewProcess() *Process {
 	return &Process{
 		pause:  retryPause,
-		pacers: make(map[string]*pacer), guards: make(map[account]*guard), counted: make(map[any]string),
+		pacers: make(map[string]*pacer), accounts: make(map[account]*lockout.Account), counted: make(map[any]string),
 	}
 }
 
@@ -115,13 +117,16 @@ func (p *Process) pacer(address string) *pacer {
 	return at
 }
 
-func (p *Process) guard(of account) *guard {
+// account is what Palette counts failed logins by.
+type account struct{ address, org, email string }
+
+func (p *Process) account(of account) *lockout.Account {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	g, ok := p.guards[of]
+	a, ok := p.accounts[of]
 	if !ok {
-		g = &guard{}
-		p.guards[of] = g
+		a = new(lockout.Account)
+		p.accounts[of] = a
 	}
-	return g
+	return a
 }

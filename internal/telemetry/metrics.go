@@ -30,6 +30,7 @@ type Metrics struct {
 	calls, retries, turnedAway *prometheus.CounterVec
 	duration, waits            *prometheus.HistogramVec
 	withheld                   prometheus.Counter
+	permits                    prometheus.Histogram
 
 	leases, leaseFailures           *prometheus.CounterVec
 	pendingEnqueued, pendingRemoved prometheus.Counter
@@ -80,7 +81,8 @@ func NewMetrics(version string) *Metrics {
 		retries:         with.NewCounterVec(opts("call_retries_total", "Calls that were sent again, by what the try before had met."), []string{"endpoint", "after"}),
 		waits:           histogram("limiter_wait_seconds", "How long calls waited for their turn, under rate_limit or while Palette held them back. Patient are logins and the making of API keys, urgent all others.", waitSeconds, "class"),
 		turnedAway:      with.NewCounterVec(opts("limiter_turned_away_total", "Calls that were not sent: their turn would have come after queue_timeout, or their caller hung up."), []string{"class"}),
-		withheld:        with.NewCounter(opts("logins_withheld_total", "Logins that the lockout guard did not let go out.")),
+		withheld:        with.NewCounter(opts("logins_withheld_total", "Logins that were not let go out, so that Palette does not suspend the account.")),
+		permits:         with.NewHistogram(prometheus.HistogramOpts{Namespace: Namespace, Name: "login_permit_wait_seconds", Help: "How long logins waited for others of their account: one goes at a time until the password has worked, then three.", Buckets: waitSeconds}),
 		leases:          with.NewCounterVec(opts("leases_total", "Leases issued, renewed and revoked, by what they hold."), []string{"operation", "type"}),
 		leaseFailures:   with.NewCounterVec(opts("lease_failures_total", "Issues, renewals and revocations of leases that failed, for whatever reason."), []string{"operation", "type"}),
 		pendingEnqueued: with.NewCounter(opts("pending_enqueued_total", "Revocations that became pending, to be retried each minute.")),
@@ -148,7 +150,10 @@ func (m *Metrics) Retried(endpoint string, after palette.Outcome) {
 	m.retries.WithLabelValues(endpoint, string(after)).Inc()
 }
 
-// Withheld counts a login that the lockout guard refused.
+// Queued counts a login's wait for others of its account.
+func (m *Metrics) Queued(took time.Duration, _ bool) { m.permits.Observe(took.Seconds()) }
+
+// Withheld counts a login that the login protection refused.
 func (m *Metrics) Withheld() { m.withheld.Inc() }
 
 // Lease counts what has become of an operation on a lease.
