@@ -308,7 +308,7 @@ func TestListIsWorkedOffAsFastAsTheRateLimitAllows(t *testing.T) {
 		bubble(t, fmt.Sprint(unreadable), func(t *testing.T) {
 			w := configured(t)
 			leases := w.crowd(50)
-			w.write("config", fields{"rate_limit": 1, "verify_connection": false})
+			w.write("config", fields{"rate_limit": 1, "rate_burst": 1, "verify_connection": false})
 			w.system.TaintedVal = true
 			w.palette.Down(true)
 			for _, l := range leases {
@@ -341,7 +341,7 @@ func TestReadsThatWaitWhileTheMountIsRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := configured(t)
 		ended := w.creds("app")
-		w.write("config", fields{"rate_limit": 1, "queue_timeout": "1m", "verify_connection": false})
+		w.write("config", fields{"rate_limit": 1, "rate_burst": 1, "queue_timeout": "1m", "verify_connection": false})
 		time.Sleep(2 * time.Second)
 		gate := w.palette.HoldAfter(palettetest.Login)
 		errs := make(chan error, 3)

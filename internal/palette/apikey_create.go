@@ -39,7 +39,6 @@ func (c *Client) CreateAPIKey(ctx context.Context, auth Auth, k NewAPIKey) (uid 
 			Metadata keyMeta `json:"metadata"`
 			Spec     spec    `json:"spec"`
 		}{k.meta(), spec{wireExpiry(k.Expiry), k.UserUID}},
-		class: patient,
 	})
 	if err != nil {
 		return "", "", err

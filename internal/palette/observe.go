@@ -17,9 +17,9 @@ import (
 type Observer interface {
 	// Called is told of each try of a call that had its turn: how it ended, and after how long.
 	Called(endpoint string, outcome Outcome, took time.Duration)
-	// Waited is told how long a call waited for its turn, and whether it got one. Urgent are
-	// all but logins and the making of keys.
-	Waited(urgent bool, took time.Duration, got bool)
+	// Waited is told how long a call waited for its turn in the bucket of a resource, one of
+	// [Resources], and whether it got one.
+	Waited(resource string, took time.Duration, got bool)
 	// Retried is told of each call that is sent again, and after what.
 	Retried(endpoint string, after Outcome)
 	// Queued is told how long a login waited for its permit, behind others of its account, and
@@ -182,7 +182,7 @@ type unobserved struct{}
 func (unobserved) Called(string, Outcome, time.Duration) {}
 
 // Waited does nothing.
-func (unobserved) Waited(bool, time.Duration, bool) {}
+func (unobserved) Waited(string, time.Duration, bool) {}
 
 // Retried does nothing.
 func (unobserved) Retried(string, Outcome) {}

@@ -51,6 +51,9 @@ type Login struct {
 	ByOperator bool
 	// Unlimited: any number may go side by side once the password has worked.
 	Unlimited bool
+	// Expect is asked whether the login may join a line of so many; nil where all may. It must not
+	// wait.
+	Expect func(ahead int) error
 	// Way is how Palette is reached: a fault on it says nothing of other ways. It must be comparable.
 	Way any
 }
