@@ -29,6 +29,7 @@ type Client struct {
 	userAgent string
 	transport *http.Transport
 	limits    *ratelimit.Address
+	clock     *clock
 	observer  Observer
 	closed    atomic.Bool
 }

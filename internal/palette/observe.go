@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"net/http"
 	"net/http/httptrace"
 	"strings"
 	"sync/atomic"
@@ -142,8 +141,8 @@ func (p *progress) hooks(connected func()) *httptrace.ClientTrace {
 type Trace struct {
 	// Took is the time from the sending to the whole answer.
 	Took time.Duration
-	// Offset is how far Palette's clock is before ours (negative: behind), by the answer's
-	// Date header, which has whole seconds. HasOffset: there was one.
+	// Offset is how far Palette's clock is before ours (negative: behind), by the Date header of
+	// Palette's answer, which has whole seconds. HasOffset: there was one.
 	Offset    time.Duration
 	HasOffset bool
 }
@@ -155,24 +154,21 @@ func WithTrace(ctx context.Context, into *Trace) context.Context {
 	return context.WithValue(ctx, traceKey{}, into)
 }
 
-// note fills the context's trace, if it has one.
+// note takes in what an answer tells of Palette's clock, and fills the context's trace, if it has one.
 func (x *exchange) note(ctx context.Context, r *reply) {
+	var (
+		offset    time.Duration
+		hasOffset bool
+	)
+	if r != nil && rules[x.call.endpoint].fromPalette(r) {
+		offset, hasOffset = x.clock.note(r.header, x.sent, time.Now())
+	}
 	trace, ok := ctx.Value(traceKey{}).(*Trace)
 	if !ok {
 		return
 	}
 	*trace = Trace{Took: time.Since(x.sent)}
-	if r == nil {
-		return
-	}
-	at, err := http.ParseTime(r.header.Get("Date"))
-	if err != nil {
-		return
-	}
-	// The header is cut to the second: on average half a second is missing. The answer was
-	// made between the sending and now.
-	between := x.sent.Add(trace.Took / 2)
-	trace.Offset, trace.HasOffset = at.Add(time.Second/2).Sub(between), true
+	trace.Offset, trace.HasOffset = offset, hasOffset
 }
 
 // unobserved is for clients that nobody watches.

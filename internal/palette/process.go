@@ -23,8 +23,9 @@ type Process struct {
 	dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	mu sync.Mutex
-	// limits are by address.
+	// limits and clocks are by address.
 	limits   map[string]*ratelimit.Address
+	clocks   map[string]*clock
 	accounts map[account]*lockout.Account
 }
 
@@ -32,7 +33,7 @@ type Process struct {
 func NewProcess() *Process {
 	return &Process{
 		pause:  retryPause,
-		limits: make(map[string]*ratelimit.Address), accounts: make(map[account]*lockout.Account),
+		limits: make(map[string]*ratelimit.Address), clocks: make(map[string]*clock), accounts: make(map[account]*lockout.Account),
 	}
 }
 
@@ -64,7 +65,7 @@ func (p *Process) NewClient(conn Connection, userAgent string, observer Observer
 	}
 	return &Client{
 		process: p, conn: conn, host: conn.hostPort(), userAgent: userAgent,
-		transport: transport, limits: p.limitsOf(conn.Address), observer: observer,
+		transport: transport, limits: p.limitsOf(conn.Address), clock: p.clock(conn.Address), observer: observer,
 	}, nil
 }
 
