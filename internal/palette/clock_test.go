@@ -90,10 +90,10 @@ func TestKeyExpiryWithoutADate(t *testing.T) {
 func TestClocksThatAreTooFarApart(t *testing.T) {
 	for _, offset := range []time.Duration{15*time.Minute + 2*time.Second, -16 * time.Minute, 24 * time.Hour} {
 		inBubble(t, offset.String(), func(t *testing.T) {
-			r, auth := answering(t)
+			r, _ := answering(t)
 			r.palette.SetLifetime(72 * time.Hour)
 			r.palette.SetClock(offset)
-			auth = r.auth(t)
+			auth := r.auth(t)
 			uid := r.palette.Keys()[0].UID
 			_, _, err := r.CreateAPIKey(t.Context(), auth, NewAPIKey{Name: "k", Expiry: time.Now().Add(time.Hour)})
 			for _, failed := range []error{err, r.UpdateAPIKey(t.Context(), auth, uid, NewAPIKey{Name: "k", Expiry: time.Now().Add(time.Hour)})} {

@@ -15,9 +15,9 @@ import (
 const (
 	// Window is how long Palette remembers a failed login.
 	Window = 15 * time.Minute
-	// MaxFailures is how many logins may fail within the window, MaxReadFailures how many of
-	// them by others than an operator.
-	MaxFailures     = 4
+	// MaxFailures is how many logins may fail within the window.
+	MaxFailures = 4
+	// MaxReadFailures is how many of them may be of others than an operator.
 	MaxReadFailures = 3
 	// Spacing spreads the tries with a password that Palette rejects over the window.
 	Spacing = Window / MaxReadFailures

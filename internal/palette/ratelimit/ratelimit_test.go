@@ -2,7 +2,6 @@ package ratelimit
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -304,7 +303,7 @@ func TestAPartIsHeldWithItsWhole(t *testing.T) {
 		assert.Zero(t, a.Bucket("keys").holds)
 		a.Bucket("keys").Limited(time.Hour, time.Now())
 		var busy *Busy
-		assert.True(t, errors.As(part.Wait(t.Context(), time.Now().Add(time.Second)), &busy))
+		require.ErrorAs(t, part.Wait(t.Context(), time.Now().Add(time.Second)), &busy)
 	})
 }
 
