@@ -40,7 +40,7 @@ type listedKey struct {
 // those of the tenant. Errors are *[Error].
 func (c *Client) ListAPIKeys(ctx context.Context, auth Auth) ([]APIKey, error) {
 	const op = "list the API keys"
-	a, err := c.do(ctx, call{op: op, endpoint: "list_api_keys", method: http.MethodGet, path: "/v1/apiKeys", auth: auth, class: urgent})
+	a, err := c.do(ctx, call{op: op, endpoint: "list_api_keys", method: http.MethodGet, path: "/v1/apiKeys", auth: auth})
 	if err != nil {
 		return nil, err
 	}
