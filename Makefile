@@ -27,6 +27,12 @@ targets      = $(if $(filter all,$(TARGETS)),$(ALL_TARGETS),$(TARGETS))
 # RUN=TestName narrows the tests of `make unit` and `make e2e` and shows their logs.
 RUN_FLAGS = $(if $(RUN),-v -run '$(RUN)')
 
+# How many end-to-end tests run at a time: they wait most of their time.
+E2E_PARALLEL ?= 24
+
+# In CI the second of two builds starts from nothing: see scripts/reproducible.sh.
+COLD ?= $(if $(filter true,$(CI)),yes)
+
 # How long Palette is away in `make outage`, and how long `make soak` lasts.
 OUTAGE ?= 20m
 SOAK   ?= 10m
@@ -42,6 +48,7 @@ help: ## Show this list
 
 .PHONY: build
 build: ## Build the plugin into bin/
+	@scripts/preflight.sh bin
 	$(call say,plugin $(VERSION))
 	@# Static, so that it runs in Vault's container image, which has another libc. The
 	@# version is given here, so Go need not ask git, which may refuse in a foreign clone.
@@ -71,20 +78,31 @@ dev-reload: ## Have a running `make dev` build and reload the plugin, and tell h
 
 .PHONY: test
 test: ## Run every check: commits, workflows, format, dependencies, lint, unit tests, monitoring, fuzzing, reproducible builds, end-to-end tests
-	@# In this order, one after the other: what fails soonest comes first, and each of
-	@# them takes all the processors that there are.
-	@set -e; started=$$SECONDS; \
-	for check in commits workflows fmt-check tidy-check dependencies-check lint unit monitoring fuzz reproducible e2e; do $(MAKE) --no-print-directory $$check; done; \
-	printf '\n==> all checks passed in %d s\n' $$((SECONDS - started))
+	@scripts/preflight.sh git compiler bin
+	@# What several checks need is built before: they run side by side.
+	@$(MAKE) --no-print-directory -s build vault e2e-build $(BIN)/tools/.built $(BIN)/ci/.built $(PROMTOOL)
+	@# The end-to-end tests wait most of their time, and get a processor at once when they need
+	@# one. Those that judge time run when all else has ended.
+	@MAKE='$(MAKE)' scripts/side-by-side.sh \
+		e2e-together \
+		'nice commits workflows fmt-check tidy-check dependencies-check lint unit contract fuzz monitoring reproducible' \
+		then e2e-alone
+
+.PHONY: check
+check: ## Run what each commit must pass: format, lint of what is changed, unit tests with the race detector
+	@scripts/preflight.sh git compiler bin
+	@$(MAKE) --no-print-directory -s $(BIN)/tools/.built
+	@MAKE='$(MAKE)' scripts/side-by-side.sh 'fmt-check lint-changed' unit
 
 .PHONY: unit
 unit: ## Run the unit tests with the race detector, and check their coverage
+	@scripts/preflight.sh compiler
 	$(call say,unit tests)
 	go test -race -timeout 5m -covermode=atomic -coverprofile=coverage.out $(RUN_FLAGS) ./...
 	$(if $(RUN),,scripts/check-coverage.sh coverage.out $(COVERAGE_FLOOR) $(COVERED))
 
 .PHONY: fuzz
-fuzz: ## Fuzz what takes foreign input, each target for FUZZTIME=10s; FUZZ=FuzzToken for one
+fuzz: ## Fuzz what takes foreign input, each target for FUZZTIME=2s, in CI 10s; FUZZ=FuzzToken for one
 	$(call say,fuzz)
 	@scripts/fuzz.sh
 
@@ -93,10 +111,37 @@ cover: unit ## Write the coverage as a page, coverage.html
 	go tool cover -html=coverage.out -o coverage.html
 
 .PHONY: e2e
-e2e: build vault ## Run the tests of e2e/, on a real Vault; RUN=TestName for one, with its log
+e2e: build vault e2e-build ## Run the tests of e2e/, on a real Vault; RUN=TestName for one, with its log
+	@$(MAKE) --no-print-directory $(if $(RUN),e2e-run,contract e2e-together e2e-alone)
+
+# The harness runs without the race detector: the plugin is another process, and TestStress has
+# one with it. Built once for all of these.
+.PHONY: e2e-build
+e2e-build:
+	@cd e2e && go build -buildvcs=false -o $(BIN)/e2e ./cmd/e2e && go test -c -o $(BIN)/e2e.test .
+
+run-e2e = @set -e; $(find-vault); cd e2e && exec $(BIN)/e2e
+
+.PHONY: e2e-together
+e2e-together:
 	$(call say,end-to-end tests)
-	@set -e; $(find-vault); "$$VAULT_BIN" version | sed 's/^/on /'; \
-		cd e2e && go test -race -count=1 -timeout 40m $(RUN_FLAGS) ./...
+	$(run-e2e) -phase together -parallel $(E2E_PARALLEL) $(BIN)/e2e.test
+
+.PHONY: e2e-alone
+e2e-alone:
+	$(call say,end-to-end tests that judge time)
+	$(run-e2e) -phase alone $(BIN)/e2e.test
+
+.PHONY: e2e-run
+e2e-run:
+	@cd e2e && set -o pipefail && go test -race -count=1 $(RUN_FLAGS) ./contract ./cmd/e2e | { grep -vE 'no tests to run|^PASS$$' || true; }
+	$(run-e2e) -v -run '$(RUN)' -parallel $(E2E_PARALLEL) $(BIN)/e2e.test
+
+# What of e2e/ needs no Vault, the stand-in's contract above all.
+.PHONY: contract
+contract:
+	$(call say,contract)
+	cd e2e && go test -race -count=1 ./contract ./cmd/e2e
 
 .PHONY: outage
 outage: build vault ## Take Palette away from a real Vault for 20 minutes (OUTAGE=20m), and see that nothing is lost
@@ -157,9 +202,12 @@ fmt-check: $(BIN)/tools/.built ## Check the format
 .PHONY: lint
 lint: $(BIN)/tools/.built ## Run the linters of .golangci.yml
 	$(call say,lint)
-	@failed=0; for module in $(MODULES); do \
-		printf '%s: ' "$$module"; (cd $$module && $(BIN)/tools/golangci-lint run --timeout 15m ./...) || failed=1; \
-	done; exit $$failed
+	@scripts/lint.sh $(MODULES)
+
+.PHONY: lint-changed
+lint-changed: $(BIN)/tools/.built
+	$(call say,lint of what is changed)
+	@scripts/lint.sh --changed $(MODULES)
 
 .PHONY: tidy-check
 tidy-check: ## Check that go.mod and go.sum hold what the code needs and no more
@@ -199,9 +247,9 @@ dependencies-check: ## Check docs/dependencies.md, and that nothing is in the pl
 	@$(tell-dependencies) -check
 
 .PHONY: reproducible
-reproducible: ## Build the plugin twice, in different folders, and compare; TARGETS=all, or "linux/amd64 …"
+reproducible: ## Build the plugin twice, in different folders, and compare; TARGETS=all, or "linux/amd64 …"; COLD=yes as in CI
 	$(call say,reproducible builds)
-	@scripts/reproducible.sh $(VERSION) $(targets)
+	@COLD=$(COLD) scripts/reproducible.sh $(VERSION) $(targets)
 
 .PHONY: changelog
 changelog: $(BIN)/release/.built ## Write the commits into CHANGELOG.md; RELEASE=v0.1.0 makes its section of [Unreleased]
@@ -230,7 +278,7 @@ release-check: ## Check the release in dist/, and build TARGETS again to compare
 	$(call say,release: what is in dist/)
 	cd tools/binary && GOWORK=off go run ./cmd/release-check -root $(CURDIR)
 	@version=$$(sed -n 's/.*"version":"\([^"]*\)".*/\1/p' dist/metadata.json); \
-	SUMS=dist/vault-plugin-secrets-palette_$${version}_SHA256SUMS scripts/reproducible.sh v$$version $(targets)
+	COLD=yes SUMS=dist/vault-plugin-secrets-palette_$${version}_SHA256SUMS scripts/reproducible.sh v$$version $(targets)
 
 .PHONY: clean
 clean: ## Remove what was built and measured (Vault takes minutes to build again)

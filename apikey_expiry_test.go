@@ -192,9 +192,9 @@ func TestKeyThatIsSurelyDeadNeedsNoCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := issuing(t)
 		w.system.MaxLeaseTTLVal = 2 * time.Hour
-		l, listed := w.creds("key"), w.creds("key")
+		l, pending := w.creds("key"), w.creds("key")
 		w.palette.Down(true)
-		require.Error(t, listed.revoke())
+		require.Error(t, pending.revoke())
 		time.Sleep(61 * time.Minute)
 		requireCoded(t, l.renew(), http.StatusBadRequest, "is dead")
 		require.NoError(t, w.periodic())

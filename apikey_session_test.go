@@ -16,7 +16,7 @@ import (
 
 // The session that manages keys can end at Palette before its time, by an administrator
 // say. What it was needed for goes on with another one.
-func TestKeysOutliveTheSessionThatManagesThem(t *testing.T) {
+func TestKeyOutlivesTheSessionThatManagesIt(t *testing.T) {
 	for name, do := range map[string]func(w *world, l *heldLease){
 		"a read":       func(w *world, _ *heldLease) { w.creds("key").mustRevoke() },
 		"a renewal":    func(_ *world, l *heldLease) { l.mustRenew() },
@@ -37,7 +37,7 @@ func TestKeysOutliveTheSessionThatManagesThem(t *testing.T) {
 }
 
 // Nor does a key fail that is being made while an operator ends the session.
-func TestAKeyIsMadeWhileTheSessionIsEnded(t *testing.T) {
+func TestKeyIsMadeWhileTheSessionIsEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := issuing(t)
 		w.creds("key").mustRevoke() // begins it
@@ -56,7 +56,7 @@ func TestAKeyIsMadeWhileTheSessionIsEnded(t *testing.T) {
 }
 
 // A 401 that comes again is not the session's.
-func TestAnAccountThatMayMakeNoKeysIsToldSo(t *testing.T) {
+func TestKeyOfAnAccountThatMayMakeNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := issuing(t)
 		w.palette.Inject(palettetest.APIKeyCreate, palettetest.Fault{Status: 401})
@@ -73,14 +73,14 @@ func TestKeyWhoseDeletionFindsNoSession(t *testing.T) {
 		login palettetest.Fault
 	}{
 		{"no such path", palettetest.Fault{Status: 404, Times: 1}},
-		{"a second factor is owed", palettetest.Fault{MFA: true}},
+		{"Palette asks for a second factor", palettetest.Fault{MFA: true}},
 	} {
 		bubble(t, c.name, func(t *testing.T) {
 			w := issuing(t, palettetest.AllowLiveTokens())
 			l := w.creds("key")
 			w.remove("sessions/default")
 			w.palette.Inject(palettetest.Login, c.login)
-			_ = l.revoke() // may be left to the list
+			_ = l.revoke() // may stay pending
 			w.minute()
 			assert.Empty(t, w.palette.LiveKeys())
 			assert.Zero(t, w.pending())
@@ -90,7 +90,7 @@ func TestKeyWhoseDeletionFindsNoSession(t *testing.T) {
 
 // A key that is being made is none that a crash has left behind, also where that is looked
 // up only now.
-func TestKeyInTheMakingIsNotTakenForALostOne(t *testing.T) {
+func TestKeyInTheMakingIsNotTakenForAnInterruptedOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := issuing(t)
 		w.storage.failOn("list", framework.WALPrefix)
@@ -111,7 +111,7 @@ func TestKeyInTheMakingIsNotTakenForALostOne(t *testing.T) {
 
 // Each refresh leaves a token to be kept until the session ends, so a 401 that stays brings
 // no more than one in session.RefreshPause.
-func TestA401ThatStaysDoesNotFillTheSession(t *testing.T) {
+func TestSessionIsNotFilledByA401ThatStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := issuing(t)
 		w.palette.Inject(palettetest.APIKeyCreate, palettetest.Fault{Status: 401})

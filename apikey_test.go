@@ -126,8 +126,8 @@ func TestKeyRolesRefuseBadInput(t *testing.T) {
 			{fields{"user_uid": "x"}, []string{"for credential_type=api_key"}},
 			{fields{"name_template": "x-{{ random 3 }}"}, []string{"for credential_type=api_key"}},
 			{fields{"description": "x"}, []string{"for credential_type=api_key"}},
-			{fields{"credential_type": "api_key", "name_template": "{{ .RoleName }}"}, []string{`"name_template" is "{{ .RoleName }}"`, "would be the same"}},
-			{fields{"credential_type": "api_key", "name_template": "{{ .Nobody }}-{{ random 3 }}"}, []string{"cannot be used"}},
+			{fields{"credential_type": "api_key", "name_template": "{{ .RoleName }}"}, []string{`"name_template" is "{{ .RoleName }}"`, "could be the same", "{{ uuid }}"}},
+			{fields{"credential_type": "api_key", "name_template": "{{ .Nobody }}-{{ random 30 }}"}, []string{"cannot be used"}},
 			{fields{"credential_type": "api_key", "name_template": "{{"}, []string{"cannot be used"}},
 			{fields{"credential_type": "api_key", "name_template": "{{ random 200 }}"}, []string{"200 characters", "1 to 128"}},
 		} {
@@ -139,7 +139,7 @@ func TestKeyRolesRefuseBadInput(t *testing.T) {
 
 // The answer is lost on the way, or Palette cannot be reached: a key that may have been made
 // is found by its name, and deleted.
-func TestLostKeyIsFoundByItsName(t *testing.T) {
+func TestKeyWhoseMakingIsInterruptedIsFoundByItsName(t *testing.T) {
 	for _, restart := range []bool{false, true} {
 		bubble(t, fmt.Sprint(restart), func(t *testing.T) {
 			w := issuing(t)
@@ -171,7 +171,7 @@ func TestRollbackOfKeysAndRotations(t *testing.T) {
 		require.NoError(t, w.b.walRollback(t.Context(), req, entry.Kind, entry.Data))
 		require.ErrorIs(t, w.b.walRollback(t.Context(), req, entry.Kind, entry.Data), apikey.ErrMayArrive, "it was found; had it not been, it might still come")
 		assert.Empty(t, w.palette.LiveKeys())
-		require.NoError(t, w.b.walRollback(t.Context(), req, store.WALPassword, fields{"config_name": "default"}), "settled")
+		require.NoError(t, w.b.walRollback(t.Context(), req, store.WALPassword, fields{"config_name": "default"}), "recovered")
 		require.ErrorContains(t, w.b.walRollback(t.Context(), req, "other", nil), `unknown kind "other"`)
 		require.Error(t, w.b.walRollback(t.Context(), req, store.WALPassword, "x"))
 		require.Error(t, w.b.walRollback(t.Context(), req, store.WALKey, "x"))
@@ -231,7 +231,7 @@ func TestKeyOfACallerWhoHungUpIsDeleted(t *testing.T) {
 		gate := w.palette.Hold(palettetest.APIKeyCreate)
 		require.ErrorIs(t, w.hangUp(gate, &logical.Request{Operation: read, Path: "creds/key"}), context.Canceled)
 		gate.Release()
-		w.settle()
+		w.wait()
 		w.end()
 
 		w.creds("key").mustRevoke()
@@ -239,7 +239,7 @@ func TestKeyOfACallerWhoHungUpIsDeleted(t *testing.T) {
 		require.ErrorIs(t, w.hangUp(gate, &logical.Request{Operation: read, Path: "creds/key"}), context.Canceled)
 		w.palette.Inject(palettetest.APIKeyDelete, palettetest.Fault{Status: 500, Times: 1})
 		gate.Release()
-		w.settle()
+		w.wait()
 		assert.Equal(t, 1, w.pending())
 		w.minute()
 		w.end()
@@ -260,7 +260,7 @@ func TestKeyRevocationWhilePaletteIsDown(t *testing.T) {
 		w.minute()
 		assert.Equal(t, 2, w.pending())
 		w.palette.Down(false)
-		second.mustRevoke() // within Vault's patience or after: the list has it
+		second.mustRevoke() // while Vault tries again or after: the deletion is pending
 		w.minute()
 		w.end()
 	})
@@ -339,7 +339,7 @@ func TestKeysOfATaintedMount(t *testing.T) {
 		for _, l := range leases {
 			l.mustRevoke()
 		}
-		w.settle()
+		w.wait()
 		assert.Empty(t, w.palette.LiveKeys())
 		w.system.TaintedVal = false
 		last := w.creds("key")
@@ -349,7 +349,7 @@ func TestKeysOfATaintedMount(t *testing.T) {
 		w.storage.heal()
 		w.palette.Down(true)
 		last.mustRevoke()
-		w.settle()
+		w.wait()
 		w.b.clean(t.Context())
 		assert.Contains(t, w.log.String(), "api_keys=1")
 		w.palette.Down(false)
@@ -357,7 +357,7 @@ func TestKeysOfATaintedMount(t *testing.T) {
 	})
 }
 
-func TestManyKeysAtOnce(t *testing.T) {
+func TestKeysAreMadeAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := issuing(t)
 		var all sync.WaitGroup

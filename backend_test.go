@@ -42,7 +42,7 @@ func TestSecretsAreStoredUnderSealWrappedPrefixes(t *testing.T) {
 		shared := w.creds("many").token()
 		l := w.creds("app")
 		w.palette.Down(true)
-		require.Error(t, l.revoke()) // fills owed/
+		require.Error(t, l.revoke()) // stores a pending revocation
 		w.palette.Down(false)
 		w.remove("config/ci") // fills connections/
 
@@ -60,7 +60,7 @@ func TestSecretsAreStoredUnderSealWrappedPrefixes(t *testing.T) {
 			holding = append(holding, key)
 			assert.True(t, slices.ContainsFunc(wrapped, func(prefix string) bool { return strings.HasPrefix(key, prefix) }), "%s holds a secret and is not seal-wrapped", key)
 		}
-		assert.Len(t, holding, 3, "config/default, the session and the list of what is owed")
+		assert.Len(t, holding, 3, "config/default, the session and the pending revocation")
 		w.minute()
 		w.remove("sessions/default")
 	})
@@ -97,7 +97,7 @@ func TestHelpNamesEachField(t *testing.T) {
 	})
 }
 
-func TestEachOperationIsDescribed(t *testing.T) {
+func TestHelpDescribesEachOperation(t *testing.T) {
 	for _, path := range newBackend(palette.NewProcess(), "v1.0.0").Paths {
 		assert.NotEmpty(t, path.HelpSynopsis, path.Pattern)
 		assert.NotEmpty(t, path.HelpDescription, path.Pattern)
@@ -169,9 +169,9 @@ func TestPeriodicRunGoesOnPastWhatCannotBeRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := configured(t)
 		w.write("config", fields{"rotation_period": "1h"})
-		owed := w.creds("app")
+		pending := w.creds("app")
 		w.palette.Down(true)
-		require.Error(t, owed.revoke())
+		require.Error(t, pending.revoke())
 		w.palette.Down(false)
 		w.uncache()
 		old := w.password()
@@ -184,7 +184,7 @@ func TestPeriodicRunGoesOnPastWhatCannotBeRead(t *testing.T) {
 		for _, key := range []string{"config/a", "owed/0", "connections/0"} {
 			assert.ErrorContains(t, err, key)
 		}
-		w.settle()
+		w.wait()
 		assert.Equal(t, 1, w.pending(), "but for the entry that cannot be read")
 		assert.NotEqual(t, old, w.password(), "the rotation that was due")
 		metrics := w.metrics()

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What is owed is paid through a connection that the config has left. Its client goes when
+// A pending revocation goes out through a connection that the config has left. Its client goes when
 // that is done: otherwise each change of a config would leave one behind.
 func TestClientsGoThatNoConfigNeeds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -69,7 +69,7 @@ func (l *listener) RecordObservationFromPlugin(ctx context.Context, kind string,
 // without the lease's name, which is made up.
 func (l *listener) take(w *world) []happened {
 	w.t.Helper()
-	w.settle()
+	w.wait()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	assert.Equal(w.t, l.events, l.observed)
@@ -181,7 +181,7 @@ func TestEventsOfASlowServerAreLost(t *testing.T) {
 	})
 }
 
-func TestAServerWithoutEventsIsNoError(t *testing.T) {
+func TestEventsOfAServerWithoutThemAreNoError(t *testing.T) {
 	for _, has := range []string{"events", "observations", "neither"} {
 		bubble(t, has, func(t *testing.T) {
 			w, l := listened(t)
@@ -194,7 +194,7 @@ func TestAServerWithoutEventsIsNoError(t *testing.T) {
 				w.b.events.Connect(nil, nil)
 			}
 			w.creds("app").mustRevoke()
-			w.settle()
+			w.wait()
 			assert.InDelta(t, 0, w.metrics()["events_lost_total"], 0)
 			assert.Len(t, slices.Concat(l.events, l.observed), map[string]int{"events": 2, "observations": 2}[has])
 		})
@@ -222,7 +222,7 @@ func TestEventsGoToServersThatKeepThem(t *testing.T) {
 	}
 }
 
-func TestTheServersSenderIsTheMounts(t *testing.T) {
+func TestEventsGoThroughTheServersSender(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := new(listener)
 		b := newBackend(newWorld(t).process, "v0.0.0-test")

@@ -61,7 +61,7 @@ func TestGoldenSessionIsHandedOut(t *testing.T) {
 	})
 }
 
-func TestGoldenPendingRevocationsAreWorkedOff(t *testing.T) {
+func TestGoldenPendingRevocationsAreRetried(t *testing.T) {
 	inGolden(t, []string{"config-password", "config-api-key", "pending-tokens", "pending-api-key"}, func(w *goldenWorld) {
 		root := w.plantRootKey()
 		tokens := w.plantTokens(w.plain, readGolden(t, "pending-tokens").Value)

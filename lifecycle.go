@@ -44,9 +44,10 @@ func (b *backend) invalidators() []invalidator {
 }
 
 // cleaners are in their order. A pending deletion of an API key may begin a session, so the
-// sessions come once more after the pending revocations.
+// sessions come once more after the pending revocations. The rate limit may hold back the session's
+// end, so the pending revocations come once more too.
 func (b *backend) cleaners() []cleaner {
-	return []cleaner{b.sessions, b.revocations, b.sessions, revocation.Report{Manager: b.revocations}, b.tasks, b.clients}
+	return []cleaner{b.sessions, b.revocations, b.sessions, b.revocations, revocation.Report{Manager: b.revocations}, b.tasks, b.clients}
 }
 
 func (b *backend) initialize(ctx context.Context, req *logical.InitializationRequest) error {

@@ -50,7 +50,7 @@ type longOutage struct {
 
 // Palette is away for 20 minutes, with tokens that live for an hour. Vault would give up
 // each lease that it cannot end in six tries, which takes it 5 to 15.5 minutes.
-func TestALongOutageGivesUpNoLease(t *testing.T) {
+func TestOutageGivesUpNoLease(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		away   func(*palettetest.Server)
@@ -113,7 +113,7 @@ func (o *longOutage) pass() {
 			require.NoError(o.t, o.b.periodic(o.t.Context(), &logical.Request{Storage: o.storage}))
 			o.says()
 		}
-		o.settle() // else the step is request_timeout for what is under way
+		o.wait() // else the step is request_timeout for what is under way
 		time.Sleep(outageStep)
 	}
 }
@@ -173,7 +173,7 @@ func (o *longOutage) over() {
 
 // Keys that may have been made are looked for each minute: a Palette that is down is asked
 // once for a config, since what comes after waits for it.
-func TestLostKeysAskAPaletteThatIsDownOnce(t *testing.T) {
+func TestKeysInterruptedAskAPaletteThatIsDownOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := issuing(t)
 		w.write("config/b", w.login(fields{"email": admin.Email, "password": admin.Password}))
@@ -202,7 +202,7 @@ func TestLostKeysAskAPaletteThatIsDownOnce(t *testing.T) {
 }
 
 // A key that Palette refuses to look for says nothing of the others.
-func TestLostKeysThatAreRefusedAreEachAskedFor(t *testing.T) {
+func TestKeysInterruptedAreEachAskedForWherePaletteRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := issuing(t)
 		w.palette.Inject(palettetest.APIKeyCreate, palettetest.Fault{DropAfter: true, Times: 3})

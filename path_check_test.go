@@ -123,7 +123,7 @@ func TestCheckTellsWhetherRevocationExists(t *testing.T) {
 			found := w.read("check/default").Data
 			assert.Equal(t, []any{true, c.want}, []any{found["ok"], found["revocation"]})
 			assert.Equal(t, 1, w.palette.Calls(palettetest.Revoke)-asked)
-			assert.Equal(t, c.want == check.RevocationFailed, w.pending() == 1, "what could not be revoked is on the list")
+			assert.Equal(t, c.want == check.RevocationFailed, w.pending() == 1, "what could not be revoked is pending")
 			w.palette.ClearAll()
 			w.minute()
 			assert.Zero(t, w.pending())
@@ -175,7 +175,7 @@ func (c checkRow) fails(w *world) {
 	assert.Equal(w.t, []any{false, c.step}, []any{found["ok"], found["step"]}, found)
 	assert.Contains(w.t, found["error"], c.error)
 	assert.Contains(w.t, found["advice"], c.advice)
-	w.settle()
+	w.wait()
 }
 
 func TestCheckTellsWhatTheNetworkLacksAndWhatToDo(t *testing.T) {
@@ -306,7 +306,7 @@ func TestCheckWhoseCallerHangsUpLeavesNothing(t *testing.T) {
 			hangUp()
 			require.Error(t, <-done)
 			gate.Release()
-			w.settle() // the stand-in looks for live tokens
+			w.wait() // the stand-in looks for live tokens
 		})
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-secrets-palette/internal/input"
 	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/rootcred"
 	"vault-plugin-secrets-palette/internal/store"
@@ -19,7 +20,7 @@ import (
 // "DELETE config/" delete the default config; so "config$" and a "config/$" that only
 // lists.
 func (b *backend) pathConfig() []*framework.Path {
-	named := b.configPath("config/"+framework.GenericNameRegex(fieldName), "config")
+	named := b.configPath("config/"+input.Name(fieldName), "config")
 	withName(named.Fields, "Name of the config.")
 	return []*framework.Path{
 		listPath("config/$", "configs", b.handleConfigList, helpConfigList),

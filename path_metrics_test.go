@@ -109,7 +109,7 @@ func TestMetricsCountWhatTheMountDoes(t *testing.T) {
 			w.write("roles/key", fields{"credential_type": "api_key"})
 			before := w.metrics()
 			c.do(w)
-			w.settle()
+			w.wait()
 			after := w.metrics()
 			for series, added := range c.want {
 				assert.InDelta(t, added, after[series]-before[series], 0, series)

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-func TestSharedSessionIsShownWithoutItsToken(t *testing.T) {
+func TestSessionIsShownWithoutItsToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := sharing(t)
 		assert.Nil(t, w.read("sessions/default"))

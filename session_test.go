@@ -34,7 +34,7 @@ func sharing(t *testing.T, opts ...palettetest.Option) *world {
 func (w *world) logins() int    { return w.palette.Calls(palettetest.Login) - 1 }
 func (w *world) refreshes() int { return w.palette.Calls(palettetest.Refresh) }
 
-func TestSharedLeasesHandOutOneSession(t *testing.T) {
+func TestSessionIsHandedOutByAllSharedLeases(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := sharing(t)
 		first := w.creds("many")
@@ -61,7 +61,7 @@ func TestSharedLeasesHandOutOneSession(t *testing.T) {
 	})
 }
 
-func TestSharedRenewalReturnsTheSessionsPresentToken(t *testing.T) {
+func TestSessionRenewalReturnsThePresentToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := sharing(t)
 		l := w.creds("many")
@@ -86,7 +86,7 @@ func TestSharedRenewalReturnsTheSessionsPresentToken(t *testing.T) {
 }
 
 // 64 readers on a token about to cross two thirds of its life: one refresh.
-func TestSharedReadersWaitForOneRefresh(t *testing.T) {
+func TestSessionReadersWaitForOneRefresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := sharing(t)
 		w.creds("many")
@@ -126,7 +126,7 @@ func (w *world) readers(n int) map[string]int {
 }
 
 // The refresh is refused: one login, and all are served.
-func TestSharedSessionThatIsOverLogsInOnce(t *testing.T) {
+func TestSessionThatIsOverLogsInOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := sharing(t)
 		l := w.creds("many")
@@ -141,7 +141,7 @@ func TestSharedSessionThatIsOverLogsInOnce(t *testing.T) {
 
 // A session that Palette no longer refreshes, whose token still lives: it has been handed
 // out, and ends with the new session.
-func TestSharedTokenOfTheSessionBeforeEndsWithTheNewOne(t *testing.T) {
+func TestSessionEndsTheTokensOfTheOneBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := sharing(t, palettetest.WithSessionTimeout(time.Minute))
 		first := w.creds("many").token()
@@ -154,7 +154,7 @@ func TestSharedTokenOfTheSessionBeforeEndsWithTheNewOne(t *testing.T) {
 	})
 }
 
-func TestSharedSessionWhoseTokenHasDiedLogsIn(t *testing.T) {
+func TestSessionWhoseTokenHasDiedLogsIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := sharing(t)
 		w.creds("many")
@@ -167,7 +167,7 @@ func TestSharedSessionWhoseTokenHasDiedLogsIn(t *testing.T) {
 }
 
 // Palette is down: the present token with the life that it has left, and a warning.
-func TestSharedSessionOutlivesAnOutage(t *testing.T) {
+func TestSessionOutlivesAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := sharing(t)
 		first := w.creds("many").token()
@@ -196,7 +196,7 @@ func TestSharedSessionOutlivesAnOutage(t *testing.T) {
 	})
 }
 
-func TestSharedLoginThatIsRejected(t *testing.T) {
+func TestSessionWhoseLoginIsRejected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := sharing(t)
 		w.palette.SetPassword("vault@example.com", "example", "Changed-Meanwhile-1")
@@ -215,7 +215,7 @@ func TestSharedLoginThatIsRejected(t *testing.T) {
 // failureSpacing is how long after a failure a rejected password is tried again.
 const failureSpacing = 5 * time.Minute
 
-func TestSharedSessionGoesOnAfterARestart(t *testing.T) {
+func TestSessionGoesOnAfterARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := sharing(t)
 		first := w.creds("many")
@@ -230,7 +230,7 @@ func TestSharedSessionGoesOnAfterARestart(t *testing.T) {
 	})
 }
 
-func TestSharedSessionEndsWithItsConfig(t *testing.T) {
+func TestSessionEndsWithItsConfig(t *testing.T) {
 	second := palettetest.User{Email: "b@example.com", Org: "example", Password: "Another-Password-1"}
 	for _, c := range []struct {
 		name   string
@@ -267,7 +267,7 @@ func TestSharedSessionEndsWithItsConfig(t *testing.T) {
 
 // A session of another login than the config's, left by a node that died in between, is
 // ended before a new one begins.
-func TestSharedSessionOfAnotherLoginIsEnded(t *testing.T) {
+func TestSessionOfAnotherLoginIsEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := sharing(t)
 		token := w.creds("many").token()
@@ -291,7 +291,7 @@ func (w *world) session() *session.Session {
 }
 
 // The config is led elsewhere while a session's login is under way.
-func TestSharedLoginUnderWayWhenTheConfigChanges(t *testing.T) {
+func TestSessionLoginUnderWayWhenTheConfigChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := sharing(t)
 		gate := w.palette.Hold(palettetest.Login)
@@ -316,7 +316,7 @@ func TestSharedLoginUnderWayWhenTheConfigChanges(t *testing.T) {
 	})
 }
 
-func TestSharedSessionThatPaletteCannotEndIsOwed(t *testing.T) {
+func TestSessionThatPaletteCannotEndIsPending(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := sharing(t)
 		w.creds("many")
@@ -330,19 +330,19 @@ func TestSharedSessionThatPaletteCannotEndIsOwed(t *testing.T) {
 	})
 }
 
-func TestSharedReaderWhoHangsUp(t *testing.T) {
+func TestSessionReaderWhoHangsUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := sharing(t)
 		gate := w.palette.Hold(palettetest.Login)
 		require.ErrorIs(t, w.hangUp(gate, &logical.Request{Operation: read, Path: "creds/many"}), context.Canceled)
 		gate.Release()
-		w.settle()
+		w.wait()
 		assert.Len(t, w.palette.LiveTokens(), 1, "the session is there for the next one")
 		w.remove("sessions/default")
 	})
 }
 
-func TestSharedSessionStorageFaults(t *testing.T) {
+func TestSessionStorageFaults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := sharing(t)
 		w.storage.failOn("put", store.SessionPrefix)
@@ -379,7 +379,7 @@ func TestSharedSessionStorageFaults(t *testing.T) {
 	})
 }
 
-func TestSharedReadAtTheEndOfTheMount(t *testing.T) {
+func TestSessionReadAtTheEndOfTheMount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := sharing(t)
 		callBack := w.ended()
@@ -388,7 +388,7 @@ func TestSharedReadAtTheEndOfTheMount(t *testing.T) {
 	})
 }
 
-func TestSharedPanicShowsNoSecret(t *testing.T) {
+func TestSessionPanicShowsNoSecret(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := sharing(t)
 		w.storage.fail = func(op, key string) error {
@@ -405,7 +405,7 @@ func TestSharedPanicShowsNoSecret(t *testing.T) {
 
 // Another login is written, and a read begins its session before the write has ended the old
 // one: the write leaves the new one alone.
-func TestWriteOfAnotherLoginLeavesItsSession(t *testing.T) {
+func TestSessionIsLeftByTheWriteOfItsLogin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := issuing(t)
 		w.write("config", w.login())

@@ -217,7 +217,7 @@ func requireCoded(t *testing.T, err error, status int, texts ...string) {
 // minute lets the periodic run come.
 func (w *world) minute() {
 	w.t.Helper()
-	w.settle() // else the minute is request_timeout for what is under way
+	w.wait() // else the minute is request_timeout for what is under way
 	time.Sleep(time.Minute)
 	require.NoError(w.t, w.periodic())
 }
@@ -240,8 +240,8 @@ func (w *world) pending() int {
 	return len(ids)
 }
 
-// settle waits for what goes on in the background.
-func (w *world) settle() {
+// wait waits for what goes on in the background.
+func (w *world) wait() {
 	w.t.Helper()
 	require.NoError(w.t, w.b.tasks.Wait(w.t.Context()))
 }

@@ -16,12 +16,12 @@ import (
 	"vault-plugin-secrets-palette/internal/palettetest"
 )
 
-// agent runs a Vault Agent on examples/agent for four lifetimes, and tries what is in its
+// agent runs a Vault Agent on examples/agent for four lifetimes of a token, and tries what is in its
 // file at Palette all along.
 func (x *examples) agent(t *testing.T) {
 	logins := x.palette.Calls(palettetest.Login)
 	p, file := x.startAgent(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 4*tokenLife)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*exampleLife)
 	defer cancel()
 	var held []string
 	tries := 0

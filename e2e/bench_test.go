@@ -19,6 +19,7 @@ import (
 func TestBench(t *testing.T) {
 	t.Parallel()
 	d, out := buildProgram(t, "bench"), t.TempDir()
+	takeSlots(t, 1)
 	cmd := exec.CommandContext(t.Context(), d.program, "-quick", "-out", out)
 	cmd.Env = d.env(nil)
 	said, err := vaulttest.Run(cmd, "")
@@ -47,6 +48,7 @@ func TestBench(t *testing.T) {
 func TestBenchCleansUp(t *testing.T) {
 	t.Parallel()
 	d := buildProgram(t, "bench")
+	takeSlots(t, 1)
 	p := start(t, "", d.env(nil), d.program, "-quick")
 	require.Eventually(t, func() bool {
 		started, err := filepath.Glob(filepath.Join(d.tmp, "vault-*"))

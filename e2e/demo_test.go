@@ -62,6 +62,7 @@ func (d *builtProgram) leavesNothing() {
 func TestDemo(t *testing.T) {
 	t.Parallel()
 	d := buildProgram(t, "demo")
+	takeSlots(t, 1)
 	for _, row := range []struct {
 		name    string
 		palette *palettetest.Server
@@ -106,6 +107,7 @@ func TestDemoWantsAllOfAPaletteOrNone(t *testing.T) {
 func TestDemoCleansUp(t *testing.T) {
 	t.Parallel()
 	d := buildProgram(t, "demo")
+	takeSlots(t, 1)
 	palette := palettetest.New(t) // which fails the test when a token is alive at its end
 	t.Run("interrupted", func(t *testing.T) {
 		gate := palette.Hold(palettetest.UserInfo)

@@ -33,8 +33,10 @@ func pathOf(t *testing.T, programs ...string) string {
 func TestDev(t *testing.T) {
 	t.Parallel()
 	d := buildProgram(t, "dev")
+	takeSlots(t, 1)
 	palette := palettetest.New(t) // which fails the test when a token is alive at its end
-	plugin, changed, pidFile := buildPlugin(t, "..", "v0.0.1"), buildPlugin(t, "..", "v0.0.2"), filepath.Join(t.TempDir(), "pid")
+	plugin, changed := copyOf(t, buildPlugin(t, "..", "v0.0.1")), copyOf(t, buildPlugin(t, "..", "v0.0.2"))
+	pidFile := filepath.Join(t.TempDir(), "pid")
 	build := fmt.Sprintf("echo building; mv %s %s || { echo broken; exit 1; }", changed, plugin) // of which the second one fails
 
 	p := start(t, "", append(d.env(palette), "PLUGIN_BIN="+plugin, "PATH="+pathOf(t, "sh", "mv")), d.program, "-build", build, "-pid", pidFile)

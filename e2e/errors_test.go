@@ -20,6 +20,7 @@ import (
 // which would change some of these and repeat others.
 func (f *fixture) request(method, path, body string) (status int, answer string) {
 	f.t.Helper()
+	f.asked.call(method, f.mount+"/"+path, body)
 	req, err := http.NewRequestWithContext(f.t.Context(), method, f.vault.Address+"/v1/"+f.mount+"/"+path, strings.NewReader(body))
 	require.NoError(f.t, err)
 	req.Header.Set("X-Vault-Token", f.vault.Token)

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -20,11 +21,14 @@ type cluster struct {
 // secrets.
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
+	const nodes = 3
+	takeSlots(t, nodes)
 	c := new(cluster)
-	c.Cluster = vaulttest.NewCluster(t, 3, vaulttest.Options{
+	c.Cluster = vaulttest.NewCluster(t, nodes, vaulttest.Options{
 		LogLevel: atTrace,
 		AtEnd: func(s *vaulttest.Server) {
 			assert.Empty(t, (&server{Server: s, secrets: c.secrets}).leaks(), "secrets in a node's logs")
+			keep(t, s, filepath.Base(s.Dir))
 		},
 	})
 	return c
@@ -64,12 +68,4 @@ func (c *cluster) failBack(t *testing.T, to *vaulttest.Server) {
 	require.NoError(t, err)
 	require.NoError(t, client.Sys().StepDownWithContext(t.Context()))
 	require.Eventually(t, func() bool { return c.active(t).Server == to }, soon, often, "the node takes over")
-}
-
-// at leads a fixture to another node, as a load balancer does with its clients.
-func (f *fixture) at(v *server) {
-	f.t.Helper()
-	client, err := v.Client()
-	require.NoError(f.t, err)
-	f.vault, f.api = v, client
 }

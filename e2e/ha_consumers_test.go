@@ -16,8 +16,10 @@ import (
 )
 
 // polling is how far apart what a failover's end and a dead token's are seen by may be: two
-// looks at a file, two of the balancer at a node, two calls of the application.
-const polling = 500 * time.Millisecond
+// looks at a file, two of the balancer at a node, two calls of the application. That is half a
+// second, and more where other tests run. Who loses a lease in a failover presents a dead token
+// until the next renewal: for a third of its life, haLife / 3, or longer.
+const polling = 4 * time.Second
 
 // needed is when a consumer is about to need Vault, counted from when it got its token: the
 // application renews at two thirds of the token's life, the Agent reads at three quarters.

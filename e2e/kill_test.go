@@ -19,12 +19,15 @@ const killLife = time.Minute
 // first one lives on, and a revocation ends both.
 func renewAndRevoke(f *fixture, read *api.Secret) {
 	f.t.Helper()
-	var second string
+	var second, said string
 	// After a crash the request that starts the plugin anew may fail.
 	require.Eventually(f.t, func() bool {
 		renewed, err := f.api.Sys().RenewWithContext(f.t.Context(), read.LeaseID, 0)
 		if err != nil {
-			f.t.Logf("renewing: %v", err)
+			if said != err.Error() {
+				said = err.Error()
+				f.t.Logf("renewing: %s", said)
+			}
 			return false
 		}
 		second = tokenOf(f.t, renewed)
@@ -71,6 +74,7 @@ func TestServerKilledBetweenIssueAndRenewal(t *testing.T) {
 // The harness ends what a killed server has left behind, and removes its files.
 func TestStopEndsOrphans(t *testing.T) {
 	t.Parallel()
+	takeSlots(t, 1)
 	v, err := vaulttest.Start(t.Context(), vaulttest.Options{})
 	require.NoError(t, err)
 	t.Cleanup(v.Stop)

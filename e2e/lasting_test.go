@@ -12,9 +12,9 @@ import (
 	"vault-plugin-secrets-palette/internal/palettetest"
 )
 
-// lastingLife lets a server start anew while a session is fresh, and the session's next
-// refresh be awaited.
-const lastingLife = 24 * time.Second
+// lastingLife lets a server start anew while a session is fresh, which it is for a third of its
+// life, and the session's next refresh be awaited.
+const lastingLife = 60 * time.Second
 
 // readAgain is a read after something has happened to the server or its plugin. The
 // request that starts the plugin anew may fail.

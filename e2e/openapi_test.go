@@ -30,6 +30,20 @@ type openAPI struct {
 	answered map[string]bool
 }
 
+// specs is the text of the server's document. To make it Vault asks each mount, and fails where
+// one of another test is about to go ("no backend instance found").
+func (f *fixture) specs() (text []byte) {
+	f.t.Helper()
+	require.EventuallyWithT(f.t, func(c *assert.CollectT) {
+		raw, err := f.api.Logical().ReadRawWithContext(f.t.Context(), "sys/internal/specs/openapi")
+		require.NoError(c, err)
+		defer raw.Body.Close()
+		text, err = io.ReadAll(raw.Body)
+		require.NoError(c, err)
+	}, soon, often)
+	return text
+}
+
 // mountDocument asks the server for its document, and leaves in it what is the mount's: the
 // paths below it and the schemas of their operations. Vault's own part is not looked at; in
 // 1.21.2 it does not validate (defaults that are numbers where its schemas say string).
@@ -39,12 +53,7 @@ type openAPI struct {
 // left. It names the schemas by the operations' IDs.
 func (f *fixture) mountDocument() *openAPI {
 	f.t.Helper()
-	raw, err := f.api.Logical().ReadRawWithContext(f.t.Context(), "sys/internal/specs/openapi")
-	require.NoError(f.t, err)
-	defer raw.Body.Close()
-	text, err := io.ReadAll(raw.Body)
-	require.NoError(f.t, err)
-	document, err := openapi3.NewLoader().LoadFromData(text)
+	document, err := openapi3.NewLoader().LoadFromData(f.specs())
 	require.NoError(f.t, err)
 	d := &openAPI{T: document, f: f, answered: make(map[string]bool)}
 	schemas := make(openapi3.Schemas)

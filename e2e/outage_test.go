@@ -17,9 +17,9 @@ const (
 	outageLife = 6 * time.Minute
 	// givenUp bounds when Vault has repeated a revocation 30 s after its first try: the
 	// tries are 10 s, 20 s and 40 s apart, give or take half.
-	givenUp = 110 * time.Second
+	givenUp = 105*time.Second + soon
 	// nextRun bounds when the engine has gone through its list: it does each minute.
-	nextRun = 75 * time.Second
+	nextRun = time.Minute + soon
 )
 
 // Palette is away while leases end: one by revocation, one by the role's ttl. Vault would

@@ -77,12 +77,12 @@ var deaths = []death{
 	{"the plugin", vaulttest.InMemory, false, func(f *fixture, held *palettetest.Gate) {
 		assert.Positive(f.t, f.vault.KillPlugins())
 		f.thaw()
-		held.Release()
+		hangsUp(held)
 	}},
 	{"Vault and its plugin", vaulttest.Raft, false, func(f *fixture, held *palettetest.Gate) {
 		f.vault.Kill()
 		f.vault.KillPlugins()
-		held.Release()
+		hangsUp(held)
 		require.NoError(f.t, f.vault.Restart(f.t.Context()))
 	}},
 	{"Vault, whose plugin goes on", vaulttest.Raft, true, func(f *fixture, held *palettetest.Gate) {
@@ -90,6 +90,17 @@ var deaths = []death{
 		held.Release()
 		require.NoError(f.t, f.vault.Restart(f.t.Context()))
 	}},
+}
+
+// noticed is how long a process may take to see that another one's death has closed their
+// connection: a stand-in that a plugin's, and a plugin that Vault's.
+const noticed = 500 * time.Millisecond
+
+// hangsUp opens the gate after the stand-in has seen that nobody waits for the held call any
+// more, as Palette would. Nothing shows that it has.
+func hangsUp(held *palettetest.Gate) {
+	time.Sleep(noticed)
+	held.Release()
 }
 
 // rows runs a table of steps and deaths. The rows of one server come one after the other:

@@ -70,8 +70,14 @@ func TestSoak(t *testing.T) {
 		require.NoError(t, err)
 	}
 	s := newSoak(t)
+	long := lasts > shortSoak
 	began, calls := time.Now(), s.palette.TotalCalls()
-	s.more = func() bool { return time.Since(began) < lasts }
+	// A short one runs beside other tests, which may slow it down: it lasts until it has made the
+	// calls of a soak at the limit.
+	least := int(busy * perSecond * lasts.Seconds())
+	s.more = func() bool {
+		return time.Since(began) < lasts || !long && s.palette.TotalCalls()-calls < least
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -90,9 +96,11 @@ func TestSoak(t *testing.T) {
 	}
 	rate := float64(s.palette.TotalCalls()-calls) / time.Since(began).Seconds()
 	t.Logf("%s at %.1f calls a second, %d of which met the limit: %s", lasts, rate, s.palette.Rejected429(), s.sum())
-	assert.Greater(t, rate, busy*perSecond, "the soak is to be at the limit")
-	s.flat(lasts > shortSoak)
-	s.asBefore(lasts > shortSoak)
+	if long {
+		assert.Greater(t, rate, busy*perSecond, "the soak is to be at the limit")
+	}
+	s.flat(long)
+	s.asBefore(long)
 	assert.Equal(t, []int{s.pid}, s.vault.PluginPIDs(), "the process is the one that began")
 	assert.Equal(t, "0", s.vault.irrevocable(t))
 }

@@ -13,7 +13,8 @@ import (
 	"vault-plugin-secrets-palette/e2e/vaulttest"
 )
 
-// VAULT_VERSION alone says on which Vault all of this runs, whatever is on the PATH.
+// VAULT_VERSION alone says on which Vault all of this runs, whatever is on the PATH. Of one there
+// that is too old a line is said.
 func TestVaultVersionChoosesTheServer(t *testing.T) {
 	t.Parallel()
 	script, err := os.ReadFile("../scripts/vault.sh")
@@ -50,5 +51,13 @@ func TestVaultVersionChoosesTheServer(t *testing.T) {
 		require.NoError(t, err)
 		assert.Zero(t, out.Code, out.Stderr)
 		assert.Equal(t, filepath.Join(dir, row.finds), strings.TrimSpace(out.Stdout), "%+v", row)
+		assert.Empty(t, out.Stderr)
+
+		cmd = exec.CommandContext(t.Context(), cmd.Path) // #nosec G204 -- as above
+		cmd.Env = append(os.Environ(), "PATH="+filepath.Join(dir, "path")+string(os.PathListSeparator)+os.Getenv("PATH"), "VAULT_VERSION="+row.wanted)
+		out, err = vaulttest.Run(cmd, "")
+		require.NoError(t, err)
+		const tooOld = "path/vault is Vault 1.15.9, and the tests need 1.16 or newer (https://developer.hashicorp.com/vault/install): bin/vault takes its place\n"
+		assert.Equal(t, row.onPath == "1.15.9", strings.Contains(out.Stderr, tooOld), out.Stderr)
 	}
 }

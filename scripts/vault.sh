@@ -4,8 +4,8 @@
 #   scripts/vault.sh          builds it where there is none; the path is all of its standard output
 #   scripts/vault.sh --path   the same, without a word where there is one
 #
-# A `vault` on the PATH comes first when it is 1.16 or newer. Otherwise the module
-# in tools/vault is built into bin/vault, once. VAULT_VERSION=1.19.0 asks for that
+# A `vault` on the PATH comes first when it is 1.16 or newer; of an older one a line is said.
+# Otherwise the module in tools/vault is built into bin/vault, once. VAULT_VERSION=1.19.0 asks for that
 # version instead, wherever it is from, and builds it into bin/vault-1.19.0.
 #
 # Vault is under the Business Source License: it is a fixture of the tests, in a
@@ -60,7 +60,10 @@ build() {
 		date=$(go list -mod=$mode -m -f '{{with .Time}}{{.Format "2006-01-02T15:04:05Z07:00"}}{{end}}' github.com/hashicorp/vault)
 		go build -mod=$mode -tags minimal -ldflags "-X github.com/hashicorp/vault/version.BuildDate=${date:-2006-01-02T15:04:05Z}" \
 			-o "$target.new" github.com/hashicorp/vault
-	) >&2
+	) >&2 || {
+		say "Vault $version could not be built: put one on the PATH, 1.16 or newer, from https://developer.hashicorp.com/vault/install"
+		exit 1
+	}
 	mv -f "$target.new" "$target"
 	say "built in $((SECONDS - started)) s"
 }
@@ -71,11 +74,17 @@ version=${version#v}
 target=$root/bin/vault
 [ "$version" = "$pinned" ] || target=$target-$version
 
-if on_path=$(command -v vault) && found=$(version_of "$on_path") && new_enough "$found" &&
-	{ [ -z "${VAULT_VERSION:-}" ] || [ "$found" = "$version" ]; }; then
+found=
+on_path=$(command -v vault) && found=$(version_of "$on_path")
+if [ -n "$found" ] && new_enough "$found" && { [ -z "${VAULT_VERSION:-}" ] || [ "$found" = "$version" ]; }; then
 	tell "using Vault $found from the PATH"
-	target=$on_path
-elif [ "$(version_of "$target")" = "$version" ]; then
+	echo "$on_path"
+	exit
+fi
+if [ -n "$found" ] && ! new_enough "$found"; then
+	tell "$on_path is Vault $found, and the tests need 1.16 or newer (https://developer.hashicorp.com/vault/install): ${target#"$root"/} takes its place"
+fi
+if [ "$(version_of "$target")" = "$version" ]; then
 	tell "using Vault $version, built before into ${target#"$root"/}"
 else
 	build "$version" "$target"

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-func TestThePluginEndsSomeTimeAfterVault(t *testing.T) {
+func TestOrphanEndsSomeTimeAfterVault(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var parent atomic.Int64

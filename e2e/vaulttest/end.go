@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -33,15 +34,15 @@ func (s *Server) Running() bool {
 }
 
 // Stop ends the server, and the plugin processes that a killed one has left behind, and
-// removes its files. It may be called again.
+// removes its files. It may be called again, and returns when all of that is done.
 func (s *Server) Stop() {
 	s.mu.Lock()
-	again := s.stopped
 	s.stopped = true
 	s.mu.Unlock()
-	if again {
-		return
-	}
+	s.end.Do(s.stop)
+}
+
+func (s *Server) stop() {
 	s.halt()
 	s.KillPlugins()
 	if s.opts.AtEnd != nil {
@@ -55,17 +56,16 @@ func (s *Server) Stop() {
 	}
 }
 
-// StopAll stops every server of this process.
+// StopAll stops every server of this process, all at once. None can be started any more.
 func StopAll() {
 	running.mu.Lock()
-	var servers []*Server
+	running.ended = true
+	var stopping sync.WaitGroup
 	for s := range running.servers {
-		servers = append(servers, s)
+		stopping.Go(s.Stop)
 	}
 	running.mu.Unlock()
-	for _, s := range servers {
-		s.Stop()
-	}
+	stopping.Wait()
 }
 
 // halt ends the process in the good way, and in the other one where that takes too long.

@@ -47,12 +47,15 @@ type Server struct {
 	process *exec.Cmd
 	ended   chan struct{} // closed when process has ended
 	stopped bool
+
+	end sync.Once // its stop
 }
 
 // running are the servers that have not been stopped, for [StopAll].
 var running = struct {
 	mu      sync.Mutex
 	servers map[*Server]bool
+	ended   bool // by StopAll
 }{servers: make(map[*Server]bool)}
 
 // Start starts a server and waits until it is unsealed and active. The plugin is in its
@@ -68,8 +71,13 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 		return nil, err
 	}
 	running.mu.Lock()
-	running.servers[s] = true
+	ended := running.ended
+	running.servers[s] = !ended
 	running.mu.Unlock()
+	if ended {
+		s.Stop()
+		return nil, errors.New("starting Vault: all servers of this process have been stopped")
+	}
 	if err := s.begin(ctx); err != nil {
 		err = fmt.Errorf("starting Vault: %w; the end of its log:\n%s", err, s.LogTail(20))
 		s.Stop()

@@ -145,11 +145,27 @@ func (s *Server) EnableAudit(ctx context.Context) error {
 	return nil
 }
 
+// KeepLogs copies the server's log, as [LogFile], and its audit log to a directory.
+func (s *Server) KeepLogs(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("keeping the server's logs: %w", err)
+	}
+	for name, content := range map[string]string{LogFile: s.Log(), auditFile: s.Audit()} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			return fmt.Errorf("keeping the server's logs: %w", err)
+		}
+	}
+	return nil
+}
+
+// LogFile is the name of the server's log.
+const LogFile = "vault.log"
+
 // auditFile is relative to each server's own directory, where it runs: a cluster's nodes
 // have one setting.
 const auditFile = "audit.log"
 
-func (s *Server) logFile() string { return filepath.Join(s.Dir, "vault.log") }
+func (s *Server) logFile() string { return filepath.Join(s.Dir, LogFile) }
 
 // Log is what the server, its plugin's part included, has logged since its first start.
 func (s *Server) Log() string { return text(s.logFile()) }

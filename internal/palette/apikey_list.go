@@ -14,6 +14,13 @@ type APIKey struct {
 	Active bool
 }
 
+// ExpiresAsSent tells whether the key's expiry is one that a request has named: a request rounds it
+// up to a whole second.
+func (k APIKey) ExpiresAsSent(expiry time.Time) bool {
+	later := k.Expiry.Sub(expiry)
+	return 0 <= later && later < time.Second
+}
+
 // listedKey is the schema v1ApiKey. Its expiry is a text here, since one key of somebody
 // else whose expiry is empty would otherwise spoil the whole list.
 type listedKey struct {

@@ -11,7 +11,7 @@ import (
 	"vault-plugin-secrets-palette/internal/palettetest"
 )
 
-func TestANewPasswordIsNotKnownEverywhereAtOnce(t *testing.T) {
+func TestLagOfANewPassword(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name        string
@@ -37,7 +37,7 @@ func TestANewPasswordIsNotKnownEverywhereAtOnce(t *testing.T) {
 	}
 }
 
-func TestANewKeyIsNotKnownEverywhereAtOnce(t *testing.T) {
+func TestLagOfANewKey(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T) {
 		f := newFixture(t)
@@ -53,7 +53,7 @@ func TestANewKeyIsNotKnownEverywhereAtOnce(t *testing.T) {
 	})
 }
 
-func TestTheClockIsItsOwn(t *testing.T) {
+func TestClockIsItsOwn(t *testing.T) {
 	t.Parallel()
 	for _, offset := range []time.Duration{3 * time.Minute, -20 * time.Minute} {
 		inBubble(t, offset.String(), func(t *testing.T) {
@@ -80,7 +80,7 @@ func TestTheClockIsItsOwn(t *testing.T) {
 	}
 }
 
-func TestALockoutEndsByTheClock(t *testing.T) {
+func TestLockoutEndsByTheClock(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T) {
 		f := newFixture(t, palettetest.WithLockout())

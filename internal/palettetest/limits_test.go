@@ -26,7 +26,7 @@ func limited(statuses []int) (n int) {
 	return n
 }
 
-func TestEachResourceHasABucketOfItsOwn(t *testing.T) {
+func TestRateLimitIsOneEachResource(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T) {
 		f := newFixture(t, palettetest.WithRateLimit(palettetest.PublishedRate))
@@ -53,7 +53,7 @@ func TestEachResourceHasABucketOfItsOwn(t *testing.T) {
 	})
 }
 
-func TestLimitsCanBeSet(t *testing.T) {
+func TestRateLimitCanBeSet(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T) {
 		f := newFixture(t, palettetest.WithRateLimit(1), palettetest.WithRetryAfter(1500*time.Millisecond))
@@ -74,7 +74,7 @@ func TestLimitsCanBeSet(t *testing.T) {
 	})
 }
 
-func TestA429IsOfPalettesForm(t *testing.T) {
+func TestRateLimitAnswersInPalettesForm(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T) {
 		f := newFixture(t, palettetest.WithRateLimit(1))

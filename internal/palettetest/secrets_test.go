@@ -10,7 +10,7 @@ import (
 )
 
 // What tests search logs for has to hold all that there was, or they prove nothing.
-func TestItRemembersEachSecret(t *testing.T) {
+func TestSecretsAreRemembered(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T) {
 		f := newFixture(t)

@@ -110,6 +110,9 @@ func (m *Manager) retryKeys(ctx context.Context, s logical.Storage, keys []*pend
 		if err := m.Keys.EndPending(ctx, s, k.entry); err != nil {
 			m.Logger().Warn(MsgKeyWaits, "address", address, "uid", uid, "pending_since", k.entry.FirstFailed, "error", err)
 			failed[by] = palette.KindOf(err) != palette.Rejected
+			if palette.KindOf(err) == palette.Limited {
+				m.limited.Store(true)
+			}
 			continue
 		}
 		m.Metrics.PendingRevoked(1, KindKey)

@@ -1,7 +1,9 @@
 package rootcred
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -37,14 +39,35 @@ func (m *Manager) recoverAlone(ctx context.Context, s logical.Storage, name stri
 // recover finds out what became of a config's interrupted rotations, and ends each. Without an
 // error the config can be used, even where the storage does not delete an entry. The caller holds
 // the whole credential lock.
+//
+// The newest entry comes first: of several passwords Palette knows the last that it took. Where
+// neither an entry's password nor the config's works, another entry may hold the one that does.
 func (m *Manager) recover(ctx context.Context, s logical.Storage, name string) error {
-	for _, id := range m.unresolved(name) {
+	ids := m.unresolved(name)
+	slices.Reverse(ids)
+	for {
+		rejected, err := m.recoverEach(ctx, s, name, ids)
+		if err == nil || !upstream.Rejected(err) || len(rejected) == len(ids) {
+			return err
+		}
+		ids = rejected // another entry has changed the config
+	}
+}
+
+// recoverEach recovers entries, and returns those whose passwords Palette rejects, with the first
+// rejection. Another error ends recoverEach.
+func (m *Manager) recoverEach(ctx context.Context, s logical.Storage, name string, ids []string) (rejected []string, first error) {
+	for _, id := range ids {
 		if !m.isResolved(name, id) {
 			over, err := m.recoverEntry(ctx, s, name, id)
 			if err != nil {
 				m.with(name, func(st *state) { st.lastError = err.Error() })
 				m.Logger().Warn(MsgUnresolved, "config", name, "error", err)
-				return err
+				if !upstream.Rejected(err) {
+					return nil, err
+				}
+				rejected, first = append(rejected, id), cmp.Or(first, err)
+				continue
 			}
 			if !over {
 				continue
@@ -53,7 +76,7 @@ func (m *Manager) recover(ctx context.Context, s logical.Storage, name string) e
 		}
 		m.deleteWAL(ctx, s, name, id)
 	}
-	return nil
+	return rejected, first
 }
 
 // deleteWAL deletes a resolved entry. Where the storage fails, the config's next use tries again;
@@ -162,10 +185,10 @@ func (m *Manager) recoverKey(ctx context.Context, cfg *store.Config, w *store.Ke
 	}
 	auth := palette.Auth{APIKey: cfg.APIKey}
 	if cfg.APIKeyUID == "" || cfg.APIKeyUID == w.OldUID {
-		return m.DeleteNamed(ctx, client, auth, w.Name, "")
+		return m.DeleteMade(ctx, client, auth, w, "")
 	}
 	// The config's key may be neither, where an operator has written another since. Then both go.
-	if _, err = m.DeleteNamed(ctx, client, auth, w.Name, cfg.APIKeyUID); err != nil && !upstream.Rejected(err) {
+	if _, err = m.DeleteMade(ctx, client, auth, w, cfg.APIKeyUID); err != nil && !upstream.Rejected(err) {
 		return false, err
 	}
 	err = client.DeleteAPIKey(ctx, auth, w.OldUID)

@@ -57,7 +57,7 @@ func (m *Manager) rotateAlone(ctx context.Context, s logical.Storage, name strin
 		return err
 	}
 	defer release()
-	if err := m.recover(ctx, s, name); err != nil {
+	if err = m.recover(ctx, s, name); err != nil {
 		return err
 	}
 	if len(m.unresolved(name)) > 0 {

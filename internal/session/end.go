@@ -114,5 +114,9 @@ func (m *Manager) endStored(ctx context.Context, s logical.Storage, name string,
 			}
 		}
 	}
-	return m.sessions.Delete(context.WithoutCancel(ctx), s, name)
+	err := m.sessions.Delete(context.WithoutCancel(ctx), s, name)
+	if err != nil { // a config that is led back would hand out dead tokens
+		m.with(name, func(n *note) { n.generation++ })
+	}
+	return err
 }

@@ -173,7 +173,11 @@ func (w *world) writeSecret(config string, alias int, pause time.Duration, more 
 	for k, v := range more {
 		data[k] = v
 	}
+	moves := w.storedConfigs()[config].Address != address(alias)
 	ok, outcome := w.ask(logical.UpdateOperation, "config/"+config, data, hangUp)
+	if moves {
+		w.excuseRootKeys("people have led a config elsewhere")
+	}
 	if user, _ := w.palette.User(email, orgName); ok && user.Password == password && w.storedConfigs()[config].Password == password {
 		w.setChanged(email, false)
 	}

@@ -1,10 +1,12 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -99,6 +101,7 @@ type Interrupted struct {
 // recovered, or no config could be used.
 func ReadWALs(ctx context.Context, s logical.Storage, ids []string) (Interrupted, error) {
 	found := Interrupted{Rotations: make(map[string][]string)}
+	written := make(map[string]int64)
 	for _, id := range ids {
 		entry, name, err := LoadWAL(ctx, s, id)
 		switch {
@@ -111,7 +114,11 @@ func ReadWALs(ctx context.Context, s logical.Storage, ids []string) (Interrupted
 			found.Keys = append(found.Keys, id)
 		case entry.Kind == WALPassword || entry.Kind == WALRootKey:
 			found.Rotations[name] = append(found.Rotations[name], id)
+			written[id] = entry.CreatedAt
 		}
+	}
+	for _, ids := range found.Rotations { // the oldest first, as a process notes its own
+		slices.SortStableFunc(ids, func(x, y string) int { return cmp.Compare(written[x], written[y]) })
 	}
 	return found, nil
 }

@@ -63,7 +63,7 @@ func TestRevocationOutlivesRoleConfigAndPassword(t *testing.T) {
 		}},
 		{"role led to another config of the same login, renewed, and both deleted", func(w *world, l *heldLease) {
 			w.write("config/b", w.login(fields{"ca_cert": string(w.palette.CA())}))
-			w.write("config", w.login(fields{"ca_cert": "", "verify_connection": false})) // is no way any more
+			w.write("config", w.login(fields{"ca_cert": "", "verify_connection": false})) // does not reach Palette any more
 			w.write("roles/app", fields{"config_name": "b"})
 			l.mustRenew()
 			w.remove("config/b")
@@ -161,7 +161,7 @@ func TestRevocationWithoutTheEndpointIsSuccessWithAWarning(t *testing.T) {
 	})
 }
 
-// Palette is down: the engine lists the tokens, asks Vault to try again for 30 seconds,
+// Palette is down: the engine makes the revocation pending, asks Vault to try again for 30 seconds,
 // then answers with success and goes on by itself each minute.
 func TestRevocationWhilePaletteIsDown(t *testing.T) {
 	for _, fault := range []palettetest.Fault{{Status: 503}, {Status: 429}, {Drop: true}, {Garbage: true, Status: 502}, {Garbage: true}, {Status: 400}} {
@@ -191,7 +191,7 @@ func TestRevocationWhilePaletteIsDown(t *testing.T) {
 	}
 }
 
-func TestRevocationThatWorksAtTheSecondTryIsNotOwedAnyMore(t *testing.T) {
+func TestRevocationThatWorksAtTheSecondTryIsNotPendingAnyMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := configured(t)
 		l := w.creds("app")
@@ -202,7 +202,7 @@ func TestRevocationThatWorksAtTheSecondTryIsNotOwedAnyMore(t *testing.T) {
 	})
 }
 
-func TestOwedTokensThatDieAreForgotten(t *testing.T) {
+func TestPendingRevocationOfDeadTokensIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := configured(t)
 		l := w.creds("app")
@@ -216,7 +216,7 @@ func TestOwedTokensThatDieAreForgotten(t *testing.T) {
 	})
 }
 
-func TestOwedTokensSurviveARestartAndTheConfig(t *testing.T) {
+func TestPendingRevocationSurvivesARestartAndTheConfig(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := configured(t)
 		l := w.creds("app")
@@ -232,7 +232,7 @@ func TestOwedTokensSurviveARestartAndTheConfig(t *testing.T) {
 }
 
 // With Palette down each try takes request_timeout: one an address and run.
-func TestOwedRunAsksADownPaletteOnce(t *testing.T) {
+func TestPendingRevocationsAskADownPaletteOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := configured(t)
 		var leases []*heldLease
@@ -286,7 +286,7 @@ func TestKeptConnectionFaults(t *testing.T) {
 	})
 }
 
-func TestOwedRunStorageFaults(t *testing.T) {
+func TestPendingRevocationStorageFaults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := configured(t)
 		l := w.creds("app")
@@ -304,8 +304,8 @@ func TestOwedRunStorageFaults(t *testing.T) {
 	})
 }
 
-// The caller hangs up in the middle of a revocation: what is owed is written all the same.
-func TestRevocationWhoseCallerHangsUpIsOwed(t *testing.T) {
+// The caller hangs up in the middle of a revocation: the pending revocation is written all the same.
+func TestRevocationWhoseCallerHangsUpIsPending(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := configured(t)
 		l := w.creds("app")

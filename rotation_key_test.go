@@ -46,7 +46,7 @@ func (w *world) keyWorks() {
 	w.t.Helper()
 	w.creds("k").mustRevoke()
 	w.minute() // a call that was on its way can reach Palette no more
-	w.settle()
+	w.wait()
 	require.Len(w.t, w.palette.LiveKeys(), 1)
 	assert.Zero(w.t, w.wals())
 }
@@ -84,7 +84,7 @@ func TestConfigWithAnAPIKey(t *testing.T) {
 
 // A key that Palette does not know is another mistake than a user who may not do what it is
 // used for.
-func TestAnAPIKeyThatDoesNotWork(t *testing.T) {
+func TestConfigWhoseAPIKeyDoesNotWork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const dead, may = `does not accept the api_key of config "k" (Palette's`, `for config "k" (Palette's`
 		for _, c := range []struct {
@@ -124,7 +124,7 @@ func TestRotationOfAnAPIKey(t *testing.T) {
 		w.write("config/k", fields{"rotation_period": "720h"})
 		time.Sleep(720 * time.Hour)
 		w.minute()
-		w.settle()
+		w.wait()
 		w.keyWorks()
 		assert.Equal(t, w.palette.LiveKeys()[0].Expiry.UTC().Format(time.RFC3339), w.read("config/k").Data["api_key_expires_at"])
 		assert.WithinDuration(t, time.Now().Add(1440*time.Hour), w.palette.LiveKeys()[0].Expiry, 5*time.Minute)
@@ -194,7 +194,7 @@ func TestRotationOfAnAPIKeyWhoseConfigHasGone(t *testing.T) {
 		require.Error(t, w.rotateKey())
 		w.write("config/k", w.login(fields{"verify_connection": false}))
 		w.minute()
-		w.settle()
+		w.wait()
 		assert.Zero(t, w.wals())
 		assert.Contains(t, w.log.String(), "left to its expiry")
 	})
@@ -202,7 +202,7 @@ func TestRotationOfAnAPIKeyWhoseConfigHasGone(t *testing.T) {
 
 // The answer to the making is lost, and the operator writes a key of their own: neither the
 // old one nor the rotation's is left.
-func TestRotationsKeyIsDeletedWhereAnotherIsWritten(t *testing.T) {
+func TestRotationOfAnAPIKeyWhereAnotherIsWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, _ := keyed(t)
 		l := w.creds("own")
@@ -214,7 +214,7 @@ func TestRotationsKeyIsDeletedWhereAnotherIsWritten(t *testing.T) {
 		w.write("config/k", fields{"api_key": l.data["api_key"], "api_key_uid": l.data["api_key_uid"]})
 		for range 5 { // until the call can come no more
 			w.minute()
-			w.settle()
+			w.wait()
 		}
 		assert.Zero(t, w.wals())
 		left := w.palette.LiveKeys()

@@ -189,7 +189,7 @@ func TestRenewalThatEndsAfterTheLeasesLimitIsRefused(t *testing.T) {
 			time.Sleep(10*time.Minute - 5*time.Second)
 			w.slow(palettetest.Refresh, takes)
 			requireCoded(t, l.renew(), http.StatusBadRequest, "as long as the role's max_ttl allows", "read creds/app again")
-			w.settle()
+			w.wait()
 			assert.Equal(t, before, w.palette.LiveTokens(), "the new token is revoked")
 			assert.Equal(t, before, l.tokens())
 			l.mustRevoke()

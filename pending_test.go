@@ -14,7 +14,7 @@ import (
 
 // A revocation that fails leaves the lease in Vault, where it can be renewed: what that
 // brings has to end too.
-func TestLeaseThatIsRenewedAfterItsRevocationFailed(t *testing.T) {
+func TestPendingRevocationOfALeaseThatIsRenewed(t *testing.T) {
 	bubble(t, "a token", func(t *testing.T) {
 		w := configured(t)
 		l := w.creds("app")
@@ -34,7 +34,7 @@ func TestLeaseThatIsRenewedAfterItsRevocationFailed(t *testing.T) {
 		require.Error(t, l.revoke())
 		time.Sleep(revocation.RetryAfter)
 		l.mustRenew()
-		require.Error(t, l.revoke(), "what is listed is another expiry")
+		require.Error(t, l.revoke(), "the pending deletion has another expiry")
 		for range 12 { // until the first expiry is over
 			w.minute()
 		}
@@ -46,7 +46,7 @@ func TestLeaseThatIsRenewedAfterItsRevocationFailed(t *testing.T) {
 	})
 }
 
-// crowds are API keys of two configs on the list: six of config b, six of the default one.
+// crowds are pending API keys of two configs: six of config b, six of the default one.
 func (w *world) crowds(other fields) {
 	w.t.Helper()
 	w.write("config/b", other)
@@ -64,7 +64,7 @@ func (w *world) crowds(other fields) {
 	require.Equal(w.t, 12, w.pending())
 }
 
-func TestKeysOfOneConfigDoNotWaitForThoseOfAnother(t *testing.T) {
+func TestPendingKeysOfOneConfigDoNotWaitForThoseOfAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := issuing(t, palettetest.AllowLiveTokens())
 		w.crowds(w.login(fields{"email": admin.Email, "password": admin.Password}))

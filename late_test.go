@@ -37,7 +37,7 @@ func (w *world) hangUp(gate *palettetest.Gate, req *logical.Request) error {
 
 // The handler returns at once when the caller hangs up, and the token that arrives later
 // is revoked.
-func TestTokenOfACallerWhoHungUpIsRevoked(t *testing.T) {
+func TestLateTokenOfACallerWhoHungUpIsRevoked(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		at      palettetest.Endpoint
@@ -56,7 +56,7 @@ func TestTokenOfACallerWhoHungUpIsRevoked(t *testing.T) {
 			gate := w.palette.Hold(c.at)
 			require.ErrorIs(t, w.hangUp(gate, c.request(l)), context.Canceled)
 			gate.Release()
-			w.settle()
+			w.wait()
 			assert.Equal(t, []string{l.token()}, w.palette.LiveTokens())
 			l.mustRevoke()
 		})
@@ -82,26 +82,26 @@ func TestLoginThatWaitsForARotationAndWhoseCallerHasGone(t *testing.T) {
 		require.ErrorIs(t, err, context.Canceled)
 		gate.Release()
 		require.NoError(t, <-rotated)
-		w.settle()
+		w.wait()
 		assert.Equal(t, logins, w.palette.Calls(palettetest.Login))
 	})
 }
 
-func TestLateTokenIsOwedWhenItCannotBeRevoked(t *testing.T) {
+func TestLateTokenThatCannotBeRevokedIsPending(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := configured(t)
 		gate := w.palette.Hold(palettetest.Login)
 		require.ErrorIs(t, w.hangUp(gate, &logical.Request{Operation: read, Path: "creds/app"}), context.Canceled)
 		w.palette.Inject(palettetest.Revoke, palettetest.Fault{Status: 500, Times: 1})
 		gate.Release()
-		w.settle()
+		w.wait()
 		assert.Equal(t, 1, w.pending())
 		w.minute()
 		assert.Zero(t, w.pending())
 	})
 }
 
-func TestLateTokenThatCannotEvenBeListedIsLogged(t *testing.T) {
+func TestLateTokenThatCannotEvenBePendingIsLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := configured(t)
 		gate := w.palette.Hold(palettetest.Login)
@@ -109,7 +109,7 @@ func TestLateTokenThatCannotEvenBeListedIsLogged(t *testing.T) {
 		w.palette.Inject(palettetest.Revoke, palettetest.Fault{Status: 500, Times: 1})
 		w.storage.failOn("put", store.PendingPrefix)
 		gate.Release()
-		w.settle()
+		w.wait()
 		assert.Contains(t, w.log.String(), revocation.MsgLooseLost)
 		time.Sleep(15 * time.Minute)
 	})
@@ -122,24 +122,24 @@ func TestLateFailureIsNobodysBusiness(t *testing.T) {
 		require.ErrorIs(t, w.hangUp(gate, &logical.Request{Operation: read, Path: "creds/app"}), context.Canceled)
 		w.palette.Inject(palettetest.Login, palettetest.Fault{Status: 401, Times: 1})
 		gate.Release()
-		w.settle()
+		w.wait()
 		assert.Empty(t, w.palette.LiveTokens())
 	})
 }
 
 // Vault throws away what is returned to a caller who has gone.
-func TestTokenThatArrivesTogetherWithTheHangUpIsRevoked(t *testing.T) {
+func TestLateTokenThatArrivesWithTheHangUpIsRevoked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := configured(t)
 		token, err := w.b.credentials.Login(t.Context(), w.storage, defaultConfigName, w.config())
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		for range 50 { // select takes either way
+		for range 50 { // select takes either branch
 			_, err = w.b.credentials.Detach(ctx, w.storage, w.config(), func(context.Context) (palette.Token, error) { return token, nil })
 			require.ErrorIs(t, err, context.Canceled)
 		}
-		w.settle()
+		w.wait()
 		assert.Empty(t, w.palette.LiveTokens())
 	})
 }
@@ -158,7 +158,7 @@ func TestConfigCheckWhoseCallerHangsUp(t *testing.T) {
 			gate := w.palette.Hold(at)
 			require.ErrorIs(t, w.hangUp(gate, &logical.Request{Operation: create, Path: "config", Data: w.login()}), context.Canceled)
 			gate.Release()
-			w.settle()
+			w.wait()
 			assert.Nil(t, w.read("config"))
 		})
 	}
@@ -172,13 +172,13 @@ func TestPanicsShowNoSecret(t *testing.T) {
 		require.ErrorIs(t, err, tasks.ErrPanic)
 		w.storage.heal()
 		require.True(t, w.b.tasks.Start(func() { panic(palettetest.DefaultUser.Password) }))
-		w.settle()
+		w.wait()
 		assert.Contains(t, w.log.String(), tasks.MsgPanic)
 		assert.Contains(t, w.log.String(), "panic in a request")
 	})
 }
 
-func TestBackgroundWorkIsRefusedAtTheEnd(t *testing.T) {
+func TestTasksAreRefusedAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := configured(t)
 		callBack := w.ended()

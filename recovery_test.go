@@ -21,7 +21,7 @@ import (
 
 // Palette is down when the outcome is to be found out: it is found out later, by a read or
 // by the periodic run.
-func TestRotationWhoseOutcomeIsFoundOutLater(t *testing.T) {
+func TestRecoveryFindsTheOutcomeLater(t *testing.T) {
 	for _, by := range []string{"a read", "the periodic run", "a config write"} {
 		bubble(t, fmt.Sprint(by), func(t *testing.T) {
 			w := configured(t)
@@ -35,7 +35,7 @@ func TestRotationWhoseOutcomeIsFoundOutLater(t *testing.T) {
 			switch by {
 			case "the periodic run":
 				w.minute()
-				w.settle()
+				w.wait()
 				assert.Zero(t, w.wals())
 			case "a config write":
 				w.write("config", fields{"request_timeout": 7})
@@ -47,14 +47,14 @@ func TestRotationWhoseOutcomeIsFoundOutLater(t *testing.T) {
 
 // Neither password works: both are kept, the config's read and the log say so, and Palette
 // is not asked more often than the lockout guard allows.
-func TestRotationWhereNeitherPasswordWorks(t *testing.T) {
+func TestRecoveryWhereNeitherPasswordWorks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := configured(t, palettetest.WithLockout())
 		w.storage.failOn("put", store.ConfigPrefix)
 		_, err := w.rotateRoot()
 		require.Error(t, err)
 		w.storage.heal()
-		w.settle()
+		w.wait()
 		w.palette.SetPassword("vault@example.com", "example", "Set-By-Somebody-14")
 		w.mount()
 		for range 100 {
@@ -74,7 +74,7 @@ func TestRotationWhereNeitherPasswordWorks(t *testing.T) {
 	})
 }
 
-func TestRotationLeftoversOfAConfigThatHasGone(t *testing.T) {
+func TestRecoveryOfAConfigThatHasGone(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		change func(w *world)
@@ -93,7 +93,7 @@ func TestRotationLeftoversOfAConfigThatHasGone(t *testing.T) {
 			require.Error(t, err)
 			w.storage.heal()
 			c.change(w)
-			w.settle()
+			w.wait()
 			assert.Zero(t, w.wals(), c.name)
 		})
 	}
@@ -108,13 +108,13 @@ func brokenOff(t *testing.T) *world {
 	w.palette.Inject(palettetest.Login, palettetest.Fault{Times: 1})
 	w.palette.Inject(palettetest.Login, palettetest.Fault{Status: 500, Times: 1})
 	w.fault(update, "rotate-root", nil, http.StatusBadGateway, "500")
-	w.settle()
+	w.wait()
 	return w
 }
 
 // Whoever leads a config through a proxy of their own, with a password of their own, must
 // not get the one that a broken-off rotation has written ahead.
-func TestRotationLeftoverGoesNoOtherWay(t *testing.T) {
+func TestRecoverySendsThePasswordNowhereElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := brokenOff(t)
 		fresh := w.writtenAhead()
@@ -131,7 +131,7 @@ func TestRotationLeftoverGoesNoOtherWay(t *testing.T) {
 		w.write("config", fields{"proxy_url": proxy.URL, "password": "Password-Of-A-Thief-1", "verify_connection": false})
 		w.mistake(read, "creds/app", nil, "rejects the login")
 		w.minute()
-		w.settle()
+		w.wait()
 		assert.Contains(t, seen.String(), "Password-Of-A-Thief-1")
 		assert.False(t, strings.Contains(seen.String(), fresh), "the rotated password went through the proxy")
 
@@ -142,9 +142,9 @@ func TestRotationLeftoverGoesNoOtherWay(t *testing.T) {
 	})
 }
 
-// Entries of a version that did not note the way are tried all the same: the new password
+// Entries of a version that did not note the trust digest are tried all the same: the new password
 // may be the one that is valid.
-func TestRotationLeftoverOfAnOlderVersionIsTried(t *testing.T) {
+func TestRecoveryTriesThePasswordOfAnOlderVersion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := brokenOff(t)
 		key := w.keys(framework.WALPrefix)[0]
@@ -158,15 +158,15 @@ func TestRotationLeftoverOfAnOlderVersionIsTried(t *testing.T) {
 	})
 }
 
-// A change of the password that reaches Palette late, when its rotation has been settled: by
+// A change of the password that reaches Palette late, when its rotation has been recovered: by
 // a plugin that outlived its Vault, or a proxy.
-func TestRotationWhoseChangeArrivesLate(t *testing.T) {
+func TestRecoveryOfAChangeThatArrivesLate(t *testing.T) {
 	for _, next := range []string{"a read", "a rotation", "nothing"} {
 		bubble(t, fmt.Sprint(next), func(t *testing.T) {
 			w := configured(t)
 			w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{Drop: true, Times: 1})
 			w.fault(update, "rotate-root", nil, http.StatusBadGateway)
-			w.settle()
+			w.wait()
 			w.creds("app").mustRevoke() // the old one works
 			require.Equal(t, 1, w.wals(), "the new one is kept as long as it may arrive")
 			if next != "nothing" {
@@ -194,7 +194,7 @@ func (w *world) writtenAhead() string {
 }
 
 // An entry that cannot be decoded is named each minute, and stops nothing else.
-func TestWriteAheadEntryThatCannotBeDecoded(t *testing.T) {
+func TestRecoveryLeavesAnUndecodableEntry(t *testing.T) {
 	for _, text := range []string{`{`, `{"type":"password","data":"x"}`} {
 		bubble(t, fmt.Sprint(text), func(t *testing.T) {
 			w := configured(t)
@@ -214,7 +214,7 @@ func TestWriteAheadEntryThatCannotBeDecoded(t *testing.T) {
 	}
 }
 
-func TestWriteAheadEntryThatIsMendedIsTakenUp(t *testing.T) {
+func TestRecoveryOfAnEntryThatIsMended(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := brokenOff(t)
 		fresh, key := w.writtenAhead(), w.keys(framework.WALPrefix)[0]
@@ -230,7 +230,7 @@ func TestWriteAheadEntryThatIsMendedIsTakenUp(t *testing.T) {
 	})
 }
 
-func TestWriteAheadEntriesOfAStorageThatFails(t *testing.T) {
+func TestRecoveryWhereTheStorageFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := brokenOff(t)
 		for _, op := range []string{"get", "list"} {

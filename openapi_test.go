@@ -7,11 +7,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/helper/testhelpers/schema"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/hashicorp/vault/sdk/plugin/pb"
 	"github.com/stretchr/testify/assert"
+
+	"vault-plugin-secrets-palette/internal/input"
 )
 
 // answered is the status that Vault answers with, by its own reckoning, to what reaches it
@@ -57,9 +58,9 @@ func (w *world) checkAnswer(ctx context.Context, req *logical.Request, resp *log
 	schema.ValidateResponse(w.t, &declared[0], resp, true)
 }
 
-// troubles are what an operation may meet. request is one that would be served without.
-var troubles = map[string]func(w *world, request *logical.Request){
-	"an unknown field": func(_ *world, request *logical.Request) { request.Data["nonsense"] = 1 },
+// faults are what an operation may meet. request is one that would be served without.
+var faults = map[string]func(w *world, request *logical.Request){
+	"an unknown field": func(_ *world, request *logical.Request) { request.Data["passwrd"] = 1 },
 	"nothing there":    func(w *world, _ *logical.Request) { w.remove("config"); w.remove("roles/default") },
 	"the storage fails": func(w *world, _ *logical.Request) {
 		w.uncache()
@@ -74,14 +75,14 @@ var troubles = map[string]func(w *world, request *logical.Request){
 }
 
 // What an operation declares is what it gives, neither less nor more.
-func TestEachOperationDeclaresTheErrorsThatItGives(t *testing.T) {
-	concrete := strings.NewReplacer("^", "", framework.GenericNameRegex(fieldName), "default", "/?$", "/", "$", "")
+func TestOpenAPIDeclaresTheErrorsThatEachOperationGives(t *testing.T) {
+	concrete := strings.NewReplacer("^", "", input.Name(fieldName), "default", "/?$", "/", "$", "")
 	for _, path := range newWorld(t).b.Paths {
 		at := concrete.Replace(path.Pattern)
 		for op, operation := range path.Operations {
 			bubble(t, string(op)+" "+at, func(t *testing.T) {
 				var given []int
-				for _, meet := range troubles {
+				for _, meet := range faults {
 					if status := meeting(t, meet, op, at); status >= http.StatusBadRequest {
 						given = append(given, status)
 					}
@@ -101,7 +102,7 @@ func TestEachOperationDeclaresTheErrorsThatItGives(t *testing.T) {
 	}
 }
 
-// meeting is the status of an operation that meets a trouble.
+// meeting is the status of an operation that meets a fault.
 func meeting(t *testing.T, meet func(*world, *logical.Request), op logical.Operation, path string) int {
 	w := newWorld(t)
 	w.write("config", w.login())

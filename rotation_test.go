@@ -45,9 +45,9 @@ func (w *world) wals() int {
 func (w *world) works() {
 	w.t.Helper()
 	w.creds("app").mustRevoke()
-	w.settle()
+	w.wait()
 	w.minute() // a call that was on its way can reach Palette no more
-	w.settle()
+	w.wait()
 	assert.Equal(w.t, w.password(), w.config().Password.Reveal())
 	assert.Zero(w.t, w.wals())
 	assert.NotContains(w.t, w.read("config").Data, "rotation_error")
@@ -58,11 +58,11 @@ func (w *world) works() {
 // on by itself, in the same process and in the next one.
 func TestRotationSurvivesAFaultAtEachStep(t *testing.T) {
 	for _, c := range []struct {
-		name      string
-		fault     func(w *world)
-		text      string // of the error, "" for none
-		rotated   bool   // Palette has the new password
-		leftovers int
+		name       string
+		fault      func(w *world)
+		text       string // of the error, "" for none
+		rotated    bool   // Palette has the new password
+		unresolved int
 	}{
 		{"the login fails", func(w *world) { w.palette.Inject(palettetest.Login, palettetest.Fault{Status: 500, Times: 1}) }, "500", false, 0},
 		{"the log does not take the password", func(w *world) { w.storage.failOn("put", framework.WALPrefix) }, "the disk is full", false, 0},
@@ -103,7 +103,7 @@ func TestRotationSurvivesAFaultAtEachStep(t *testing.T) {
 					require.ErrorContains(t, err, c.text)
 				}
 				assert.Equal(t, c.rotated, w.password() != old)
-				assert.Equal(t, c.leftovers, w.wals())
+				assert.Equal(t, c.unresolved, w.wals())
 				w.secrets = append(w.secrets, w.password())
 				if c.rotated && !restart { // while the storage still fails
 					if c.text == "" {
@@ -115,7 +115,7 @@ func TestRotationSurvivesAFaultAtEachStep(t *testing.T) {
 				}
 				w.storage.heal()
 				if restart {
-					w.settle()
+					w.wait()
 					calls := w.palette.TotalCalls()
 					w.mount()
 					assert.Equal(t, calls, w.palette.TotalCalls(), "Initialize calls nobody")
@@ -130,7 +130,7 @@ func TestRotationSurvivesAFaultAtEachStep(t *testing.T) {
 	}
 }
 
-func TestSecondRotationIsRefused(t *testing.T) {
+func TestRotationIsRefusedDuringAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := configured(t)
 		gate := w.palette.Hold(palettetest.PasswordChange)
@@ -179,14 +179,14 @@ func TestRotationGoesOnWhenItsCallerHangsUp(t *testing.T) {
 		gate := w.palette.Hold(palettetest.PasswordChange)
 		require.ErrorIs(t, w.hangUp(gate, &logical.Request{Operation: update, Path: "rotate-root"}), context.Canceled)
 		gate.Release()
-		w.settle()
+		w.wait()
 		assert.NotEqual(t, old, w.password())
 		w.works()
 	})
 }
 
 // 16 readers during 50 rotations: no failed read.
-func TestReadsDuringRotations(t *testing.T) {
+func TestRotationHindersNoRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := configured(t)
 		var readers sync.WaitGroup
@@ -230,7 +230,7 @@ func TestReadsDuringRotations(t *testing.T) {
 
 // Leases issued before stay renewable and revocable; a shared session goes on, also where
 // Palette ends sessions with a change of the password.
-func TestLeasesAndSessionsOutliveARotation(t *testing.T) {
+func TestRotationLeavesLeasesAndSessions(t *testing.T) {
 	for _, ends := range []bool{false, true} {
 		bubble(t, fmt.Sprint(ends), func(t *testing.T) {
 			var opts []palettetest.Option
@@ -246,7 +246,7 @@ func TestLeasesAndSessionsOutliveARotation(t *testing.T) {
 				l.mustRenew()
 			}
 			l.mustRevoke()
-			w.settle()
+			w.wait()
 			w.mount() // also after a restart
 			assert.True(t, w.palette.Alive(w.creds("many").token()), "no dead token is handed out")
 			shared.mustRenew()
@@ -268,7 +268,7 @@ func TestRotationPeriod(t *testing.T) {
 		assert.Equal(t, due.Format(time.RFC3339), w.read("config").Data["next_rotation"])
 		time.Sleep(59*time.Minute - time.Second)
 		w.minute()
-		w.settle()
+		w.wait()
 		assert.Equal(t, old, w.password())
 
 		// A failure is tried again after pauses that grow.
@@ -277,10 +277,10 @@ func TestRotationPeriod(t *testing.T) {
 		asked := w.palette.Calls(palettetest.PasswordChange)
 		for range 70 {
 			w.minute()
-			w.settle()
+			w.wait()
 			if now := w.palette.Calls(palettetest.PasswordChange); now > asked {
 				asked = now
-				tries = append(tries, time.Now().Sub(due).Round(time.Minute))
+				tries = append(tries, time.Since(due).Round(time.Minute))
 			}
 		}
 		assert.Equal(t, []time.Duration{1, 2, 4, 8, 16, 32, 64}, minutes(tries))
@@ -288,7 +288,7 @@ func TestRotationPeriod(t *testing.T) {
 		w.palette.ClearAll()
 		time.Sleep(time.Hour)
 		w.minute()
-		w.settle()
+		w.wait()
 		assert.NotEqual(t, old, w.password())
 		assert.Equal(t, time.Now().UTC().Format(time.RFC3339), w.read("config").Data["last_rotated"])
 		assert.Equal(t, time.Now().Add(time.Hour).UTC().Format(time.RFC3339), w.read("config").Data["next_rotation"])
@@ -316,7 +316,7 @@ func TestRotationPeriodIsThePrimarysBusiness(t *testing.T) {
 			w.system.ReplicationStateVal = state
 			time.Sleep(time.Hour)
 			w.minute()
-			w.settle()
+			w.wait()
 			assert.Equal(t, old, w.password())
 		})
 	}
@@ -371,7 +371,7 @@ func TestConfigThatIsDeletedWhileItIsRotated(t *testing.T) {
 			gate.Release()
 			require.NoError(t, <-ended)
 			require.NoError(t, <-ended)
-			w.settle()
+			w.wait()
 			assert.NotContains(t, w.list("config/"), c.config, c.name)
 			assert.Zero(t, w.wals(), c.name)
 		}
@@ -380,7 +380,7 @@ func TestConfigThatIsDeletedWhileItIsRotated(t *testing.T) {
 
 // Those who come while a rotation logs in wait for it. Where it is then broken off, they
 // find out which password it has left before they use one.
-func TestLoginsThatWaitForARotationThatIsBrokenOff(t *testing.T) {
+func TestRotationThatIsBrokenOffWhileLoginsWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := configured(t, palettetest.WithLockout())
 		gate := w.palette.Hold(palettetest.Login)
