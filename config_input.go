@@ -21,6 +21,7 @@ const (
 	minQueueTimeout   = time.Second
 	maxQueueTimeout   = 5 * time.Minute
 	maxRateLimit      = 10000
+	maxKeyLimit       = 1000000
 )
 
 // configInput is a config that a write changes.
@@ -29,7 +30,7 @@ type configInput struct{ store.Config }
 // changeConfig returns the config with the fields of a write applied; old is nil for a new config.
 // Errors are Mistakes.
 func changeConfig(old *store.Config, d *framework.FieldData, now time.Time) (*store.Config, error) {
-	next := configInput{store.Config{Connection: store.DefaultConnection(palette.DefaultAddress)}}
+	next := configInput{*store.NewConfig(palette.DefaultAddress)}
 	if old != nil {
 		next.Config = *old
 	}
@@ -74,6 +75,11 @@ func (c *configInput) applyLimits(d *framework.FieldData) error {
 			return upstream.Mistakef("field %q is %s, but must be between %s and %s", f.field, value, f.min, f.max)
 		case given:
 			*f.into = value
+		}
+	}
+	if limit, ok := d.GetOk(fieldKeyLimit); ok {
+		if c.KeyLimit = limit.(int); c.KeyLimit < 0 || c.KeyLimit > maxKeyLimit {
+			return upstream.Mistakef("field %q is %d, but must be between 0 (not known) and %d API keys", fieldKeyLimit, c.KeyLimit, maxKeyLimit)
 		}
 	}
 	if limit, ok := d.GetOk(fieldRateLimit); ok {
@@ -228,6 +234,7 @@ func shownConfig(c *store.Config) map[string]any {
 		fieldProxyURL:       c.RedactedProxyURL(),
 		fieldRequestTimeout: int64(c.RequestTimeout.Seconds()),
 		fieldRateLimit:      c.RateLimit,
+		fieldKeyLimit:       c.KeyLimit,
 		fieldQueueTimeout:   int64(c.QueueTimeout.Seconds()),
 	}
 	for field, at := range map[string]int64{"last_rotated": c.LastRotated, "api_key_expires_at": c.APIKeyExpiry} {

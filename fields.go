@@ -28,6 +28,7 @@ const (
 	fieldVerifyConnection = "verify_connection"
 	fieldRateLimit        = "rate_limit"
 	fieldQueueTimeout     = "queue_timeout"
+	fieldKeyLimit         = "key_limit"
 	fieldAPIKey           = "api_key"
 	fieldAPIKeyUID        = "api_key_uid"
 	fieldPasswordPolicy   = "password_policy"

@@ -76,6 +76,7 @@ func configFields() map[string]*framework.FieldSchema {
 		fieldRequestTimeout:   {Type: framework.TypeDurationSecond, Default: "30s", Description: "How long one try of a call to Palette may take, 1 to 80 seconds (default 30s)."},
 		fieldRateLimit:        {Type: framework.TypeInt, Default: palette.DefaultRateLimit, Description: "Calls to this address in any one second, of all mounts and configs of the plugin process together; the lowest among the configs of an address counts (default 10, Palette's own limit for one IP address; 0: none)."},
 		fieldQueueTimeout:     {Type: framework.TypeDurationSecond, Default: "55s", Description: "How long a call waits for its turn under rate_limit, and before it is sent again, 1 second to 5 minutes (default 55s, less than the 60 that Vault's clients wait). One whose turn would come later is answered 503 at once."},
+		fieldKeyLimit:         {Type: framework.TypeInt, Default: store.DefaultKeyLimit, Description: "How many API keys Palette lets a user have (default 20, Palette's own; 0: not known). Named where Palette refuses a key, and shown in metrics beside the keys there are; the engine refuses none by it."},
 		fieldAPIKey:           secret("API key of the Palette user, instead of email and password: enough for roles with credential_type=api_key. Never given back."),
 		fieldAPIKeyUID:        text("UID of api_key at Palette, so that rotate-root can delete it when it has made a new one. Not needed where the user has one key only, and set by each rotation."),
 		fieldPasswordPolicy:   text("Vault password policy that makes the passwords of rotations. Without one: 32 characters of all four classes."),
@@ -155,6 +156,9 @@ func (b *backend) handleConfigWrite(ctx context.Context, req *logical.Request, d
 	})
 	if err != nil {
 		return upstream.Answer(err)
+	}
+	if old == nil || !old.SameIdentity(next) || old.APIKey != next.APIKey {
+		b.keys.Forget(name)
 	}
 	return nil, b.sessions.EndForeign(ctx, req.Storage, name, old, next)
 }
