@@ -67,50 +67,55 @@ func (m *Manager) Create(ctx context.Context, s logical.Storage, r *store.Role, 
 		if err := m.Credentials.LookUp(ctx, s); err != nil {
 			return store.Key{}, err
 		}
-		id, err := framework.PutWAL(ctx, s, store.WALKey, w)
+		var ids []string // two where the call goes out once more, with another session
+		key, verdict, err := m.create(ctx, s, r, cfg, w, func(sent time.Time) error {
+			w.Sent = sent
+			id, err := framework.PutWAL(ctx, s, store.WALKey, w)
+			if err != nil {
+				return fmt.Errorf("writing the key's name ahead: %w", err)
+			}
+			ids = append(ids, id)
+			return nil
+		})
 		if err != nil {
-			return store.Key{}, fmt.Errorf("writing the key's name ahead: %w", err)
-		}
-		key, verdict, err := m.create(ctx, s, r, cfg, name, expiry)
-		if err != nil {
-			m.createFailed(ctx, s, id, verdict)
+			m.createFailed(ctx, s, ids, verdict)
 			return store.Key{}, err
 		}
-		if err := framework.DeleteWAL(ctx, s, id); err != nil {
-			// The entry would have the key deleted later, while it is in use. So Create deletes the
-			// key now.
-			late(key)
-			m.Interrupted([]string{id})
-			return store.Key{}, fmt.Errorf("taking the key's name out of the write-ahead log: %w", err)
+		for i, id := range ids {
+			if err := framework.DeleteWAL(ctx, s, id); err != nil {
+				// The entry would have the key deleted later, while it is in use. So Create deletes the
+				// key now.
+				late(key)
+				m.Interrupted(ids[i:])
+				return store.Key{}, fmt.Errorf("taking the key's name out of the write-ahead log: %w", err)
+			}
 		}
 		m.noteMade(r.ConfigName, cfg, r.UserUID)
 		return key, nil
 	}, late)
 }
 
-// create calls Palette. The verdict is that of the creation alone: an error of the session's login
+// create calls Palette, and ahead before it. The verdict is that of the creation alone: an error of the session's login
 // says that no key was made.
-func (m *Manager) create(ctx context.Context, s logical.Storage, r *store.Role, cfg *store.Config, name string, expiry time.Time) (store.Key, palette.Verdict, error) {
-	key := store.Key{Name: name, ExpiresAt: expiry}
+func (m *Manager) create(ctx context.Context, s logical.Storage, r *store.Role, cfg *store.Config, w *store.KeyWAL, ahead func(time.Time) error) (store.Key, palette.Verdict, error) {
+	key := store.Key{Name: w.Name, ExpiresAt: w.Expiry}
 	var creation error
 	err := m.use(ctx, s, r.ConfigName, cfg, func(client upstream.API, auth palette.Auth) error {
 		key.UID, key.Key, creation = client.CreateAPIKey(ctx, auth, palette.NewAPIKey{
-			Name: name, Description: r.Description, UserUID: r.UserUID, Expiry: expiry,
+			Name: w.Name, Description: r.Description, UserUID: r.UserUID, Expiry: w.Expiry, Ahead: ahead,
 		})
 		return creation
 	})
 	return key, palette.VerdictOf(creation), err
 }
 
-// createFailed deletes the write-ahead entry of a key that Palette has not made. Where Palette may
-// have made the key, the entry stays.
-func (m *Manager) createFailed(ctx context.Context, s logical.Storage, id string, verdict palette.Verdict) {
-	if verdict == palette.Unknown {
-		m.Interrupted([]string{id})
-		return
-	}
-	if framework.DeleteWAL(ctx, s, id) != nil {
-		m.Interrupted([]string{id})
+// createFailed deletes the write-ahead entries of a key that Palette has not made. Where Palette may
+// have made the key, the entries stay.
+func (m *Manager) createFailed(ctx context.Context, s logical.Storage, ids []string, verdict palette.Verdict) {
+	for _, id := range ids {
+		if verdict == palette.Unknown || framework.DeleteWAL(ctx, s, id) != nil {
+			m.Interrupted([]string{id})
+		}
 	}
 }
 

@@ -70,6 +70,8 @@ type rule struct {
 	form func(body []byte) bool
 	// sent says how often the call may be sent.
 	sent sending
+	// bucket is what the call is counted in.
+	bucket bucket
 	// follows says what follows from the kinds of answers that do not mean the same to all calls.
 	follows follows
 }
@@ -89,16 +91,16 @@ type follows struct{ refused, unauthorized, notFound, foreign401 Verdict }
 // login, whatever its 4xx, and that each refusal of a refresh ends the session, are assumptions,
 // which cost a try or a login where they are wrong.
 var rules = map[string]rule{
-	//                                          Palette's 4xx, 401 and 404; somebody else's 401
-	"login":           {200, isToken, once, follows{LoginFailed, LoginFailed, LoginFailed, LoginMayHaveFailed}},
-	"refresh":         {200, isToken, again, follows{SessionOver, SessionOver, SessionOver, Unknown}},
-	"revoke":          {204, nil, again, follows{NotDone, AuthDead, NoEndpoint, Unknown}},
-	"user_info":       {200, isUser, again, follows{NotDone, AuthDead, NotDone, Unknown}},
-	"change_password": {204, nil, once, follows{NotDone, AuthDead, NotDone, Unknown}},
-	"create_api_key":  {201, isNewKey, once, follows{NotDone, AuthDead, NotDone, Unknown}},
-	"update_api_key":  {204, nil, again, follows{NotDone, AuthDead, Gone, Unknown}},
-	"delete_api_key":  {204, nil, again, follows{NotDone, AuthDead, Gone, Unknown}},
-	"list_api_keys":   {200, isList, again, follows{NotDone, AuthDead, NotDone, Unknown}},
+	//                                                     Palette's 4xx, 401 and 404; somebody else's 401
+	"login":           {200, isToken, once, logins, follows{LoginFailed, LoginFailed, LoginFailed, LoginMayHaveFailed}},
+	"refresh":         {200, isToken, again, refreshes, follows{SessionOver, SessionOver, SessionOver, Unknown}},
+	"revoke":          {204, nil, again, users, follows{NotDone, AuthDead, NoEndpoint, Unknown}},
+	"user_info":       {200, isUser, again, users, follows{NotDone, AuthDead, NotDone, Unknown}},
+	"change_password": {204, nil, once, users, follows{NotDone, AuthDead, NotDone, Unknown}},
+	"create_api_key":  {201, isNewKey, once, newKeys, follows{NotDone, AuthDead, NotDone, Unknown}},
+	"update_api_key":  {204, nil, again, apiKeys, follows{NotDone, AuthDead, Gone, Unknown}},
+	"delete_api_key":  {204, nil, again, apiKeys, follows{NotDone, AuthDead, Gone, Unknown}},
+	"list_api_keys":   {200, isList, again, apiKeys, follows{NotDone, AuthDead, NotDone, Unknown}},
 }
 
 // verdict is what follows from an answer of a kind.

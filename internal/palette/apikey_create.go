@@ -11,8 +11,11 @@ type NewAPIKey struct {
 	Name, Description string
 	// UserUID is whose key it will be; empty for the caller's own.
 	UserUID string
-	// Expiry goes to Palette rounded up to a whole second.
+	// Expiry is by our clock. It goes to Palette by Palette's, rounded up to a whole second.
 	Expiry time.Time
+	// Ahead is told, before the key is asked for, its expiry as Palette is told it: by Palette's clock,
+	// in whole seconds. An error of it keeps the key from being made. nil where nobody wants to know.
+	Ahead func(expiry time.Time) error
 }
 
 // meta is the key's metadata as a request has it.
@@ -28,21 +31,27 @@ func (k NewAPIKey) meta() keyMeta {
 const OpCreateKey = "create an API key"
 
 // CreateAPIKey calls POST /v1/apiKeys and returns the key, which Palette shows this once. It
-// is not sent again once it may have arrived. Errors are *[Error]: after one of the
-// verdict Unknown there may be a key of that name.
+// is not sent again once it may have arrived. Errors are *[Error], after which of the
+// verdict Unknown there may be a key of that name, and those of Ahead.
 func (c *Client) CreateAPIKey(ctx context.Context, auth Auth, k NewAPIKey) (uid string, key Secret, err error) {
 	const op = OpCreateKey
 	type spec struct {
 		Expiry  string `json:"expiry"`
 		UserUID string `json:"userUid,omitempty"`
 	}
+	expiry, err := c.onPalettesClock(ctx, op, auth, k.Expiry)
+	if err == nil && k.Ahead != nil {
+		err = k.Ahead(sentExpiry(expiry))
+	}
+	if err != nil {
+		return "", "", err
+	}
 	a, err := c.do(ctx, call{
 		op: op, endpoint: "create_api_key", method: http.MethodPost, path: "/v1/apiKeys", auth: auth,
 		body: struct {
 			Metadata keyMeta `json:"metadata"`
 			Spec     spec    `json:"spec"`
-		}{k.meta(), spec{wireExpiry(k.Expiry), k.UserUID}},
-		class: patient,
+		}{k.meta(), spec{wireExpiry(expiry), k.UserUID}},
 	})
 	if err != nil {
 		return "", "", err

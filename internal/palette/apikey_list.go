@@ -22,13 +22,13 @@ const (
 // APIKey is a key as Palette lists it, without its secret.
 type APIKey struct {
 	UID, Name, UserUID string
-	// Expiry is zero where Palette names none that can be read.
+	// Expiry is by Palette's clock; zero where Palette names none that can be read.
 	Expiry time.Time
 	Active bool
 }
 
-// ExpiresAsSent tells whether the key's expiry is one that a request has named: a request rounds it
-// up to a whole second.
+// ExpiresAsSent tells whether the key's expiry is one that a request has named, by Palette's clock: a
+// request rounds it up to a whole second.
 func (k APIKey) ExpiresAsSent(expiry time.Time) bool {
 	later := k.Expiry.Sub(expiry)
 	return 0 <= later && later < time.Second
@@ -63,7 +63,7 @@ func (c *Client) ListAPIKeys(ctx context.Context, auth Auth) ([]APIKey, error) {
 	next, size := "", 0
 	for {
 		page := new(keyPage)
-		k := call{op: op, endpoint: "list_api_keys", method: http.MethodGet, path: "/v1/apiKeys", auth: auth, class: urgent}
+		k := call{op: op, endpoint: "list_api_keys", method: http.MethodGet, path: "/v1/apiKeys", auth: auth}
 		k.stream = func(body io.Reader) bool { return page.read(body) == nil }
 		if next != "" {
 			k.query = url.Values{"continue": {next}}

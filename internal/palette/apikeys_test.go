@@ -93,6 +93,7 @@ func TestCreateAPIKeyAnswersThatAreNone(t *testing.T) {
 		r, user, _ := keyRig(t)
 		for _, c := range []struct{ body, want string }{
 			{`{"apiKey":"Leaky","uid":".."}`, "uid is none"},
+			{`{"apiKey":"Leaky","uid":"u","UID":7}`, "JSON of another form"},
 			{`{"apiKey":"Leaky","uid":"` + strings.Repeat("u", maxUIDLength+1) + `"}`, "uid is none"},
 			{`{"apiKey":"Leaky\nX: y","uid":"u"}`, "characters that no API key has"},
 			{`{"apiKey":"Leaky` + strings.Repeat("k", maxTokenLength) + `","uid":"u"}`, "longer than 16 KiB"},

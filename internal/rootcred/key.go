@@ -50,14 +50,20 @@ func (m *Manager) rotateKey(ctx context.Context, s logical.Storage, name string,
 		life = max(2*cfg.RotationPeriod, 24*time.Hour)
 	}
 	w := &store.KeyWAL{ConfigName: name, Address: cfg.Address, Name: "vault-root-" + name + "-" + id, Expiry: now.Add(life), At: now, OldUID: old}
-	wal, err := framework.PutWAL(ctx, s, store.WALRootKey, w)
-	if err != nil {
-		return fmt.Errorf("writing the new key's name ahead: %w", err)
+	wal := ""
+	ahead := func(sent time.Time) (err error) {
+		w.Sent = sent
+		if wal, err = framework.PutWAL(ctx, s, store.WALRootKey, w); err != nil {
+			return fmt.Errorf("writing the new key's name ahead: %w", err)
+		}
+		m.add(name, wal)
+		return nil
 	}
-	m.add(name, wal)
-	uid, key, err := client.CreateAPIKey(ctx, auth, palette.NewAPIKey{Name: w.Name, Description: "The API key of the Vault secrets engine's config " + name, Expiry: w.Expiry})
+	uid, key, err := client.CreateAPIKey(ctx, auth, palette.NewAPIKey{
+		Name: w.Name, Description: "The API key of the Vault secrets engine's config " + name, Expiry: w.Expiry, Ahead: ahead,
+	})
 	if err != nil {
-		if palette.VerdictOf(err) != palette.Unknown { // Palette has not made the key
+		if wal != "" && palette.VerdictOf(err) != palette.Unknown { // Palette has not made the key
 			m.resolve(name, wal)
 			m.deleteWAL(ctx, s, name, wal)
 		}
@@ -86,7 +92,7 @@ func (m *Manager) rootKeyUID(ctx context.Context, client upstream.API, auth pale
 	if err != nil {
 		return "", err
 	}
-	m.Hooks.Listed(name, cfg, keys)
+	m.listed(name, cfg, keys)
 	var mine []string
 	for _, key := range keys {
 		if key.Active && (key.UserUID == me.UserUID || key.UserUID == "") {
@@ -97,6 +103,13 @@ func (m *Manager) rootKeyUID(ctx context.Context, client upstream.API, auth pale
 		return "", upstream.Mistakef("Palette's user has %d API keys, so that it is not known which one is the config's; write its UID to the config's field %q", len(mine), "api_key_uid")
 	}
 	return mine[0], nil
+}
+
+// listed tells of a listing, if anybody wants to hear of it.
+func (m *Manager) listed(name string, cfg *store.Config, keys []palette.APIKey) {
+	if m.Hooks.Listed != nil {
+		m.Hooks.Listed(name, cfg, keys)
+	}
 }
 
 // MsgKeyDeleted is the log's message for a key whose making was interrupted.
@@ -113,12 +126,12 @@ func (m *Manager) DeleteMade(ctx context.Context, client upstream.API, auth pale
 	if err != nil {
 		return false, err
 	}
-	m.Hooks.Listed(w.ConfigName, cfg, keys)
+	m.listed(w.ConfigName, cfg, keys)
 	for _, key := range keys {
 		if key.Name != w.Name || key.UID == stays {
 			continue
 		}
-		if !key.ExpiresAsSent(w.Expiry) {
+		if !key.ExpiresAsSent(w.OnPalette()) {
 			m.Logger().Warn(MsgNamesake, "name", w.Name, "uid", key.UID, "expires_at", key.Expiry)
 			continue
 		}

@@ -33,15 +33,27 @@ type PasswordWAL struct {
 	At          time.Time `json:"at"`
 }
 
-// KeyWAL is written ahead of the making of an API key, which is found by its name.
+// KeyWAL is written ahead of the making of an API key, which is found by its name and
+// its expiry.
 type KeyWAL struct {
-	ConfigName string    `json:"config_name"`
-	Address    string    `json:"address"`
-	Name       string    `json:"name"`
-	Expiry     time.Time `json:"expiry"`
-	At         time.Time `json:"at"`
+	ConfigName string `json:"config_name"`
+	Address    string `json:"address"`
+	Name       string `json:"name"`
+	// Expiry is by our clock.
+	Expiry time.Time `json:"expiry"`
+	// Sent is the expiry as Palette was told it; zero in entries of older versions, which sent Expiry.
+	Sent time.Time `json:"sent,omitzero"`
+	At   time.Time `json:"at"`
 	// OldUID is the key that a config's new key replaces.
 	OldUID string `json:"old_uid,omitempty"`
+}
+
+// OnPalette is the expiry that Palette lists the key with.
+func (w *KeyWAL) OnPalette() time.Time {
+	if w.Sent.IsZero() {
+		return w.Expiry
+	}
+	return w.Sent
 }
 
 // ErrUndecodable is for a write-ahead entry that no version of the engine has written. Reading

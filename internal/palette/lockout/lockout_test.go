@@ -215,12 +215,12 @@ func TestHowManyGoSideBySide(t *testing.T) {
 				}
 				q := a.lines(t.Context(), 20, c.login, time.Hour)
 				assert.Len(t, q.permits, c.want)
-				assert.Equal(t, 20-c.want, a.Waiting())
+				assert.Len(t, a.waiters, 20-c.want)
 				for range 20 {
 					(<-q.permits).Release(Abandoned, nil)
 					synctest.Wait()
 				}
-				assert.Zero(t, a.Waiting())
+				assert.Empty(t, a.waiters)
 			})
 		})
 	}
@@ -293,6 +293,28 @@ func TestWhoeverWaitsMayHangUpOrRunOutOfTime(t *testing.T) {
 		first.Release(Worked, nil)
 		(<-patient.permits).Release(Worked, nil)
 		assert.Equal(t, 0, a.inFlight)
+	})
+}
+
+// Who would wait too long does not join the line.
+func TestTheLineMayBeTooLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, l := new(Account), of("x")
+		l.Expect = func(ahead int) error {
+			if ahead >= 3 {
+				return errNo
+			}
+			return nil
+		}
+		first, err := a.Acquire(t.Context(), l, time.Now().Add(s))
+		require.NoError(t, err)
+		q := a.lines(t.Context(), 10, l, time.Hour)
+		assert.Len(t, q.errs, 7)
+		assert.Equal(t, errNo, <-q.errs)
+		first.Release(Worked, nil)
+		for range 3 {
+			(<-q.permits).Release(Worked, nil)
+		}
 	})
 }
 
