@@ -68,11 +68,11 @@ func TestPendingRevocationsAreRetriedInBatches(t *testing.T) {
 // nothing of the other leases.
 func TestPendingRevocationsBackOffAnAccountThatFails(t *testing.T) {
 	for _, c := range []struct {
-		fault palettetest.Fault
-		calls int
+		fault       palettetest.Fault
+		least, most int // calls; the client sends some of them again
 	}{
-		{palettetest.Fault{Status: 503}, 1}, {palettetest.Fault{Drop: true}, 1}, {palettetest.Fault{Foreign: true, Status: 401}, 1},
-		{palettetest.Fault{Status: 403}, 199 + 1}, // a full batch taken apart, and the lease behind it
+		{palettetest.Fault{Status: 503}, 1, 4}, {palettetest.Fault{Drop: true}, 1, 4}, {palettetest.Fault{Foreign: true, Status: 401}, 1, 1},
+		{palettetest.Fault{Status: 403}, 200, 200}, // a full batch taken apart, and the lease behind it
 	} {
 		enginetest.Bubble(t, fmt.Sprint(c.fault), func(t *testing.T) {
 			m := newMount(t)
@@ -82,7 +82,8 @@ func TestPendingRevocationsBackOffAnAccountThatFails(t *testing.T) {
 			m.Palette.Inject(palettetest.Revoke, c.fault)
 			require.NoError(t, m.retry(), "Palette's faults are logged")
 			m.Logged(revocation.MsgPendingWaits)
-			assert.Equal(t, c.calls, m.Palette.Calls(palettetest.Revoke))
+			assert.GreaterOrEqual(t, m.Palette.Calls(palettetest.Revoke), c.least)
+			assert.LessOrEqual(t, m.Palette.Calls(palettetest.Revoke), c.most)
 			assert.Equal(t, revocation.MaxBatch+1, m.Pending())
 			m.Palette.ClearAll()
 			require.NoError(t, m.retry())
