@@ -28,7 +28,7 @@ targets      = $(if $(filter all,$(TARGETS)),$(ALL_TARGETS),$(TARGETS))
 RUN_FLAGS = $(if $(RUN),-v -run '$(RUN)')
 
 # How many end-to-end tests run at a time: they wait most of their time.
-PARALLEL ?= 24
+E2E_PARALLEL ?= 24
 
 # In CI the second of two builds starts from nothing: see scripts/reproducible.sh.
 COLD ?= $(if $(filter true,$(CI)),yes)
@@ -125,7 +125,7 @@ run-e2e = @set -e; $(find-vault); cd e2e && exec $(BIN)/e2e
 .PHONY: e2e-together
 e2e-together:
 	$(call say,end-to-end tests)
-	$(run-e2e) -phase together -parallel $(PARALLEL) $(BIN)/e2e.test
+	$(run-e2e) -phase together -parallel $(E2E_PARALLEL) $(BIN)/e2e.test
 
 .PHONY: e2e-alone
 e2e-alone:
@@ -135,7 +135,7 @@ e2e-alone:
 .PHONY: e2e-run
 e2e-run:
 	@cd e2e && set -o pipefail && go test -race -count=1 $(RUN_FLAGS) ./contract ./cmd/e2e | { grep -vE 'no tests to run|^PASS$$' || true; }
-	$(run-e2e) -v -run '$(RUN)' -parallel $(PARALLEL) $(BIN)/e2e.test
+	$(run-e2e) -v -run '$(RUN)' -parallel $(E2E_PARALLEL) $(BIN)/e2e.test
 
 # What of e2e/ needs no Vault, the stand-in's contract above all.
 .PHONY: contract

@@ -126,8 +126,8 @@ func TestKeyRolesRefuseBadInput(t *testing.T) {
 			{fields{"user_uid": "x"}, []string{"for credential_type=api_key"}},
 			{fields{"name_template": "x-{{ random 3 }}"}, []string{"for credential_type=api_key"}},
 			{fields{"description": "x"}, []string{"for credential_type=api_key"}},
-			{fields{"credential_type": "api_key", "name_template": "{{ .RoleName }}"}, []string{`"name_template" is "{{ .RoleName }}"`, "would be the same"}},
-			{fields{"credential_type": "api_key", "name_template": "{{ .Nobody }}-{{ random 3 }}"}, []string{"cannot be used"}},
+			{fields{"credential_type": "api_key", "name_template": "{{ .RoleName }}"}, []string{`"name_template" is "{{ .RoleName }}"`, "could be the same", "{{ uuid }}"}},
+			{fields{"credential_type": "api_key", "name_template": "{{ .Nobody }}-{{ random 30 }}"}, []string{"cannot be used"}},
 			{fields{"credential_type": "api_key", "name_template": "{{"}, []string{"cannot be used"}},
 			{fields{"credential_type": "api_key", "name_template": "{{ random 200 }}"}, []string{"200 characters", "1 to 128"}},
 		} {

@@ -12,6 +12,7 @@ import (
 
 	"vault-plugin-secrets-palette/internal/apikey"
 	"vault-plugin-secrets-palette/internal/check"
+	"vault-plugin-secrets-palette/internal/input"
 	"vault-plugin-secrets-palette/internal/lease"
 	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/revocation"
@@ -41,6 +42,7 @@ type backend struct {
 	limits      *lease.Limits
 	metrics     *telemetry.Metrics
 	events      *telemetry.Events
+	rules       *input.Rules
 }
 
 func newBackend(process *palette.Process, version string) *backend {
@@ -65,6 +67,7 @@ func newBackend(process *palette.Process, version string) *backend {
 		InitializeFunc: b.initialize, Invalidate: b.invalidate, PeriodicFunc: b.periodic, Clean: b.clean,
 		WALRollback: b.walRollback, WALRollbackMinAge: walMinAge,
 	}
+	b.rules = inputRules(b.Paths)
 	b.wire(process, "vault-plugin-secrets-palette/"+strings.TrimPrefix(version, "v")) // by now there is a framework.Backend to take Logger and System from
 	return b
 }
@@ -129,13 +132,20 @@ func (b *backend) setUp(ctx context.Context, conf *logical.BackendConfig) error 
 }
 
 const backendHelp = `
-The palette secrets engine issues authorization tokens for Spectro Cloud's Palette.
+The palette secrets engine issues short-lived credentials of Spectro Cloud's Palette:
+authorization tokens and API keys. Its paths:
 
-Palette's login is written once to "config" (or "config/<name>"); a role under
-"roles/<name>" says which config to use and how long leases last; "creds/<role>" logs
-in to Palette and returns a token under a lease, which is renewed through Palette's
-refresh endpoint and revoked at Palette when the lease ends. Roles can hand out one shared
-session ("sessions/<config>" shows and ends it), or API keys instead of tokens;
-"rotate-root/<config>" gives a config a new password that nobody sees. "check/<config>" tells
-whether a config works and what to do where it does not, "metrics" what the mount does.
+  config, config/<name>            Palette's login, and how to reach Palette
+  config/                          lists the configs
+  roles/<name>                     which config issues a credential, and for how long
+  roles                            lists the roles
+  creds/<role>                     issues a credential under a lease, renewed and ended at Palette
+  sessions/<config>                the session that a config's shared roles hand out; ends it
+  sessions                         lists the configs that have one
+  rotate-root, rotate-root/<name>  gives a config a password or API key that nobody sees
+  check, check/<config>            tells whether a config works, and what to do where it does not
+  metrics                          what the mount does, for Prometheus
+
+"config", "rotate-root" and "check" alone are those of the config "default". Write a config,
+then a role, and read its credentials. "vault path-help <mount>/<path>" explains each path.
 `

@@ -2,6 +2,7 @@ package palette
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -76,12 +77,42 @@ func (c *configInput) applyLimits(d *framework.FieldData) error {
 			*f.into = value
 		}
 	}
+	return c.applyRate(d)
+}
+
+// applyRate takes over rate_limit and rate_burst.
+func (c *configInput) applyRate(d *framework.FieldData) error {
 	if limit, ok := d.GetOk(fieldRateLimit); ok {
 		if c.RateLimit = limit.(int); c.RateLimit < 0 || c.RateLimit > maxRateLimit {
 			return upstream.Mistakef("field %q is %d, but must be between 0 (no limit) and %d calls a second", fieldRateLimit, c.RateLimit, maxRateLimit)
 		}
+		if c.RateLimit == 0 {
+			c.RateBurst = 0
+		}
+	}
+	burst, ok := d.GetOk(fieldRateBurst)
+	if !ok {
+		return nil
+	}
+	switch c.RateBurst = burst.(int); {
+	case c.RateBurst < 0 || c.RateBurst > palette.MaxBurst:
+		return upstream.Mistakef("field %q is %d, but must be between 1 and %d calls, or 0 for five times %s", fieldRateBurst, c.RateBurst, palette.MaxBurst, fieldRateLimit)
+	case c.RateBurst > 0 && c.RateLimit == 0:
+		return upstream.Mistakef("field %q is %d, but without a limit (%s=0) there is no burst; leave it out, or set %s", fieldRateBurst, c.RateBurst, fieldRateLimit, fieldRateLimit)
 	}
 	return nil
+}
+
+// vaultPatience is how long Vault gives a request by default (default_max_request_duration).
+const vaultPatience = 90 * time.Second
+
+// warnings are what a config does that may not be meant.
+func (c *configInput) warnings() (out []string) {
+	if c.QueueTimeout+c.RequestTimeout > vaultPatience {
+		out = append(out, fmt.Sprintf("%s (%s) and %s (%s) together exceed the %s that Vault gives a request by default: a call that waits and is slow may outlive its request, whose caller gets no answer",
+			fieldQueueTimeout, c.QueueTimeout, fieldRequestTimeout, c.RequestTimeout, vaultPatience))
+	}
+	return out
 }
 
 // applyRotation takes over the fields about the secret's kind and its rotation.
@@ -228,6 +259,7 @@ func shownConfig(c *store.Config) map[string]any {
 		fieldProxyURL:       c.RedactedProxyURL(),
 		fieldRequestTimeout: int64(c.RequestTimeout.Seconds()),
 		fieldRateLimit:      c.RateLimit,
+		fieldRateBurst:      c.Burst(),
 		fieldQueueTimeout:   int64(c.QueueTimeout.Seconds()),
 	}
 	for field, at := range map[string]int64{"last_rotated": c.LastRotated, "api_key_expires_at": c.APIKeyExpiry} {

@@ -27,6 +27,7 @@ const (
 	fieldRequestTimeout   = "request_timeout"
 	fieldVerifyConnection = "verify_connection"
 	fieldRateLimit        = "rate_limit"
+	fieldRateBurst        = "rate_burst"
 	fieldQueueTimeout     = "queue_timeout"
 	fieldAPIKey           = "api_key"
 	fieldAPIKeyUID        = "api_key_uid"

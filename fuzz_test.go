@@ -11,6 +11,7 @@ import (
 	"vault-plugin-secrets-palette/internal/apikey"
 	"vault-plugin-secrets-palette/internal/store"
 
+	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -65,6 +66,11 @@ func (w *world) fuzzedWrite(path string, data fields) fields {
 	before := w.read(path)
 	resp, err := w.handle(w.t.Context(), update, path, data)
 	require.NoError(w.t, err, "no input is a fault of the engine's")
+	for name, value := range data {
+		if schema := w.b.Route(path).Fields[name]; schema != nil && schema.Type == framework.TypeString && !resp.IsError() {
+			assert.IsType(w.t, "", value, name)
+		}
+	}
 	if resp.IsError() {
 		assert.Regexp(w.t, namesField, resp.Error().Error())
 		w.uncache()

@@ -20,7 +20,7 @@ func TestLockoutSpansMounts(t *testing.T) {
 		w.write("config", w.login(fields{"verify_connection": false}))
 		w.write("roles/app", fields{"renewable": true})
 		for range 3 {
-			w.mistake(read, "creds/app", nil, "not asked again before 2026-03-01T12:05:00Z", "write config/default again")
+			w.mistake(read, "creds/app", nil, "not asked again before 2026-03-01T12:00:15Z", "write config/default again")
 		}
 		assert.Equal(t, 1, w.palette.FailedLogins())
 		w.write("config", fields{"password": "Changed-Meanwhile-1"}) // another one is tried at once

@@ -96,7 +96,7 @@ func shown(fields map[string]*framework.FieldSchema) map[string]*framework.Field
 func withName(fields map[string]*framework.FieldSchema, description string) map[string]*framework.FieldSchema {
 	fields[fieldName] = &framework.FieldSchema{
 		Type: framework.TypeString, Required: true,
-		Description: description + " Letters, digits and underscores, inside also dots and hyphens.",
+		Description: description + " Letters, digits and underscores, inside also dots, hyphens and @.",
 	}
 	return fields
 }

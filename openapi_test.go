@@ -7,11 +7,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/helper/testhelpers/schema"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/hashicorp/vault/sdk/plugin/pb"
 	"github.com/stretchr/testify/assert"
+
+	"vault-plugin-secrets-palette/internal/input"
 )
 
 // answered is the status that Vault answers with, by its own reckoning, to what reaches it
@@ -59,7 +60,7 @@ func (w *world) checkAnswer(ctx context.Context, req *logical.Request, resp *log
 
 // faults are what an operation may meet. request is one that would be served without.
 var faults = map[string]func(w *world, request *logical.Request){
-	"an unknown field": func(_ *world, request *logical.Request) { request.Data["nonsense"] = 1 },
+	"an unknown field": func(_ *world, request *logical.Request) { request.Data["passwrd"] = 1 },
 	"nothing there":    func(w *world, _ *logical.Request) { w.remove("config"); w.remove("roles/default") },
 	"the storage fails": func(w *world, _ *logical.Request) {
 		w.uncache()
@@ -75,7 +76,7 @@ var faults = map[string]func(w *world, request *logical.Request){
 
 // What an operation declares is what it gives, neither less nor more.
 func TestOpenAPIDeclaresTheErrorsThatEachOperationGives(t *testing.T) {
-	concrete := strings.NewReplacer("^", "", framework.GenericNameRegex(fieldName), "default", "/?$", "/", "$", "")
+	concrete := strings.NewReplacer("^", "", input.Name(fieldName), "default", "/?$", "/", "$", "")
 	for _, path := range newWorld(t).b.Paths {
 		at := concrete.Replace(path.Pattern)
 		for op, operation := range path.Operations {

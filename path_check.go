@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-secrets-palette/internal/input"
 	"vault-plugin-secrets-palette/internal/upstream"
 )
 
@@ -34,7 +35,7 @@ func (b *backend) pathCheck() []*framework.Path {
 	}
 	return []*framework.Path{
 		checkPath("check$", "default-config", map[string]*framework.FieldSchema{}),
-		checkPath("check/"+framework.GenericNameRegex(fieldName), "config", withName(map[string]*framework.FieldSchema{}, "Name of the config.")),
+		checkPath("check/"+input.Name(fieldName), "config", withName(map[string]*framework.FieldSchema{}, "Name of the config.")),
 	}
 }
 
@@ -80,7 +81,15 @@ func (b *backend) handleCheck(ctx context.Context, req *logical.Request, d *fram
 	if err != nil {
 		return upstream.Answer(err)
 	}
-	return &logical.Response{Data: found}, nil
+	resp := &logical.Response{Data: found}
+	roles, err := b.roles.Of(ctx, req.Storage, name)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range roles {
+		resp.Warnings = append(resp.Warnings, templateWarning(r.Name, r.Role)...)
+	}
+	return resp, nil
 }
 
 const helpCheck = `
@@ -92,5 +101,6 @@ at once. login=true logs in also where there is a session. Nothing is stored.
   $ vault read palette/check/ci
 
 The answer comes with status 200 also where the check fails: ok is false then, and step,
-error and advice say where, how, and what to do.
+error and advice say where, how, and what to do. A warning says what else is to be changed, such
+as the name_template of one of the config's roles.
 `

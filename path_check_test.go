@@ -233,7 +233,7 @@ func TestCheckIsCountedByTheLockoutGuard(t *testing.T) {
 		withheld time.Duration
 		advice   string
 	}{
-		{1, 5 * time.Minute, "write config/default with the right email, org and password; one more login is kept for that"},
+		{1, 15 * time.Second, "write config/default with the right email, org and password; one more login is kept for that"},
 		{3, 15 * time.Minute, "one more login is kept for that"},
 		{4, 15 * time.Minute, "4 logins have failed: even a write is not tried before 2026-03-01T12:15:00Z. Write config/default with the right email, org and password then (verify_connection=false stores it now)"},
 	} {

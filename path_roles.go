@@ -3,6 +3,7 @@ package palette
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-palette/internal/apikey"
+	"vault-plugin-secrets-palette/internal/input"
 	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/telemetry"
@@ -25,7 +27,7 @@ func (b *backend) pathRoles() []*framework.Path {
 	return []*framework.Path{
 		listPath("roles/?$", "roles", b.handleRoleList, helpRoleList),
 		{
-			Pattern:         "roles/" + framework.GenericNameRegex(fieldName),
+			Pattern:         "roles/" + input.Name(fieldName),
 			DisplayAttrs:    displayAttrs("role"),
 			Fields:          withName(roleFields(), "Name of the role."),
 			ExistenceCheck:  b.roleExists,
@@ -60,7 +62,7 @@ func roleFields() map[string]*framework.FieldSchema {
 		fieldShared:         {Type: framework.TypeBool, Description: "Hand out one Palette session per config, which the engine keeps fresh, instead of a login for each lease (default false). Revoking such a lease leaves the session alone, since others use it."},
 		fieldCredentialType: {Type: framework.TypeString, Default: store.CredentialToken, AllowedValues: []any{store.CredentialToken, store.CredentialAPIKey}, Description: "What creds/<role> returns: token (default) or api_key."},
 		fieldUserUID:        {Type: framework.TypeString, Description: "UID of the Palette user that the API keys are for (default: the config's own). For another user the config's must be a tenant administrator."},
-		fieldNameTemplate:   {Type: framework.TypeString, Description: "Template of the API keys' names, with .RoleName, .DisplayName and .EntityID; it must have something random in it. Default: " + apikey.DefaultNameTemplate},
+		fieldNameTemplate:   {Type: framework.TypeString, Description: "Template of the API keys' names, with .RoleName, .DisplayName and .EntityID; it must hold random 7 (or more) or uuid, outside of conditions and passed to nothing that shortens it. Default: " + apikey.DefaultNameTemplate},
 		fieldDescription:    {Type: framework.TypeString, Description: "Description of the API keys at Palette."},
 		fieldProjectUID:     {Type: framework.TypeString, Description: "UID of a Palette project, given back with each credential for the ProjectUid header. It does not confine the token."},
 	}
@@ -122,13 +124,32 @@ func (b *backend) handleRoleWrite(ctx context.Context, req *logical.Request, d *
 	if err := b.roles.Put(ctx, req.Storage, name, next); err != nil {
 		return nil, err
 	}
+	var warnings []string
 	// A renewal keeps an API key as it is.
-	if _, asked := d.GetOk(fieldRenewable); asked || !next.Renewable || next.IsAPIKey() {
-		return nil, nil
+	if _, asked := d.GetOk(fieldRenewable); !asked && next.Renewable && !next.IsAPIKey() {
+		warnings = append(warnings, warnRenewable)
 	}
-	resp := &logical.Response{}
-	resp.AddWarning(warnRenewable)
-	return resp, nil
+	return warned(append(warnings, templateWarning(name, next)...)), nil
+}
+
+// warned is the answer to a write that has nothing but warnings to say; nil for none.
+func warned(warnings []string) *logical.Response {
+	if len(warnings) == 0 {
+		return nil
+	}
+	return &logical.Response{Warnings: warnings}
+}
+
+// templateWarning says what to change in a role that was stored with a name_template which is
+// refused now. Such a role goes on.
+func templateWarning(name string, r *store.Role) []string {
+	if !r.IsAPIKey() {
+		return nil
+	}
+	if err := apikey.CheckNameTemplate(r.NameTemplate); err != nil {
+		return []string{fmt.Sprintf("the role %q has the name_template %q, which is refused now: %s. The role goes on with it; write another one", name, r.NameTemplate, err)}
+	}
+	return nil
 }
 
 func (b *backend) handleRoleDelete(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
@@ -170,14 +191,24 @@ func changeRole(old *store.Role, d *framework.FieldData) (*store.Role, error) {
 		}
 	}
 	switch {
-	case !exactName.MatchString(next.ConfigName):
+	case !input.IsName(next.ConfigName):
 		return nil, upstream.Mistakef("field %q is %q, which is no name of a config", fieldConfigName, next.ConfigName)
 	case next.MaxTTL > 0 && next.TTL > next.MaxTTL:
 		return nil, upstream.Mistakef("field %q is %s, but must not be longer than %q, which is %s", fieldTTL, next.TTL, fieldMaxTTL, next.MaxTTL)
 	case !palette.FitsHeader(next.ProjectUID):
 		return nil, upstream.Mistakef("field %q is %q, but must be a UID without spaces, fit for an HTTP header", fieldProjectUID, next.ProjectUID)
 	}
-	return &next, checkKeyFields(&next)
+	if err := checkKeyFields(&next); err != nil {
+		return nil, err
+	}
+	// A write that does not name a stored name_template leaves it, with a warning.
+	if _, given := d.GetOk(fieldNameTemplate); !given || !next.IsAPIKey() {
+		return &next, nil
+	}
+	if err := apikey.CheckNameTemplate(next.NameTemplate); err != nil {
+		return nil, upstream.Mistakef("field %q is %q, which cannot be used: %s", fieldNameTemplate, next.NameTemplate, err)
+	}
+	return &next, nil
 }
 
 // checkKeyFields looks at the fields about API keys. Errors are Mistakes.
@@ -189,11 +220,6 @@ func checkKeyFields(r *store.Role) error {
 		return upstream.Mistakef("field %q is true, but is for tokens: each API key is a lease's own", fieldShared)
 	case !r.IsAPIKey() && (r.UserUID != "" || r.NameTemplate != "" || r.Description != ""):
 		return upstream.Mistakef("fields %q, %q and %q are for credential_type=api_key", fieldUserUID, fieldNameTemplate, fieldDescription)
-	case !r.IsAPIKey():
-		return nil
-	}
-	if err := apikey.CheckNameTemplate(r.NameTemplate); err != nil {
-		return upstream.Mistakef("field %q is %q, which cannot be used: %s", fieldNameTemplate, r.NameTemplate, err)
 	}
 	return nil
 }

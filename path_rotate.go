@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-secrets-palette/internal/input"
 	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/telemetry"
 	"vault-plugin-secrets-palette/internal/upstream"
@@ -29,7 +30,7 @@ func (b *backend) pathRotate() []*framework.Path {
 	}
 	return []*framework.Path{
 		rotatePath("rotate-root$", "default-root", map[string]*framework.FieldSchema{}),
-		rotatePath("rotate-root/"+framework.GenericNameRegex(fieldName), "root", withName(map[string]*framework.FieldSchema{}, "Name of the config.")),
+		rotatePath("rotate-root/"+input.Name(fieldName), "root", withName(map[string]*framework.FieldSchema{}, "Name of the config.")),
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-secrets-palette/internal/input"
 	"vault-plugin-secrets-palette/internal/telemetry"
 )
 
@@ -15,7 +16,7 @@ func (b *backend) pathSessions() []*framework.Path {
 	return []*framework.Path{
 		listPath("sessions/?$", "sessions", b.handleSessionList, "List the configs that have a shared session."),
 		{
-			Pattern:         "sessions/" + framework.GenericNameRegex(fieldName),
+			Pattern:         "sessions/" + input.Name(fieldName),
 			DisplayAttrs:    displayAttrs("session"),
 			Fields:          withName(map[string]*framework.FieldSchema{}, "Name of the config whose session it is."),
 			HelpSynopsis:    "A config's shared session: what the leases of its shared roles hand out.",

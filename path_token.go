@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-secrets-palette/internal/input"
 	"vault-plugin-secrets-palette/internal/lease"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/telemetry"
@@ -31,7 +32,7 @@ func (b *backend) tokenSecret() *framework.Secret {
 func (b *backend) pathCreds() []*framework.Path {
 	responses := answers(http.StatusOK, "The token; the lease is beside it.", credsAnswer(), http.StatusBadGateway, http.StatusServiceUnavailable)
 	return []*framework.Path{{
-		Pattern:      "creds/" + framework.GenericNameRegex(fieldName),
+		Pattern:      "creds/" + input.Name(fieldName),
 		DisplayAttrs: displayAttrs("credentials"),
 		Fields: withName(map[string]*framework.FieldSchema{
 			fieldTTL:       {Type: framework.TypeDurationSecond, Query: true, Description: "Shortens the lease. A longer one than the role, the mount and the token allow is cut, with a warning."},

@@ -137,7 +137,7 @@ func TestCredsRefuseBadInput(t *testing.T) {
 			{"creds/app", fields{"ttl": "-1"}, []string{`"ttl" is "-1"`}},
 			{"creds/app", fields{"ttl": []string{"1m", "2m"}}, []string{`"ttl" must be given once`}},
 			{"creds/app", fields{"ttl": "abc"}, []string{`"ttl" is "abc"`, "duration"}},
-			{"creds/app", fields{"lease": "1m"}, []string{`unknown field "lease"`, "renewable, ttl"}},
+			{"creds/app", fields{"tll": "1m"}, []string{`unknown field "tll"; did you mean "ttl"?`, "renewable, ttl"}},
 			{"creds/app", fields{"renewable": "never"}, []string{`"renewable" is "never"`}},
 		} {
 			w.mistake(read, c.path, c.data, c.texts...)

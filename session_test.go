@@ -201,7 +201,7 @@ func TestSessionWhoseLoginIsRejected(t *testing.T) {
 		w := sharing(t)
 		w.palette.SetPassword("vault@example.com", "example", "Changed-Meanwhile-1")
 		w.mistake(read, "creds/many", nil, "rejects the login", `config "default"`)
-		w.mistake(read, "creds/many", nil, "not asked again before 2026-03-01T12:05:00Z")
+		w.mistake(read, "creds/many", nil, "not asked again before 2026-03-01T12:00:15Z")
 		assert.Equal(t, 1, w.palette.FailedLogins())
 		w.palette.SetPassword("vault@example.com", "example", palettetest.DefaultUser.Password)
 		time.Sleep(failureSpacing)

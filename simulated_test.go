@@ -47,6 +47,14 @@ func (l *life) Put(ctx context.Context, e *logical.StorageEntry) error {
 	return l.after("put", e.Key)
 }
 
+// Delete implements logical.Storage.
+func (l *life) Delete(ctx context.Context, key string) error {
+	if l.after != nil && l.after("delete", key) != nil {
+		return errDiskFull // without the work
+	}
+	return l.InmemStorage.Delete(ctx, key)
+}
+
 // inLife runs a test with a mount and a config, "default" for the stand-in's user.
 func inLife(t *testing.T, fields map[string]any, test func(*life), opts ...palettetest.Option) {
 	t.Helper()
@@ -116,7 +124,7 @@ func TestAnUnsentPasswordDoesNotHideTheOneThatWorks(t *testing.T) {
 	inLife(t, nil, func(l *life) {
 		t := l.t // the bubble's
 		l.must(logical.CreateOperation, "roles/app", map[string]any{"renewable": true})
-		l.after = func(op, key string) error {
+		l.after = func(_, key string) error {
 			if strings.HasPrefix(key, "wal/") {
 				return errDiskFull
 			}
@@ -139,6 +147,128 @@ func TestAnUnsentPasswordDoesNotHideTheOneThatWorks(t *testing.T) {
 			l.revoke(l.read("creds/app"))
 			time.Sleep(time.Hour)
 		}
+	})
+}
+
+// Vault hands over old write-ahead entries once a minute, and so may rotation_period have a rotation begin.
+func TestARotationUnderWayDoesNotKeepAnotherOnesEntry(t *testing.T) {
+	inLife(t, nil, func(l *life) {
+		t := l.t
+		l.after = func(_, key string) error {
+			if strings.HasPrefix(key, "wal/") {
+				return errDiskFull
+			}
+			return nil
+		}
+		_, err := l.handle(logical.UpdateOperation, "rotate-root", nil)
+		require.ErrorIs(t, err, errDiskFull)
+		l.after = nil
+		time.Sleep(16 * time.Minute)
+		gate := l.palette.Hold(palettetest.PasswordChange)
+		done := make(chan error)
+		go func() {
+			_, err := l.handle(logical.UpdateOperation, "rotate-root", nil)
+			done <- err
+		}()
+		<-gate.Arrived()
+		_, err = l.handle(logical.RollbackOperation, "", nil)
+		require.NoError(t, err)
+		left, err := l.List(t.Context(), "wal/")
+		require.NoError(t, err)
+		assert.Len(t, left, 1, "the entry of the rotation under way stays")
+		gate.Release()
+		require.NoError(t, <-done)
+	})
+}
+
+// The config is led elsewhere and back: the session of before has ended at Palette, though the storage still holds it.
+func TestASessionThatCouldNotBeForgottenIsNotHandedOut(t *testing.T) {
+	inLife(t, nil, func(l *life) {
+		l.must(logical.CreateOperation, "roles/shared", map[string]any{"shared": true, "renewable": false})
+		dead := l.read("creds/shared").Data["token"].(string)
+		l.after = func(op, key string) error {
+			if op == "delete" && strings.HasPrefix(key, "sessions/") {
+				return errDiskFull
+			}
+			return nil
+		}
+		password := palettetest.DefaultUser.Password
+		elsewhere := strings.Replace(l.palette.URL(), "127.0.0.1", "localhost", 1)
+		_, err := l.handle(logical.UpdateOperation, "config", map[string]any{"address": elsewhere, "password": password, "verify_connection": false})
+		require.ErrorIs(l.t, err, errDiskFull)
+		l.after = nil
+		require.False(l.t, l.palette.Alive(dead))
+		l.must(logical.UpdateOperation, "config", map[string]any{"address": l.palette.URL(), "password": password})
+		assert.True(l.t, l.palette.Alive(l.read("creds/shared").Data["token"].(string)))
+		l.must(logical.DeleteOperation, "sessions/default", nil)
+	})
+}
+
+// A login has its turn under rate_limit and then waits for other logins of the account: the turn is over by then.
+func TestALoginThatWaitedForOthersTakesAnotherTurn(t *testing.T) {
+	inLife(t, nil, func(l *life) {
+		l.must(logical.CreateOperation, "roles/app", map[string]any{"renewable": false})
+		time.Sleep(time.Minute)
+		l.palette.Inject(palettetest.Login, palettetest.Fault{Times: 2})
+		l.palette.Inject(palettetest.Login, palettetest.Fault{Status: 429, Times: 3})
+		leases := make(chan *logical.Response, 20)
+		for range cap(leases) {
+			go func() { leases <- l.read("creds/app") }()
+		}
+		for range cap(leases) {
+			defer l.revoke(<-leases)
+		}
+		assert.Zero(l.t, l.palette.Rejected429())
+	}, palettetest.WithRateLimit(10), palettetest.WithLatency(300*time.Millisecond))
+}
+
+// The node crashes between the end of a session at Palette and its deletion from the storage.
+func TestASessionThatACrashHasEndedHalfwayIsNotHandedOut(t *testing.T) {
+	inLife(t, nil, func(l *life) {
+		l.must(logical.CreateOperation, "roles/shared", map[string]any{"shared": true, "renewable": false})
+		dead := l.read("creds/shared").Data["token"].(string)
+		gate := l.palette.HoldAfter(palettetest.Revoke)
+		old, broken := l.b, make(chan struct{})
+		go func() {
+			defer close(broken)
+			_, _ = old.HandleRequest(l.t.Context(), &logical.Request{Operation: logical.DeleteOperation, Path: "sessions/default", Storage: &dying{l}})
+		}()
+		<-gate.Arrived()
+		require.False(l.t, l.palette.Alive(dead))
+		l.mount()
+		gate.Release()
+		<-broken
+		assert.True(l.t, l.palette.Alive(l.read("creds/shared").Data["token"].(string)))
+		l.must(logical.DeleteOperation, "sessions/default", nil)
+	})
+}
+
+// dying is the storage of a node that ends before it deletes.
+type dying struct{ *life }
+
+// Delete implements logical.Storage.
+func (*dying) Delete(context.Context, string) error { return errDiskFull }
+
+// The storage has taken a write-ahead entry in spite of its error. By the time that a new process finds the entry, its
+// config is gone, and nobody will use the config any more.
+func TestAnInterruptedRotationGoesWithItsConfig(t *testing.T) {
+	inLife(t, nil, func(l *life) {
+		l.after = func(_, key string) error {
+			if strings.HasPrefix(key, "wal/") {
+				return errDiskFull
+			}
+			return nil
+		}
+		_, err := l.handle(logical.UpdateOperation, "rotate-root", nil)
+		require.ErrorIs(l.t, err, errDiskFull)
+		l.after = nil
+		l.must(logical.DeleteOperation, "config", nil)
+		l.mount()
+		time.Sleep(16 * time.Minute)
+		l.must(logical.RollbackOperation, "", nil)
+		left, err := l.List(l.t.Context(), "wal/")
+		require.NoError(l.t, err)
+		assert.Empty(l.t, left)
 	})
 }
 

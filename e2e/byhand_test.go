@@ -125,16 +125,20 @@ func keep(t *testing.T, v *vaulttest.Server, name string) {
 	if !t.Failed() {
 		return
 	}
+	t.Log(serversLog + keptAs(v, strings.ReplaceAll(t.Name(), "/", "."), name))
+}
+
+// keptAs keeps a server's logs in a folder below that of all kept ones, and says where the log is.
+func keptAs(v *vaulttest.Server, folder ...string) string {
 	dir, err := keptLogs()
 	if err == nil {
-		dir = filepath.Join(dir, strings.ReplaceAll(t.Name(), "/", "."), name)
+		dir = filepath.Join(dir, filepath.Join(folder...))
 		err = v.KeepLogs(dir)
 	}
 	if err != nil {
-		t.Logf("the server's log could not be kept: %v", err)
-		return
+		return "it could not be kept: " + err.Error()
 	}
-	t.Log(serversLog + filepath.Join(dir, vaulttest.LogFile))
+	return filepath.Join(dir, vaulttest.LogFile)
 }
 
 func TestRequestsAsCommands(t *testing.T) {

@@ -22,7 +22,7 @@ import (
 )
 
 // mostServers is how many Vaults run at a time beside the shared one, and those that programs of
-// cmd/ start count too. Each takes a quarter of a GiB, and a second of a processor to start.
+// cmd/ start count too. Each takes 150 MiB with its plugin, and a second of a processor to start.
 const mostServers = 16
 
 // judgeTime are the tests whose limits are of Palette's ten calls a second, counted at the
@@ -72,7 +72,8 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	ending.Lock()
 	if leaks := stopShared(); len(leaks) > 0 {
-		fmt.Printf("FAIL: the shared server's logs hold secrets:\n%s\n", strings.Join(leaks, "\n"))
+		fmt.Printf("FAIL: the shared server's logs hold secrets, %d in all:\n%s\n", len(leaks), strings.Join(leaks[:min(len(leaks), 5)], "\n"))
+		fmt.Printf("%s%s\n", serversLog, shared.kept)
 		code = 1
 	}
 	vaulttest.StopAll()
@@ -154,6 +155,7 @@ var shared struct {
 	server
 	err   error
 	found []string // secrets in its logs, at its end
+	kept  string   // where these logs are then
 }
 
 // sharedServer returns the dev server of the tests that harm nobody else's. Each has a
@@ -166,7 +168,9 @@ func sharedServer(t *testing.T) *server {
 			LogLevel: atTrace,
 			AtEnd: func(s *vaulttest.Server) {
 				shared.Server = s
-				shared.found = shared.leaks()
+				if shared.found = shared.leaks(); len(shared.found) > 0 {
+					shared.kept = keptAs(s, "shared")
+				}
 			},
 		})
 		if shared.err == nil {

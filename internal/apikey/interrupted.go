@@ -58,7 +58,7 @@ const (
 	MsgCannotSearch = "an API key whose making was interrupted cannot be looked for: its config has gone or leads elsewhere"
 )
 
-// EachMinute deletes the keys whose making was interrupted, by their names. [Manager.Rollback] does
+// EachMinute deletes the keys whose making was interrupted, by name and expiry. [Manager.Rollback] does
 // the same for what this process does not know of. A key that stays is logged.
 func (m *Manager) EachMinute(ctx context.Context, s logical.Storage) error {
 	var tried []string
@@ -91,7 +91,7 @@ func (m *Manager) deleteInterrupted(ctx context.Context, s logical.Storage, id s
 	return framework.DeleteWAL(ctx, s, id)
 }
 
-// Rollback finds a key by the name that was written ahead, and deletes the key. nil: the
+// Rollback finds a key by the name and expiry that were written ahead, and deletes the key. nil: the
 // write-ahead entry is of no more use.
 func (m *Manager) Rollback(ctx context.Context, s logical.Storage, data any) error {
 	var w store.KeyWAL
@@ -114,7 +114,7 @@ func (m *Manager) Rollback(ctx context.Context, s logical.Storage, data any) err
 	}
 	found := false
 	err = m.use(ctx, s, w.ConfigName, cfg, func(client upstream.API, auth palette.Auth) (err error) {
-		found, err = m.Credentials.DeleteNamed(ctx, client, auth, w.Name, "")
+		found, err = m.Credentials.DeleteMade(ctx, client, auth, &w, "")
 		return err
 	})
 	if err != nil && palette.Refusal(err) == nil {

@@ -1,6 +1,9 @@
 package apikey
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 const (
 	// DefaultNameTemplate makes the names of keys.
@@ -12,8 +15,8 @@ const (
 // NameData is what a name_template may use.
 type NameData struct{ RoleName, DisplayName, EntityID string }
 
-// Name makes a key's name by a template, "" for the default. Two names of one template must differ:
-// a key whose making was interrupted is found by its name.
+// Name makes a key's name by a template, "" for the default. A template that [CheckNameTemplate]
+// refuses makes names too: a role may have been stored with it.
 func Name(text string, data NameData) (string, error) {
 	if text == "" {
 		text = DefaultNameTemplate
@@ -23,6 +26,8 @@ func Name(text string, data NameData) (string, error) {
 		return "", err
 	}
 	name, err := made.Generate(data)
+	// JSON would replace what is no character, and the key would not be found by its name.
+	name = strings.ToValidUTF8(name, "")
 	switch {
 	case err != nil:
 		return "", err
@@ -32,15 +37,18 @@ func Name(text string, data NameData) (string, error) {
 	return name, nil
 }
 
-// CheckNameTemplate returns what is wrong with a template; nil for nothing.
+// CheckNameTemplate returns what is wrong with a template; nil for nothing. Two names of one
+// template must differ: a key whose making was interrupted is found by its name.
 func CheckNameTemplate(text string) error {
-	example := NameData{"role", "token-display-name", "entity-id"}
-	first, err := Name(text, example)
-	if err != nil {
+	if text == "" {
+		return nil
+	}
+	if _, err := Name(text, NameData{"role", "token-display-name", "entity-id"}); err != nil {
 		return err
 	}
-	if second, err := Name(text, example); err != nil || first == second {
-		return fmt.Errorf("two names would be the same; use {{ random 20 }} or {{ uuid }} in it")
+	root, err := parsed(text)
+	if err == nil && !isUnique(root) {
+		err = errNotUnique
 	}
-	return nil
+	return err
 }

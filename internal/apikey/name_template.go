@@ -1,6 +1,7 @@
 package apikey
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -25,7 +26,7 @@ var (
 
 // nameFunctions stand in for those of Go's and Vault's templates whose result can be longer
 // than what they are given: nested they would fill the memory of the plugin's process, which
-// serves other mounts too.
+// serves other mounts too. So do they for those that cut a text within a character.
 var nameFunctions = map[string]any{
 	"print":    bounded(fmt.Sprint),
 	"println":  bounded(fmt.Sprintln),
@@ -47,6 +48,7 @@ var nameFunctions = map[string]any{
 		return base62.Random(length)
 	},
 	"timestamp": func(format string) (string, error) { return namePart(time.Now().Format(format)) },
+	"truncate":  truncate, "truncate_sha256": truncateSHA256, "slice": slice,
 }
 
 func bounded(function func(...any) string) func(...any) (string, error) {
@@ -60,6 +62,47 @@ func namePart(text string) (string, error) {
 	return text, nil
 }
 
+// truncate is Vault's, but cuts between characters.
+func truncate(most int, text string) (string, error) {
+	if most <= 0 {
+		return "", errors.New("truncate needs a length of 1 or more")
+	}
+	return cut(text, most), nil
+}
+
+// hashLength is how much of a digest truncate_sha256 leaves, as Vault's does.
+const hashLength = 8
+
+// truncateSHA256 is Vault's, but cuts between characters.
+func truncateSHA256(most int, text string) (string, error) {
+	if most <= hashLength {
+		return "", fmt.Errorf("truncate_sha256 needs a length of more than %d", hashLength)
+	}
+	if len(text) <= most {
+		return text, nil
+	}
+	kept := cut(text, most-hashLength)
+	return kept + fmt.Sprintf("%x", sha256.Sum256([]byte(text[len(kept):])))[:hashLength], nil
+}
+
+// slice is Go's for texts, but cuts between characters: a part of one at either end is left out.
+func slice(text string, at ...int) (string, error) {
+	from, to := 0, len(text)
+	switch len(at) {
+	case 0:
+	case 1:
+		from = at[0]
+	case 2:
+		from, to = at[0], at[1]
+	default:
+		return "", errors.New("slice takes two positions at most")
+	}
+	if from < 0 || from > to || to > len(text) {
+		return "", fmt.Errorf("slice goes from %d to %d of %d bytes", from, to, len(text))
+	}
+	return strings.ToValidUTF8(text[from:to], ""), nil
+}
+
 // newNameTemplate reads a name_template, one that comes to an end: a range over a large
 // number would not, nor would one that calls itself.
 func newNameTemplate(text string) (template.StringTemplate, error) {
@@ -71,15 +114,24 @@ func newNameTemplate(text string) (template.StringTemplate, error) {
 	if err != nil {
 		return template.StringTemplate{}, err
 	}
-	tree := parse.New("template")
-	tree.Mode = parse.SkipFuncCheck
-	if _, err = tree.Parse(text, "", "", make(map[string]*parse.Tree)); err != nil {
+	root, err := parsed(text)
+	if err != nil {
 		return template.StringTemplate{}, err
 	}
-	if repeats(tree.Root) {
+	if repeats(root) {
 		return template.StringTemplate{}, errors.New("range, template and block are not for names")
 	}
 	return made, nil
+}
+
+// parsed is the tree of a template.
+func parsed(text string) (*parse.ListNode, error) {
+	tree := parse.New("template")
+	tree.Mode = parse.SkipFuncCheck
+	if _, err := tree.Parse(text, "", "", make(map[string]*parse.Tree)); err != nil {
+		return nil, err
+	}
+	return tree.Root, nil
 }
 
 // repeats tells whether a part of a template can run more than once.

@@ -191,6 +191,9 @@ func (c *check) failed(ctx context.Context, step string, err error, advice strin
 		advice = "Palette is out of order: wait, and look at its own state"
 	case says.Kind == palette.Foreign:
 		advice = "somebody between Vault and Palette answers: look at the proxy (" + proxySetting + "), the gateway and the address"
+		if !says.NextTry.IsZero() {
+			c.found["withheld_until"] = says.NextTry.UTC().Format(time.RFC3339)
+		}
 	case says.Kind == palette.Malformed:
 		advice = "Palette's answer is of no use: ask its support"
 	case !says.NextTry.IsZero():

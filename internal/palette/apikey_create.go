@@ -11,7 +11,7 @@ type NewAPIKey struct {
 	Name, Description string
 	// UserUID is whose key it will be; empty for the caller's own.
 	UserUID string
-	// Expiry goes to Palette rounded up to a whole second.
+	// Expiry is by our clock. It goes to Palette by Palette's, rounded up to a whole second.
 	Expiry time.Time
 }
 
@@ -33,13 +33,16 @@ func (c *Client) CreateAPIKey(ctx context.Context, auth Auth, k NewAPIKey) (uid 
 		Expiry  string `json:"expiry"`
 		UserUID string `json:"userUid,omitempty"`
 	}
+	expiry, err := c.onPalettesClock(ctx, op, auth, k.Expiry)
+	if err != nil {
+		return "", "", err
+	}
 	a, err := c.do(ctx, call{
 		op: op, endpoint: "create_api_key", method: http.MethodPost, path: "/v1/apiKeys", auth: auth,
 		body: struct {
 			Metadata keyMeta `json:"metadata"`
 			Spec     spec    `json:"spec"`
-		}{k.meta(), spec{wireExpiry(k.Expiry), k.UserUID}},
-		class: patient,
+		}{k.meta(), spec{wireExpiry(expiry), k.UserUID}},
 	})
 	if err != nil {
 		return "", "", err

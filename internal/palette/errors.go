@@ -27,6 +27,8 @@ const (
 	Malformed
 	// Foreign: the answer is not Palette's. Somebody in between has given it, or another server.
 	Foreign
+	// Skewed: the call was not made, since Palette's clock and ours are too far apart.
+	Skewed
 )
 
 // Error is a failed call to Palette. Its text is safe to show and to log: it is made
@@ -54,13 +56,13 @@ type Error struct {
 	Proxy string
 	// RetryAfter is how long Palette asked to wait, 0 where it did not.
 	RetryAfter time.Duration
-	// NextTry is set where the call was not sent, since Palette has rejected the same login
-	// before and could suspend the account: when it may be tried again. The rest of the
-	// error is that earlier rejection.
+	// NextTry is set where the call was not sent, since the same login has failed before, or may
+	// have, and Palette could suspend the account: when it may be tried again. The rest of the
+	// error is that earlier failure.
 	NextTry time.Time
 	// NextWrite is when a login with another password, by an operator, may go out where NextTry
 	// is set: the zero time where it may at once. Failures is how many logins of the account
-	// have failed within the guard's window then.
+	// have failed within the lockout's window then.
 	NextWrite time.Time
 	Failures  int
 	// ctxErr is context.Canceled or context.DeadlineExceeded where the caller's context

@@ -2,9 +2,12 @@ package palette
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"time"
+
+	"vault-plugin-secrets-palette/internal/palette/lockout"
 )
 
 // Login is what a user logs in with.
@@ -16,7 +19,14 @@ type Login struct {
 	// ByOperator: somebody has just written this password. One try is kept for it where
 	// others have failed.
 	ByOperator bool
+	// SetAt is when a rotation has set the password; zero where none has. A rejection may come of
+	// a replica of Palette's that does not know it yet.
+	SetAt time.Time
 }
+
+// TrustedFor is how long a rejection of a password may come of a replica that lags behind, after a
+// rotation has set the password.
+const TrustedFor = lockout.TrustedFor
 
 // OpLogin is what errors of a login call it.
 const OpLogin = "log in"
@@ -40,31 +50,101 @@ var withoutCookie = url.Values{"setCookie": {"false"}}
 // Login calls POST /v1/auth/authenticate, unless that could get the account suspended.
 // Errors are *[Error] and *[MFAError].
 func (c *Client) Login(ctx context.Context, login Login) (Token, error) {
-	const op = OpLogin
-	g := c.process.guard(account{c.conn.Address, login.Org, login.Email})
 	until := time.Now().Add(c.conn.patience())
-	token, err := g.login(login, func(p *place) (Token, error) { return c.login(ctx, op, login, p, until) })
-	if says := Refusal(err); says != nil && !says.NextTry.IsZero() {
-		c.observer.Withheld()
+	permit, err := c.permit(ctx, login, until)
+	if err != nil {
+		return Token{}, err
 	}
+	// Also where the call panics: the others would wait for ever.
+	outcome, err := lockout.Failed, errBrokenOff
+	defer func() { permit.Release(outcome, err) }()
+	var token Token
+	token, err = c.login(ctx, login, permit, until)
+	outcome = outcomeOfLogin(err)
 	return token, err
 }
 
-func (c *Client) login(ctx context.Context, op string, login Login, p *place, until time.Time) (Token, error) {
+// errBrokenOff is what those are told who waited for a login that has no outcome.
+var errBrokenOff = errors.New("the login was broken off")
+
+// permit waits until the login may go out.
+func (c *Client) permit(ctx context.Context, login Login, until time.Time) (*lockout.Permit, error) {
+	began := time.Now()
+	turns := c.bucketOf("login")
+	permit, err := c.process.account(account{c.conn.Address, login.Org, login.Email}).Acquire(waiting(ctx), lockout.Login{
+		Password: lockout.DigestOf(login.Password.Reveal()), SetAt: login.SetAt, ByOperator: login.ByOperator,
+		Unlimited: c.limits.Limit().Rate == 0, Way: c.conn,
+		// Those who wait for a permit have no turn yet.
+		Expect: func(ahead int) error { return busy(turns.Expect(ahead, until)) },
+	}, until)
+	if refused := new(lockout.Refused); !errors.As(err, &refused) {
+		c.observer.Queued(time.Since(began), err == nil)
+	}
+	return permit, c.withheld(err)
+}
+
+// withheld makes the error of a login that got no permit.
+func (c *Client) withheld(err error) error {
+	var (
+		refused *lockout.Refused
+		last    *Error
+		queue   *queueError
+	)
+	e := c.failure(OpLogin, Unreachable, "")
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &refused) && errors.As(refused.Cause, &last):
+		c.observer.Withheld()
+		*e = *last
+		e.NextTry, e.NextWrite, e.Failures = refused.Next, refused.NextWrite, refused.Failures
+	case errors.As(err, &queue):
+		c.observer.Waited(logins.resource, 0, false)
+		e.Kind, e.Verdict, e.Cause = Limited, HeldBack, queue.Error()
+	case errors.Is(err, lockout.ErrTimeout):
+		e.Kind, e.Verdict = Limited, HeldBack
+		e.Cause = "other logins of the account, whose outcome this one waits for, have not ended within queue_timeout"
+	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
+		e.ctxErr, e.Cause = err, cause(err)
+	default: // the fault of the login that this one has waited for
+		return err
+	}
+	return e
+}
+
+// outcomeOfLogin is what the lockout protection is told of a login.
+func outcomeOfLogin(err error) lockout.Outcome {
+	var (
+		mfa *MFAError
+		e   *Error
+	)
+	switch {
+	case err == nil || errors.As(err, &mfa): // the password is right
+		return lockout.Worked
+	case errors.As(err, &e) && !e.NextTry.IsZero(), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), KindOf(err) == Limited:
+		return lockout.Abandoned
+	case VerdictOf(err) == LoginFailed:
+		return lockout.Rejected
+	case VerdictOf(err) == LoginMayHaveFailed:
+		return lockout.Uncertain
+	}
+	return lockout.Failed
+}
+
+func (c *Client) login(ctx context.Context, login Login, permit *lockout.Permit, until time.Time) (Token, error) {
 	a, err := c.do(ctx, call{
-		op: op, endpoint: "login", method: http.MethodPost, path: "/v1/auth/authenticate", query: withoutCookie,
+		op: OpLogin, endpoint: "login", method: http.MethodPost, path: "/v1/auth/authenticate", query: withoutCookie,
 		body: struct {
 			EmailID  string `json:"emailId"`
 			Org      string `json:"org"`
 			Password Secret `json:"password"`
 		}{login.Email, login.Org, login.Password},
 		secrets:  []Secret{login.Password},
-		class:    patient,
 		deadline: until,
-		admit:    func(ctx context.Context) error { return p.take(ctx, login, c.pacer.limited(), until) },
+		admit:    func() error { return c.withheld(permit.Check()) },
 	})
 	if err != nil {
 		return Token{}, err
 	}
-	return c.token(op, a)
+	return c.token(OpLogin, a)
 }

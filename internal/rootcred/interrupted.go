@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -114,23 +115,39 @@ func (m *Manager) Rollback(ctx context.Context, s logical.Storage, data any) err
 	if err := m.LookUp(ctx, s); err != nil {
 		return err
 	}
-	waits := false
-	m.with(name, func(st *state) { waits = len(st.entries) > 0 })
-	if waits {
-		return fmt.Errorf("an interrupted rotation of config %q is not recovered yet", name)
+	cfg, err := m.Configs.Get(ctx, s, name)
+	if err != nil {
+		return err
+	}
+	if cfg == nil { // nobody will use the config, and so recover the rotation
+		m.drop(ctx, s, name)
+		return nil
+	}
+	for _, id := range m.entryIDs(name) {
+		own, _, err := store.LoadWAL(ctx, s, id)
+		if err != nil {
+			return err
+		}
+		if own != nil && reflect.DeepEqual(own.Data, data) { // another rotation may be under way
+			return fmt.Errorf("an interrupted rotation of config %q is not recovered yet", name)
+		}
 	}
 	return nil
 }
 
-// drop forgets the interrupted rotations of a config that is gone.
-func (m *Manager) drop(ctx context.Context, s logical.Storage, name string) {
-	var ids []string
+// entryIDs are the ids of a config's write-ahead entries that the process knows.
+func (m *Manager) entryIDs(name string) (ids []string) {
 	m.with(name, func(st *state) {
 		for _, e := range st.entries {
 			ids = append(ids, e.id)
 		}
 	})
-	for _, id := range ids {
+	return ids
+}
+
+// drop forgets the interrupted rotations of a config that is gone.
+func (m *Manager) drop(ctx context.Context, s logical.Storage, name string) {
+	for _, id := range m.entryIDs(name) {
 		m.resolve(name, id)
 		m.deleteWAL(ctx, s, name, id)
 	}

@@ -101,22 +101,30 @@ func (m *Manager) rootKeyUID(ctx context.Context, client upstream.API, auth pale
 // MsgKeyDeleted is the log's message for a key whose making was interrupted.
 const MsgKeyDeleted = "deleted an API key whose making was interrupted"
 
-// DeleteNamed deletes the API keys of a name but the one with the UID that stays, and tells
-// whether there was one. A key that is gone is success.
-func (m *Manager) DeleteNamed(ctx context.Context, client upstream.API, auth palette.Auth, name, stays string) (found bool, err error) {
+// MsgNamesake is the log's message for a key that has the name of one that the engine has made.
+const MsgNamesake = "an API key has the name of one whose making was interrupted, but another expiry; the key is left alone"
+
+// DeleteMade deletes the API key whose making was written ahead, unless it is the one with the UID
+// that stays, and tells whether there was one. Others' keys may have its name: a key is the engine's
+// where name and expiry are those that the engine has sent. A key that is gone is success.
+func (m *Manager) DeleteMade(ctx context.Context, client upstream.API, auth palette.Auth, w *store.KeyWAL, stays string) (found bool, err error) {
 	keys, err := client.ListAPIKeys(ctx, auth)
 	if err != nil {
 		return false, err
 	}
 	for _, key := range keys {
-		if key.Name != name || key.UID == stays {
+		if key.Name != w.Name || key.UID == stays {
+			continue
+		}
+		if !key.ExpiresAsSent(w.Expiry) {
+			m.Logger().Warn(MsgNamesake, "name", w.Name, "uid", key.UID, "expires_at", key.Expiry)
 			continue
 		}
 		if err := client.DeleteAPIKey(ctx, auth, key.UID); err != nil && !upstream.Gone(err) {
 			return true, err
 		}
 		found = true
-		m.Logger().Info(MsgKeyDeleted, "name", name, "uid", key.UID)
+		m.Logger().Info(MsgKeyDeleted, "name", w.Name, "uid", key.UID)
 	}
 	return found, nil
 }

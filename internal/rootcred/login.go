@@ -68,10 +68,8 @@ func (m *Manager) send(ctx context.Context, s logical.Storage, cfg *store.Config
 	return token, err
 }
 
-// tryPassword logs in with a password and revokes the token.
-func (m *Manager) tryPassword(ctx context.Context, s logical.Storage, cfg *store.Config, password palette.Secret) error {
-	login := cfg.Login()
-	login.Password = password
+// tryPassword logs in and revokes the token.
+func (m *Manager) tryPassword(ctx context.Context, s logical.Storage, cfg *store.Config, login palette.Login) error {
 	token, err := m.send(ctx, s, cfg, login)
 	if err != nil {
 		return err

@@ -146,7 +146,9 @@ func (m *Manager) recoverPassword(ctx context.Context, s logical.Storage, name, 
 	}
 	elsewhere := w.TrustDigest != "" && w.TrustDigest != cfg.TrustDigest()
 	if !elsewhere {
-		err = m.tryPassword(ctx, s, cfg, w.Password)
+		fresh := cfg.Login()
+		fresh.Password, fresh.SetAt = w.Password, w.At
+		err = m.tryPassword(ctx, s, cfg, fresh)
 	}
 	switch {
 	case elsewhere || upstream.Rejected(err):
@@ -160,7 +162,7 @@ func (m *Manager) recoverPassword(ctx context.Context, s logical.Storage, name, 
 
 // tryOldPassword is recoverPassword where Palette has not taken the new password.
 func (m *Manager) tryOldPassword(ctx context.Context, s logical.Storage, name, id string, cfg *store.Config, w *store.PasswordWAL, elsewhere bool) (over bool, err error) {
-	err = m.tryPassword(ctx, s, cfg, cfg.Password)
+	err = m.tryPassword(ctx, s, cfg, cfg.Login())
 	switch {
 	case err == nil:
 		m.Logger().Info(MsgNotChanged, "config", name)
@@ -183,10 +185,10 @@ func (m *Manager) recoverKey(ctx context.Context, cfg *store.Config, w *store.Ke
 	}
 	auth := palette.Auth{APIKey: cfg.APIKey}
 	if cfg.APIKeyUID == "" || cfg.APIKeyUID == w.OldUID {
-		return m.DeleteNamed(ctx, client, auth, w.Name, "")
+		return m.DeleteMade(ctx, client, auth, w, "")
 	}
 	// The config's key may be neither, where an operator has written another since. Then both go.
-	if _, err = m.DeleteNamed(ctx, client, auth, w.Name, cfg.APIKeyUID); err != nil && !upstream.Rejected(err) {
+	if _, err = m.DeleteMade(ctx, client, auth, w, cfg.APIKeyUID); err != nil && !upstream.Rejected(err) {
 		return false, err
 	}
 	err = client.DeleteAPIKey(ctx, auth, w.OldUID)

@@ -153,6 +153,7 @@ func (w *world) checkReads() {
 		if !has || w.isBroken() || c.APIKey != "" && r.CredentialType != "api_key" || w.isChanged(email) || w.palette.Suspended(email, orgName) {
 			continue
 		}
+		time.Sleep(3 * time.Second) // a config may allow three calls a second, and wait for a turn no longer than one
 		resp, err := w.handle(context.Background(), &logical.Request{Operation: logical.ReadOperation, Path: "creds/" + name})
 		if err == nil && resp.IsError() {
 			err = resp.Error()

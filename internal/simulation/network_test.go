@@ -121,6 +121,9 @@ func (n *network) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 		says = http.StatusText(a.status)
 	}
 	w.story.tell("palette", "%s: %s%s", q.endpoint, says, orNothing(effect))
+	if a == nil {
+		w.resent(q)
+	}
 	lost := a == nil || q.node.dead.Load() || r.Context().Err() != nil
 	if q.endpoint == palettetest.APIKeyUpdate && (lost || effect != "") {
 		w.lostUpdate(r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:])

@@ -59,7 +59,15 @@ func (c *Config) SameIdentity(other *Config) bool { return c.Identity() == other
 
 // Login is what the config logs in with.
 func (c *Config) Login() palette.Login {
-	return palette.Login{Email: c.Email, Org: c.Org, Password: c.Password}
+	return palette.Login{Email: c.Email, Org: c.Org, Password: c.Password, SetAt: c.SetByRotation()}
+}
+
+// SetByRotation is when a rotation has set the config's secret; zero where an operator has.
+func (c *Config) SetByRotation() time.Time {
+	if c.LastRotated == 0 || c.LastRotated != c.SecretSince {
+		return time.Time{}
+	}
+	return time.Unix(c.LastRotated, 0)
 }
 
 // SetRotated notes that the config's password or key is new since a time.

@@ -1,9 +1,11 @@
 package store
 
 import (
+	"context"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/helper/locksutil"
+	"github.com/hashicorp/vault/sdk/logical"
 )
 
 // The values of a role's credential_type.
@@ -43,6 +45,24 @@ type Roles struct {
 // NewRoles are the roles of a mount.
 func NewRoles() *Roles {
 	return &Roles{Collection: NewCollection[Role](RolePrefix, nil), locks: locksutil.CreateLocks()}
+}
+
+// Named is a role with its name.
+type Named struct {
+	Name string
+	*Role
+}
+
+// Of are the roles that a config issues the credentials of, in the order of their names. A role that
+// cannot be read is left out.
+func (r *Roles) Of(ctx context.Context, s logical.Storage, config string) ([]Named, error) {
+	var found []Named
+	err := r.Each(ctx, s, func(name string, role *Role, err error) {
+		if err == nil && role.ConfigName == config {
+			found = append(found, Named{name, role})
+		}
+	})
+	return found, err
 }
 
 // Lock makes a read, change and write of a role whole until unlock is called. The lock must not

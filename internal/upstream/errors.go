@@ -69,15 +69,33 @@ func LoginFailed(name string, cfg *store.Config, err error, hint string) error {
 	if errors.As(err, &mfa) {
 		return Mistakef("Palette asks the account %q of config %q for a second factor, which an engine cannot give; use an account without MFA%s", cfg.Email, name, hint)
 	}
-	says := palette.Refusal(err)
-	if says == nil {
+	var says *palette.Error
+	if !errors.As(err, &says) {
 		return Fault(err)
 	}
+	withheld := ""
 	if !says.NextTry.IsZero() {
-		hint = fmt.Sprintf("; not asked again before %s, so that Palette does not suspend the account%s", says.NextTry.UTC().Format(time.RFC3339), hint)
+		withheld = fmt.Sprintf("; not asked again before %s, so that Palette does not suspend the account", says.NextTry.UTC().Format(time.RFC3339))
 	}
-	return Mistakef("Palette (%s) rejects the login of config %q as %q in organization %q%s; check email, org and password and write config/%s again%s",
-		says.Host, name, cfg.Email, cfg.Org, says.PaletteSays(), name, hint)
+	switch {
+	case palette.Refusal(err) != nil:
+		return Mistakef("Palette (%s) rejects the login of config %q as %q in organization %q%s; %s%s%s",
+			says.Host, name, cfg.Email, cfg.Org, says.PaletteSays(), adviceAfterRejection(name, cfg), withheld, hint)
+	case withheld != "":
+		return logical.CodedError(http.StatusBadGateway, err.Error()+withheld)
+	}
+	return Fault(err)
+}
+
+// adviceAfterRejection says what to do where Palette rejects a login. A password that a rotation
+// has set is known to nobody who could check it.
+func adviceAfterRejection(name string, cfg *store.Config) string {
+	at := cfg.SetByRotation()
+	if time.Since(at) >= palette.TrustedFor {
+		return "check email, org and password and write config/" + name + " again"
+	}
+	return fmt.Sprintf("a rotation has set this password at %s, and Palette may need a moment to know it everywhere; where this lasts, write config/%s with the right password",
+		at.UTC().Format(time.RFC3339), name)
 }
 
 // KeyCallFailed is the error of a call with a config's API key, or about an API key, that did not
