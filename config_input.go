@@ -2,6 +2,7 @@ package palette
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -21,6 +22,7 @@ const (
 	minQueueTimeout   = time.Second
 	maxQueueTimeout   = 5 * time.Minute
 	maxRateLimit      = 10000
+	maxKeyLimit       = 1000000
 )
 
 // configInput is a config that a write changes.
@@ -29,7 +31,7 @@ type configInput struct{ store.Config }
 // changeConfig returns the config with the fields of a write applied; old is nil for a new config.
 // Errors are Mistakes.
 func changeConfig(old *store.Config, d *framework.FieldData, now time.Time) (*store.Config, error) {
-	next := configInput{store.Config{Connection: store.DefaultConnection(palette.DefaultAddress)}}
+	next := configInput{*store.NewConfig(palette.DefaultAddress)}
 	if old != nil {
 		next.Config = *old
 	}
@@ -76,12 +78,47 @@ func (c *configInput) applyLimits(d *framework.FieldData) error {
 			*f.into = value
 		}
 	}
+	if limit, ok := d.GetOk(fieldKeyLimit); ok {
+		if c.KeyLimit = limit.(int); c.KeyLimit < 0 || c.KeyLimit > maxKeyLimit {
+			return upstream.Mistakef("field %q is %d, but must be between 0 (not known) and %d API keys", fieldKeyLimit, c.KeyLimit, maxKeyLimit)
+		}
+	}
+	return c.applyRate(d)
+}
+
+// applyRate takes over rate_limit and rate_burst.
+func (c *configInput) applyRate(d *framework.FieldData) error {
 	if limit, ok := d.GetOk(fieldRateLimit); ok {
 		if c.RateLimit = limit.(int); c.RateLimit < 0 || c.RateLimit > maxRateLimit {
 			return upstream.Mistakef("field %q is %d, but must be between 0 (no limit) and %d calls a second", fieldRateLimit, c.RateLimit, maxRateLimit)
 		}
+		if c.RateLimit == 0 {
+			c.RateBurst = 0
+		}
+	}
+	burst, ok := d.GetOk(fieldRateBurst)
+	if !ok {
+		return nil
+	}
+	switch c.RateBurst = burst.(int); {
+	case c.RateBurst < 0 || c.RateBurst > palette.MaxBurst:
+		return upstream.Mistakef("field %q is %d, but must be between 1 and %d calls, or 0 for five times %s", fieldRateBurst, c.RateBurst, palette.MaxBurst, fieldRateLimit)
+	case c.RateBurst > 0 && c.RateLimit == 0:
+		return upstream.Mistakef("field %q is %d, but without a limit (%s=0) there is no burst; leave it out, or set %s", fieldRateBurst, c.RateBurst, fieldRateLimit, fieldRateLimit)
 	}
 	return nil
+}
+
+// vaultPatience is how long Vault gives a request by default (default_max_request_duration).
+const vaultPatience = 90 * time.Second
+
+// warnings are what a config does that may not be meant.
+func (c *configInput) warnings() (out []string) {
+	if c.QueueTimeout+c.RequestTimeout > vaultPatience {
+		out = append(out, fmt.Sprintf("%s (%s) and %s (%s) together exceed the %s that Vault gives a request by default: a call that waits and is slow may outlive its request, whose caller gets no answer",
+			fieldQueueTimeout, c.QueueTimeout, fieldRequestTimeout, c.RequestTimeout, vaultPatience))
+	}
+	return out
 }
 
 // applyRotation takes over the fields about the secret's kind and its rotation.
@@ -228,6 +265,8 @@ func shownConfig(c *store.Config) map[string]any {
 		fieldProxyURL:       c.RedactedProxyURL(),
 		fieldRequestTimeout: int64(c.RequestTimeout.Seconds()),
 		fieldRateLimit:      c.RateLimit,
+		fieldKeyLimit:       c.KeyLimit,
+		fieldRateBurst:      c.Burst(),
 		fieldQueueTimeout:   int64(c.QueueTimeout.Seconds()),
 	}
 	for field, at := range map[string]int64{"last_rotated": c.LastRotated, "api_key_expires_at": c.APIKeyExpiry} {

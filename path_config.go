@@ -49,8 +49,11 @@ func (b *backend) configPath(pattern, suffix string) *framework.Path {
 	}
 }
 
+// configWritten: a write without a warning is answered 204, one with a warning 200.
 func configWritten() map[int][]framework.Response {
-	return noContent("Stored.", http.StatusConflict, http.StatusBadGateway, http.StatusServiceUnavailable)
+	out := noContent("Stored.", http.StatusConflict, http.StatusBadGateway, http.StatusServiceUnavailable)
+	out[http.StatusOK] = []framework.Response{{Description: "Stored, with a warning."}}
+	return out
 }
 
 func configFields() map[string]*framework.FieldSchema {
@@ -74,8 +77,10 @@ func configFields() map[string]*framework.FieldSchema {
 		fieldTLSSkipVerify:    {Type: framework.TypeBool, Description: "Do not verify Palette's certificate (default false). Whoever is on the way can then read the password."},
 		fieldProxyURL:         secret("Proxy to reach Palette through, http://[user:password@]host:port (default: the plugin's environment, HTTPS_PROXY and NO_PROXY). Its password is not given back."),
 		fieldRequestTimeout:   {Type: framework.TypeDurationSecond, Default: "30s", Description: "How long one try of a call to Palette may take, 1 to 80 seconds (default 30s)."},
-		fieldRateLimit:        {Type: framework.TypeInt, Default: palette.DefaultRateLimit, Description: "Calls to this address in any one second, of all mounts and configs of the plugin process together; the lowest among the configs of an address counts (default 10, Palette's own limit for one IP address; 0: none)."},
+		fieldRateLimit:        {Type: framework.TypeInt, Default: palette.DefaultRateLimit, Description: "Calls a second to each of Palette's resources at this address (logins, refreshes, users, API keys), of all mounts and configs of the plugin process together; the lowest among the configs that have called the address counts (default 10, Palette's own limit for one IP address; 0: none)."},
+		fieldRateBurst:        {Type: framework.TypeInt, Description: "How many of these calls may go at once, 1 to 10000 (default, and 0: five times rate_limit, which is Palette's own proportion). Not with rate_limit=0, whose write drops it."},
 		fieldQueueTimeout:     {Type: framework.TypeDurationSecond, Default: "55s", Description: "How long a call waits for its turn under rate_limit, and before it is sent again, 1 second to 5 minutes (default 55s, less than the 60 that Vault's clients wait). One whose turn would come later is answered 503 at once."},
+		fieldKeyLimit:         {Type: framework.TypeInt, Default: store.DefaultKeyLimit, Description: "How many API keys Palette lets a user have (default 20, Palette's own; 0: not known). Named where Palette refuses a key, and shown in metrics beside the keys there are; the engine refuses none by it."},
 		fieldAPIKey:           secret("API key of the Palette user, instead of email and password: enough for roles with credential_type=api_key. Never given back."),
 		fieldAPIKeyUID:        text("UID of api_key at Palette, so that rotate-root can delete it when it has made a new one. Not needed where the user has one key only, and set by each rotation."),
 		fieldPasswordPolicy:   text("Vault password policy that makes the passwords of rotations. Without one: 32 characters of all four classes."),
@@ -156,7 +161,13 @@ func (b *backend) handleConfigWrite(ctx context.Context, req *logical.Request, d
 	if err != nil {
 		return upstream.Answer(err)
 	}
-	return nil, b.sessions.EndForeign(ctx, req.Storage, name, old, next)
+	if old == nil || !old.SameIdentity(next) || old.APIKey != next.APIKey {
+		b.keys.Forget(name)
+	}
+	if err := b.sessions.EndForeign(ctx, req.Storage, name, old, next); err != nil {
+		return nil, err
+	}
+	return warned((&configInput{*next}).warnings()), nil
 }
 
 func (b *backend) handleConfigDelete(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
@@ -189,8 +200,9 @@ Instead of email and password a config may hold an api_key, enough for roles wit
 credential_type=api_key. "rotate-root" gives it a new password or key that nobody sees,
 rotation_period does so by itself.
 
-Palette allows 10 calls a second for one IP address, and all calls of the engine come from
-Vault's. rate_limit keeps to that; revocations and refreshes go before logins. Where logins
-fail, the engine tries at most four in 15 minutes, so that Palette does not suspend the
-account: three with the password that is in use, one with another that is written here.
+Palette allows 10 calls a second and 50 at once for one IP address and each of its resources
+(logins, refreshes, users, API keys), and all calls of the engine come from Vault's address.
+rate_limit and rate_burst keep to that. Where logins fail, the engine tries at most four in 15
+minutes, so that Palette does not suspend the account: three with the password that is in use,
+one with another that is written here.
 `

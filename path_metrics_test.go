@@ -72,8 +72,8 @@ func TestMetricsCountWhatTheMountDoes(t *testing.T) {
 	}{
 		{"a read", func(w *world) { w.creds("app").mustRevoke() }, map[string]float64{
 			`leases_total{operation="issued",type="token"}`: 1, `leases_total{operation="revoked",type="token"}`: 1,
-			`calls_total{endpoint="login",outcome="ok"}`: 1, `call_duration_seconds{endpoint="login"}`: 1, `limiter_wait_seconds{class="patient"}`: 1,
-			`calls_total{endpoint="revoke",outcome="ok"}`: 1, `call_duration_seconds{endpoint="revoke"}`: 1, `limiter_wait_seconds{class="urgent"}`: 1,
+			`calls_total{endpoint="login",outcome="ok"}`: 1, `call_duration_seconds{endpoint="login"}`: 1, `limiter_wait_seconds{resource="logins"}`: 1,
+			`calls_total{endpoint="revoke",outcome="ok"}`: 1, `call_duration_seconds{endpoint="revoke"}`: 1, `limiter_wait_seconds{resource="users"}`: 1,
 		}},
 		{"a renewal", func(w *world) { w.creds("app").mustRenew() }, map[string]float64{`leases_total{operation="renewed",type="token"}`: 1}},
 		{"a login that is refused", reject, map[string]float64{`lease_failures_total{operation="issued",type="token"}`: 1, `calls_total{endpoint="login",outcome="rejected"}`: 1}},

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
 	"vault-plugin-secrets-palette/internal/revocation"
 	"vault-plugin-secrets-palette/internal/session"
 	"vault-plugin-secrets-palette/internal/store"
@@ -144,7 +145,7 @@ func TestUnmountIsAsFastAsTheRateLimitAllows(t *testing.T) {
 		bubble(t, fmt.Sprint(unreadable), func(t *testing.T) {
 			w := configured(t)
 			leases := w.crowd(50)
-			w.write("config", fields{"rate_limit": 1, "verify_connection": false})
+			w.write("config", fields{"rate_limit": 1, "rate_burst": 1, "verify_connection": false})
 			w.system.TaintedVal = true
 			w.palette.Down(true)
 			for _, l := range leases {
@@ -177,7 +178,7 @@ func TestUnmountRefusesReadsThatWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := configured(t)
 		ended := w.creds("app")
-		w.write("config", fields{"rate_limit": 1, "queue_timeout": "1m", "verify_connection": false})
+		w.write("config", fields{"rate_limit": 1, "rate_burst": 1, "queue_timeout": "1m", "verify_connection": false})
 		time.Sleep(2 * time.Second)
 		gate := w.palette.HoldAfter(palettetest.Login)
 		errs := make(chan error, 3)

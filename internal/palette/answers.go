@@ -1,6 +1,7 @@
 package palette
 
 import (
+	"bytes"
 	"encoding/json"
 	"mime"
 	"net/http"
@@ -69,6 +70,8 @@ type rule struct {
 	form func(body []byte) bool
 	// sent says how often the call may be sent.
 	sent sending
+	// bucket is what the call is counted in.
+	bucket bucket
 	// follows says what follows from the kinds of answers that do not mean the same to all calls.
 	follows follows
 }
@@ -88,16 +91,16 @@ type follows struct{ refused, unauthorized, notFound, foreign401 Verdict }
 // login, whatever its 4xx, and that each refusal of a refresh ends the session, are assumptions,
 // which cost a try or a login where they are wrong.
 var rules = map[string]rule{
-	//                                          Palette's 4xx, 401 and 404; somebody else's 401
-	"login":           {200, isToken, once, follows{LoginFailed, LoginFailed, LoginFailed, LoginMayHaveFailed}},
-	"refresh":         {200, isToken, again, follows{SessionOver, SessionOver, SessionOver, Unknown}},
-	"revoke":          {204, nil, again, follows{NotDone, AuthDead, NoEndpoint, Unknown}},
-	"user_info":       {200, isUser, again, follows{NotDone, AuthDead, NotDone, Unknown}},
-	"change_password": {204, nil, once, follows{NotDone, AuthDead, NotDone, Unknown}},
-	"create_api_key":  {201, isNewKey, once, follows{NotDone, AuthDead, NotDone, Unknown}},
-	"update_api_key":  {204, nil, again, follows{NotDone, AuthDead, Gone, Unknown}},
-	"delete_api_key":  {204, nil, again, follows{NotDone, AuthDead, Gone, Unknown}},
-	"list_api_keys":   {200, isList, again, follows{NotDone, AuthDead, NotDone, Unknown}},
+	//                                                     Palette's 4xx, 401 and 404; somebody else's 401
+	"login":           {200, isToken, once, logins, follows{LoginFailed, LoginFailed, LoginFailed, LoginMayHaveFailed}},
+	"refresh":         {200, isToken, again, refreshes, follows{SessionOver, SessionOver, SessionOver, Unknown}},
+	"revoke":          {204, nil, again, users, follows{NotDone, AuthDead, NoEndpoint, Unknown}},
+	"user_info":       {200, isUser, again, users, follows{NotDone, AuthDead, NotDone, Unknown}},
+	"change_password": {204, nil, once, users, follows{NotDone, AuthDead, NotDone, Unknown}},
+	"create_api_key":  {201, isNewKey, once, newKeys, follows{NotDone, AuthDead, NotDone, Unknown}},
+	"update_api_key":  {204, nil, again, apiKeys, follows{NotDone, AuthDead, Gone, Unknown}},
+	"delete_api_key":  {204, nil, again, apiKeys, follows{NotDone, AuthDead, Gone, Unknown}},
+	"list_api_keys":   {200, isList, again, apiKeys, follows{NotDone, AuthDead, NotDone, Unknown}},
 }
 
 // verdict is what follows from an answer of a kind.
@@ -119,7 +122,7 @@ func (r rule) kindOf(a *reply) answerKind {
 	switch {
 	case a.status == http.StatusTooManyRequests:
 		return tooMany
-	case a.status == r.status && len(a.body) <= maxAnswer && (r.form == nil || r.form(a.body)):
+	case a.status == r.status && (a.streamed || len(a.body) <= maxAnswer && (r.form == nil || r.form(a.body))):
 		return documented
 	case a.status < 400 || !isError(a.body):
 		if a.status == http.StatusUnauthorized {
@@ -187,21 +190,8 @@ func isUser(body []byte) bool {
 // isNewKey is the form of v1ApiKeyCreateResponse.
 func isNewKey(body []byte) bool { return hasText(fields(body), "apiKey", "uid") }
 
-// isList is the form of v1ApiKeys. null is an empty list: that is how a Go server writes one. A
-// list with a key that has no uid is none: read as "no such key", it would leave a key behind.
-func isList(body []byte) bool {
-	items := fields(body)["items"]
-	var listed []listedKey
-	if items == nil || json.Unmarshal(items, &listed) != nil {
-		return false
-	}
-	for _, k := range listed {
-		if !isUID(k.Metadata.UID) {
-			return false
-		}
-	}
-	return true
-}
+// isList is the form of v1ApiKeys.
+func isList(body []byte) bool { return new(keyPage).read(bytes.NewReader(body)) == nil }
 
 // mediaType is the form of a media type that is safe to show.
 var mediaType = regexp.MustCompile(`^[a-z]+/[a-z0-9.+-]{1,40}$`)
@@ -211,6 +201,8 @@ func contentOf(a *reply) string {
 	switch {
 	case len(a.body) == 0:
 		return "nothing in it"
+	case a.overlong:
+		return "more than 32 MiB"
 	case len(a.body) > maxAnswer:
 		return "more than 1 MiB"
 	case a.status >= 400 && fields(a.body) != nil:

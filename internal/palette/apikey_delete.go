@@ -13,6 +13,6 @@ func (c *Client) DeleteAPIKey(ctx context.Context, auth Auth, uid string) error 
 	if err != nil {
 		return err
 	}
-	_, err = c.do(ctx, call{op: op, endpoint: "delete_api_key", method: http.MethodDelete, path: path, auth: auth, class: urgent})
+	_, err = c.do(ctx, call{op: op, endpoint: "delete_api_key", method: http.MethodDelete, path: path, auth: auth})
 	return err
 }

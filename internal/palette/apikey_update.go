@@ -25,7 +25,6 @@ func (c *Client) UpdateAPIKey(ctx context.Context, auth Auth, uid string, k NewA
 			Metadata keyMeta `json:"metadata"`
 			Spec     spec    `json:"spec"`
 		}{k.meta(), spec{wireExpiry(k.Expiry)}},
-		class: urgent,
 	})
 	return err
 }

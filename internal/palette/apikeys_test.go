@@ -14,11 +14,11 @@ import (
 var tenantAdmin = palettetest.User{Email: "admin@example.com", Org: "example", Password: "Correct-Horse-7-Battery", TenantAdmin: true, UID: "admin-uid"}
 
 // keyRig is a rig whose tenant has an administrator, and the tokens of both its users.
-func keyRig(t *testing.T) (r *rig, user, admin Auth) {
+func keyRig(t *testing.T, opts ...palettetest.Option) (r *rig, user, admin Auth) {
 	t.Helper()
 	plain := palettetest.DefaultUser
 	plain.UID = "user-uid"
-	r = newRig(t, palettetest.AllowLiveTokens(), palettetest.WithUser(plain), palettetest.WithUser(tenantAdmin))
+	r = newRig(t, append(opts, palettetest.AllowLiveTokens(), palettetest.WithUser(plain), palettetest.WithUser(tenantAdmin))...)
 	token, err := r.Login(t.Context(), loginOf(tenantAdmin))
 	require.NoError(t, err)
 	return r, r.auth(t), Auth{Token: token.Raw}
@@ -93,6 +93,7 @@ func TestCreateAPIKeyAnswersThatAreNone(t *testing.T) {
 		r, user, _ := keyRig(t)
 		for _, c := range []struct{ body, want string }{
 			{`{"apiKey":"Leaky","uid":".."}`, "uid is none"},
+			{`{"apiKey":"Leaky","uid":"u","UID":7}`, "JSON of another form"},
 			{`{"apiKey":"Leaky","uid":"` + strings.Repeat("u", maxUIDLength+1) + `"}`, "uid is none"},
 			{`{"apiKey":"Leaky\nX: y","uid":"u"}`, "characters that no API key has"},
 			{`{"apiKey":"Leaky` + strings.Repeat("k", maxTokenLength) + `","uid":"u"}`, "longer than 16 KiB"},

@@ -13,28 +13,32 @@ import (
 	"net/url"
 	"sync/atomic"
 	"time"
+
+	"vault-plugin-secrets-palette/internal/palette/ratelimit"
 )
 
 // maxAnswer bounds the answer that is read, in bytes. Real ones are a few KiB.
 const maxAnswer = 1 << 20
 
 // Client calls one Palette. It is safe for use by many goroutines, keeps its connections
-// for reuse, and shares the pace of its calls with all clients of the address.
+// for reuse, and shares the limits of its calls with all clients of the address.
 type Client struct {
 	process   *Process
 	conn      Connection
 	host      string
 	userAgent string
 	transport *http.Transport
-	pacer     *pacer
+	limits    *ratelimit.Address
+	clock     *clock
 	observer  Observer
 	closed    atomic.Bool
 }
 
-// Close closes the idle connections. Calls under way or in line go on, and their
-// connections are closed after them.
+// Close closes the idle connections, and takes the client's limit back. Calls under way or in line
+// go on, and their connections are closed after them.
 func (c *Client) Close() {
 	c.closed.Store(true)
+	c.limits.Leave(c)
 	c.transport.CloseIdleConnections()
 }
 
@@ -49,12 +53,13 @@ type call struct {
 	// auth is empty for a login.
 	auth Auth
 	body any
-	// class is the call's place in the line for a turn.
-	class class
 	// admit is asked when the call has its turn, and may refuse it.
 	admit func() error
 	// deadline is when the call's last attempt begins; zero: after queue_timeout.
 	deadline time.Time
+	// stream reads a success of more than maxAnswer bytes, up to maxList, and tells whether it has the
+	// call's form; nil where no success may be as large.
+	stream func(io.Reader) bool
 	// secrets are those that the call sends beside auth; no error may hold them.
 	secrets []Secret
 }
@@ -64,10 +69,12 @@ func (c *Client) failure(op string, kind Kind, cause string) *Error {
 	return &Error{Op: op, Host: c.host, Kind: kind, Cause: cause}
 }
 
-// answer is the body of a 2xx answer, and when its request was sent.
+// answer is the body of a 2xx answer, and when its request was sent. streamed: the call's stream has
+// read the answer, and body is the beginning alone.
 type answer struct {
-	body []byte
-	sent time.Time
+	body     []byte
+	sent     time.Time
+	streamed bool
 }
 
 // do sends a call, again where that can help and do no harm, and returns the answer where
@@ -76,7 +83,7 @@ func (c *Client) do(ctx context.Context, k call) (answer, error) {
 	if k.deadline.IsZero() {
 		k.deadline = time.Now().Add(c.conn.patience())
 	}
-	x := &exchange{Client: c, call: k}
+	x := &exchange{Client: c, call: k, bucket: c.bucketOf(k.endpoint)}
 	r, err := x.run(ctx)
 	if c.closed.Load() {
 		c.transport.CloseIdleConnections() // net/http keeps them again once a call comes after Close
@@ -87,11 +94,11 @@ func (c *Client) do(ctx context.Context, k call) (answer, error) {
 	if r.kind != documented {
 		refused := c.refused(k, r)
 		if refused.Kind == Limited {
-			refused.Cause = x.gaveUp
+			refused.Cause = r.gaveUp
 		}
 		return answer{}, refused
 	}
-	return answer{r.body, x.sent}, nil
+	return answer{r.body, x.sent, r.streamed}, nil
 }
 
 func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
@@ -132,7 +139,7 @@ func (c *Client) noAnswer(caller context.Context, x *exchange, err error) error 
 	case errors.As(err, &ours):
 		return ours
 	case errors.As(err, &queue):
-		e.Kind, e.Verdict, e.Cause = Limited, HeldBack, queue.text
+		e.Kind, e.Verdict, e.Cause = Limited, HeldBack, queue.Error()
 	case caller.Err() != nil:
 		e.ctxErr = caller.Err()
 		e.Cause = cause(e.ctxErr)

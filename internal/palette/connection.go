@@ -21,6 +21,16 @@ const (
 	DefaultAddress = "https://api.spectrocloud.com"
 	// DefaultRequestTimeout bounds one call where the operator says nothing.
 	DefaultRequestTimeout = 30 * time.Second
+	// DefaultRateLimit is Palette's limit for one IP address and resource, in calls a second (the
+	// introduction of its API). All calls of a Vault come from one address.
+	DefaultRateLimit = 10
+	// burstFactor makes a burst out of a limit: Palette takes 5 seconds' calls at once (as above).
+	burstFactor = 5
+	// MaxBurst bounds a burst.
+	MaxBurst = 10000
+	// DefaultQueueTimeout is how long a call waits for its turn: less than the 60 seconds that
+	// Vault's clients wait for an answer.
+	DefaultQueueTimeout = 55 * time.Second
 	// redactedPassword is what net/url shows for a password.
 	redactedPassword = "xxxxx"
 	// idleConnectionsPerHost is how many connections are kept for reuse. net/http keeps
@@ -45,11 +55,21 @@ type Connection struct {
 	ProxyURL Secret `json:"proxy_url,omitempty"`
 	// RequestTimeout bounds one call, from the first byte sent to the last one read.
 	RequestTimeout time.Duration `json:"request_timeout"`
-	// RateLimit is the calls that may be sent in any one second, 0 for no limit. The lowest
-	// among the clients of an address counts.
+	// RateLimit is the calls a second of each of Palette's resources, 0 for no limit. The lowest
+	// among the clients that have called an address counts.
 	RateLimit int `json:"rate_limit"`
+	// RateBurst is how many of them may go at once, see [Connection.Burst].
+	RateBurst int `json:"rate_burst,omitempty"`
 	// QueueTimeout bounds how long a call waits for its turn, also before it is sent again.
 	QueueTimeout time.Duration `json:"queue_timeout"`
+}
+
+// Burst is RateBurst or, where it is not set, five times RateLimit, which is Palette's own proportion.
+func (c Connection) Burst() int {
+	if c.RateBurst > 0 {
+		return c.RateBurst
+	}
+	return min(burstFactor*c.RateLimit, MaxBurst)
 }
 
 // patience is QueueTimeout, or its default where there is none.

@@ -27,6 +27,8 @@ const (
 	Malformed
 	// Foreign: the answer is not Palette's. Somebody in between has given it, or another server.
 	Foreign
+	// Skewed: the call was not made, since Palette's clock and ours are too far apart.
+	Skewed
 )
 
 // Error is a failed call to Palette. Its text is safe to show and to log: it is made

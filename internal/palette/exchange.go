@@ -1,26 +1,23 @@
 package palette
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptrace"
 	"time"
+
+	"vault-plugin-secrets-palette/internal/palette/ratelimit"
 )
 
 const (
 	// maxRetries is how often a call is sent again that met a passing fault. A 429 is no
 	// fault, and does not count.
 	maxRetries = 3
-	// limitedPause is the first pause after a 429 that names none.
-	limitedPause = 2 * time.Second
-	// longestHold bounds how long an address is held back, whatever Palette's Retry-After
-	// says: an answer that was wrong would otherwise stop the engine for good.
-	longestHold = 5 * time.Minute
 	// longestRetryAfter bounds what is taken for a Retry-After: a number of seconds that does
 	// not fit into a Duration would be a negative pause, after which the call goes out at once,
 	// over and over.
@@ -31,18 +28,16 @@ const (
 // request_timeout.
 type exchange struct {
 	*Client
-	call call
+	call   call
+	bucket *ratelimit.Bucket
 	// pause is what the next attempt waits before it asks for a turn.
 	pause time.Duration
-	// limited and failed count the attempts that met a 429 and a fault.
-	limited, failed int
-	// gaveUp says why a 429 was not waited for.
-	gaveUp string
+	// failed counts the attempts that met a fault.
+	failed int
 
 	// Of the last attempt: when it was sent, whether it had a connection (and so may have
 	// arrived), and whether request_timeout ended it.
 	sent      time.Time
-	stamp     *stamp
 	connected bool
 	timedOut  bool
 	outcome   Outcome
@@ -55,18 +50,28 @@ type reply struct {
 	header http.Header
 	body   []byte
 	kind   answerKind
+	// gaveUp says why the call was not sent again after a 429.
+	gaveUp string
+	// streamed: the call has read a success that is longer than body. overlong: it is longer than that.
+	streamed, overlong bool
 }
 
 // run sends the call until it is answered, or must not be sent again.
 func (x *exchange) run(ctx context.Context) (*reply, error) {
+	var last *reply
 	for {
 		r, err := x.attempt(ctx)
-		if ctx.Err() != nil {
+		var queue *queueError
+		switch {
+		case ctx.Err() != nil:
 			return nil, ctx.Err()
-		}
-		if !x.canRetry(r, err) {
+		case errors.As(err, &queue) && last != nil && last.kind == tooMany: // which says more than the queue
+			last.gaveUp = "Palette's limit is reached, and the next try would come after " + queue.wait.Round(time.Second/10).String() + ", later than queue_timeout"
+			return last, nil
+		case !x.canRetry(r, err):
 			return r, err
 		}
+		last = r
 		x.observer.Retried(x.call.endpoint, x.outcome)
 	}
 }
@@ -95,10 +100,7 @@ func (x *exchange) attempt(ctx context.Context) (*reply, error) {
 // send makes the exchange of one attempt. The answer is read here, within its time. A redirect
 // is an answer and never followed: it could carry the password or the token to another host.
 func (x *exchange) send(req *http.Request) (*reply, error) {
-	hooks := x.progress.hooks(func() {
-		x.connected = true
-		x.pacer.sentNow(x.stamp)
-	})
+	hooks := x.progress.hooks(func() { x.connected = true })
 	resp, err := x.transport.RoundTrip(req.WithContext(httptrace.WithClientTrace(req.Context(), hooks)))
 	if err != nil {
 		return nil, err
@@ -108,9 +110,41 @@ func (x *exchange) send(req *http.Request) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
+	rule := rules[x.call.endpoint]
 	r := &reply{status: resp.StatusCode, header: resp.Header, body: body}
-	r.kind = rules[x.call.endpoint].kindOf(r)
+	if x.call.stream != nil && r.status == rule.status && len(body) > maxAnswer {
+		whole := &counted{from: io.MultiReader(bytes.NewReader(body), resp.Body)}
+		r.streamed = x.call.stream(whole)
+		if r.overlong = whole.read > maxList; !r.overlong && whole.failed != nil {
+			return nil, whole.failed
+		}
+	}
+	if r.kind = rule.kindOf(r); r.kind == tooMany {
+		x.bucket.Limited(retryAfter(r.header.Get("Retry-After"), time.Now()), x.sent)
+	} else {
+		x.bucket.Passed(x.sent)
+	}
 	return r, nil
+}
+
+// counted reads maxList bytes at most, and notes a connection that breaks: a decoder that reads it
+// cannot tell that from an answer of another form.
+type counted struct {
+	from   io.Reader
+	read   int
+	failed error
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	if c.read > maxList {
+		return 0, io.ErrUnexpectedEOF
+	}
+	n, err := c.from.Read(p)
+	c.read += n
+	if err != nil && !errors.Is(err, io.EOF) {
+		c.failed = err
+	}
+	return n, err
 }
 
 // turn waits for the pause that the last attempt left, and for a turn. Who has gone gets none,
@@ -128,11 +162,7 @@ func (x *exchange) turn(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	var err error
-	began := time.Now()
-	x.stamp, err = x.pacer.wait(ctx, x.call.class, x.call.deadline.Sub(began), x.limited+x.failed > 0)
-	x.observer.Waited(x.call.class == urgent, time.Since(began), err == nil)
-	if err != nil {
+	if err := x.await(ctx); err != nil {
 		return err
 	}
 	if x.call.admit != nil {
@@ -141,39 +171,24 @@ func (x *exchange) turn(ctx context.Context) error {
 	return nil
 }
 
-// canRetry decides whether the call is sent once more, and sets the pause before.
+// canRetry decides whether the call is sent once more, and sets the pause before. A 429 needs none:
+// it has emptied the bucket.
 func (x *exchange) canRetry(r *reply, err error) bool {
 	x.pause = 0
 	switch {
 	case err != nil && (x.connected || x.timedOut || !passing(err)):
 		return false
 	case err == nil && r.kind == tooMany:
-		return x.holdBack(r)
+		return true
 	case err == nil && (!badGateway(r.status) || rules[x.call.endpoint].sent == once):
 		return false
 	}
 	if x.failed == maxRetries {
 		return false
 	}
-	x.pause = jittered(x.process.pause, x.failed)
+	x.pause = ratelimit.Jittered(x.process.pause, x.failed)
 	x.failed++
 	return !time.Now().Add(x.pause).After(x.call.deadline)
-}
-
-// holdBack keeps the whole address back for as long as Palette asks, and tells whether
-// this call can wait for that.
-func (x *exchange) holdBack(r *reply) bool {
-	now := time.Now()
-	pause := retryAfter(r.header.Get("Retry-After"), now)
-	if pause == 0 {
-		pause = jittered(limitedPause, x.limited)
-	}
-	x.limited++
-	x.pacer.holdBack(min(pause, longestHold))
-	if now.Add(pause).After(x.call.deadline) {
-		x.gaveUp = fmt.Sprintf("Palette's limit is reached, and the next try would come after %s, later than queue_timeout", pause.Round(time.Second/10))
-	}
-	return x.gaveUp == ""
 }
 
 // passing tells whether an attempt without a connection is worth another one: not where

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"vault-plugin-secrets-palette/internal/palette/ratelimit"
 	"vault-plugin-secrets-palette/internal/palettetest"
 )
 
@@ -39,7 +40,7 @@ func TestCallIsSentAgainAfterA429(t *testing.T) {
 	}{
 		{"seconds", "7", 7 * time.Second, 0},
 		{"a date", epoch.Add(9 * time.Second).Format(http.TimeFormat), 9 * time.Second, 0},
-		{"neither", "", limitedPause, limitedPause / 4},
+		{"neither", "", 2 * time.Second, time.Second / 2},
 	} {
 		inBubble(t, c.name, func(t *testing.T) {
 			r := pausing(t)
@@ -54,8 +55,8 @@ func TestCallIsSentAgainAfterA429(t *testing.T) {
 	}
 }
 
-// A 429 holds back the whole address, whichever client it met.
-func TestA429HoldsTheAddressBack(t *testing.T) {
+// A 429 holds back all calls of its resource to the address, whichever client it met, and no others.
+func TestA429HoldsItsResourceBack(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := pausing(t)
 		token := r.login(t)
@@ -66,8 +67,13 @@ func TestA429HoldsTheAddressBack(t *testing.T) {
 		assert.Equal(t, 1, r.palette.Calls(palettetest.Refresh))
 
 		second := newClient(t, r.process, Connection{Address: r.palette.URL(), RequestTimeout: time.Second, QueueTimeout: 3 * time.Minute})
-		require.NoError(t, after(t, 2*time.Minute, func() error { return second.Revoke(t.Context(), token.Raw, []Secret{token.Raw}) }))
-		assert.Equal(t, 1, r.palette.Calls(palettetest.Revoke))
+		r.palette.ClearAll()
+		var fresh Token
+		require.NoError(t, after(t, 2*time.Minute, func() error { fresh, err = second.Refresh(t.Context(), token.Raw); return err }))
+		r.palette.Inject(palettetest.Refresh, palettetest.Fault{Status: 429, RetryAfter: "120"})
+		_, err = r.Refresh(t.Context(), token.Raw)
+		assert.Equal(t, Limited, KindOf(err))
+		require.NoError(t, after(t, 0, func() error { return second.Revoke(t.Context(), token.Raw, []Secret{token.Raw, fresh.Raw}) }))
 	})
 }
 
@@ -81,7 +87,7 @@ func TestA429HoldsNotForEver(t *testing.T) {
 			r.palette.Inject(palettetest.Login, palettetest.Fault{Status: 429, RetryAfter: retryAfter, Times: 1})
 			_, err := r.Login(t.Context(), loginOf(palettetest.DefaultUser))
 			require.Equal(t, Limited, KindOf(err), retryAfter)
-			time.Sleep(longestHold)
+			time.Sleep(ratelimit.LongestHold)
 			token := r.login(t)
 			require.NoError(t, r.Revoke(t.Context(), token.Raw, []Secret{token.Raw}))
 		}
@@ -186,7 +192,7 @@ func TestCertificateFaultsAreNotTriedAgain(t *testing.T) {
 func TestPause(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
-		x := &exchange{Client: r.Client, call: call{deadline: epoch.Add(time.Hour)}, pause: time.Second}
+		x := &exchange{Client: r.Client, call: call{endpoint: "revoke", deadline: epoch.Add(time.Hour)}, bucket: r.bucketOf("revoke"), pause: time.Second}
 		require.NoError(t, after(t, time.Second, func() error { return x.turn(t.Context()) }))
 
 		ctx, hangUp := context.WithCancel(t.Context())

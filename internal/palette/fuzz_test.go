@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-palette/internal/palette/ratelimit"
 )
 
 // fuzzed is a client that calls nobody.
@@ -185,21 +187,14 @@ func FuzzRetryAfter(f *testing.F) {
 	} {
 		f.Add(header)
 	}
-	c := fuzzed(f)
 	f.Fuzz(func(t *testing.T, header string) {
 		pause := retryAfter(header, epoch)
 		assert.GreaterOrEqual(t, pause, time.Duration(0))
 		assert.LessOrEqual(t, pause, longestRetryAfter)
 
-		alone := &Client{process: c.process, conn: c.conn, pacer: &pacer{limits: make(map[any]int)}}
-		x := &exchange{Client: alone, call: call{deadline: time.Now().Add(time.Minute)}}
-		again := x.holdBack(&reply{header: http.Header{"Retry-After": {header}}})
-		held := time.Until(alone.pacer.heldUntil)
-		assert.Positive(t, held, "a 429 always holds back")
-		assert.LessOrEqual(t, held, longestHold)
-		if (held - time.Minute).Abs() > 5*time.Second { // the time that this test takes
-			assert.Equal(t, held <= time.Minute, again, "sent again within the call's time, and not else")
-		}
-		assert.Equal(t, again, x.gaveUp == "")
+		bucket := ratelimit.NewAddress().Bucket("r")
+		bucket.Limited(pause, time.Now())
+		require.Error(t, bucket.Wait(t.Context(), time.Now().Add(time.Millisecond/2)), "a 429 always holds back")
+		require.NoError(t, bucket.Expect(0, time.Now().Add(ratelimit.LongestHold)), "and not for ever")
 	})
 }

@@ -70,9 +70,12 @@ var errBrokenOff = errors.New("the login was broken off")
 // permit waits until the login may go out.
 func (c *Client) permit(ctx context.Context, login Login, until time.Time) (*lockout.Permit, error) {
 	began := time.Now()
+	turns := c.bucketOf("login")
 	permit, err := c.process.account(account{c.conn.Address, login.Org, login.Email}).Acquire(waiting(ctx), lockout.Login{
 		Password: lockout.DigestOf(login.Password.Reveal()), SetAt: login.SetAt, ByOperator: login.ByOperator,
-		Unlimited: !c.pacer.limited(), Way: c.conn,
+		Unlimited: c.limits.Limit().Rate == 0, Way: c.conn,
+		// Those who wait for a permit have no turn yet.
+		Expect: func(ahead int) error { return busy(turns.Expect(ahead, until)) },
 	}, until)
 	if refused := new(lockout.Refused); !errors.As(err, &refused) {
 		c.observer.Queued(time.Since(began), err == nil)
@@ -85,6 +88,7 @@ func (c *Client) withheld(err error) error {
 	var (
 		refused *lockout.Refused
 		last    *Error
+		queue   *queueError
 	)
 	e := c.failure(OpLogin, Unreachable, "")
 	switch {
@@ -94,6 +98,9 @@ func (c *Client) withheld(err error) error {
 		c.observer.Withheld()
 		*e = *last
 		e.NextTry, e.NextWrite, e.Failures = refused.Next, refused.NextWrite, refused.Failures
+	case errors.As(err, &queue):
+		c.observer.Waited(logins.resource, 0, false)
+		e.Kind, e.Verdict, e.Cause = Limited, HeldBack, queue.Error()
 	case errors.Is(err, lockout.ErrTimeout):
 		e.Kind, e.Verdict = Limited, HeldBack
 		e.Cause = "other logins of the account, whose outcome this one waits for, have not ended within queue_timeout"
@@ -133,7 +140,6 @@ func (c *Client) login(ctx context.Context, login Login, permit *lockout.Permit,
 			Password Secret `json:"password"`
 		}{login.Email, login.Org, login.Password},
 		secrets:  []Secret{login.Password},
-		class:    patient,
 		deadline: until,
 		admit:    func() error { return c.withheld(permit.Check()) },
 	})

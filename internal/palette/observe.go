@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"net/http"
 	"net/http/httptrace"
 	"strings"
 	"sync/atomic"
@@ -17,9 +16,9 @@ import (
 type Observer interface {
 	// Called is told of each try of a call that had its turn: how it ended, and after how long.
 	Called(endpoint string, outcome Outcome, took time.Duration)
-	// Waited is told how long a call waited for its turn, and whether it got one. Urgent are
-	// all but logins and the making of keys.
-	Waited(urgent bool, took time.Duration, got bool)
+	// Waited is told how long a call waited for its turn in the bucket of a resource, one of
+	// [Resources], and whether it got one.
+	Waited(resource string, took time.Duration, got bool)
 	// Retried is told of each call that is sent again, and after what.
 	Retried(endpoint string, after Outcome)
 	// Queued is told how long a login waited for its permit, behind others of its account, and
@@ -142,8 +141,8 @@ func (p *progress) hooks(connected func()) *httptrace.ClientTrace {
 type Trace struct {
 	// Took is the time from the sending to the whole answer.
 	Took time.Duration
-	// Offset is how far Palette's clock is before ours (negative: behind), by the answer's
-	// Date header, which has whole seconds. HasOffset: there was one.
+	// Offset is how far Palette's clock is before ours (negative: behind), by the Date header of
+	// Palette's answer, which has whole seconds. HasOffset: there was one.
 	Offset    time.Duration
 	HasOffset bool
 }
@@ -155,24 +154,21 @@ func WithTrace(ctx context.Context, into *Trace) context.Context {
 	return context.WithValue(ctx, traceKey{}, into)
 }
 
-// note fills the context's trace, if it has one.
+// note takes in what an answer tells of Palette's clock, and fills the context's trace, if it has one.
 func (x *exchange) note(ctx context.Context, r *reply) {
+	var (
+		offset    time.Duration
+		hasOffset bool
+	)
+	if r != nil && rules[x.call.endpoint].fromPalette(r) {
+		offset, hasOffset = x.clock.note(r.header, x.sent, time.Now())
+	}
 	trace, ok := ctx.Value(traceKey{}).(*Trace)
 	if !ok {
 		return
 	}
 	*trace = Trace{Took: time.Since(x.sent)}
-	if r == nil {
-		return
-	}
-	at, err := http.ParseTime(r.header.Get("Date"))
-	if err != nil {
-		return
-	}
-	// The header is cut to the second: on average half a second is missing. The answer was
-	// made between the sending and now.
-	between := x.sent.Add(trace.Took / 2)
-	trace.Offset, trace.HasOffset = at.Add(time.Second/2).Sub(between), true
+	trace.Offset, trace.HasOffset = offset, hasOffset
 }
 
 // unobserved is for clients that nobody watches.
@@ -182,7 +178,7 @@ type unobserved struct{}
 func (unobserved) Called(string, Outcome, time.Duration) {}
 
 // Waited does nothing.
-func (unobserved) Waited(bool, time.Duration, bool) {}
+func (unobserved) Waited(string, time.Duration, bool) {}
 
 // Retried does nothing.
 func (unobserved) Retried(string, Outcome) {}

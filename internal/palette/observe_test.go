@@ -33,9 +33,9 @@ func (n *notebook) Called(endpoint string, outcome Outcome, took time.Duration) 
 	n.note("%s %s %s", endpoint, outcome, took)
 }
 
-func (n *notebook) Waited(urgent bool, took time.Duration, got bool) {
+func (n *notebook) Waited(resource string, took time.Duration, got bool) {
 	if took > 0 || !got {
-		n.note("waited urgent=%t %s got=%t", urgent, took, got)
+		n.note("waited for %s %s got=%t", resource, took.Round(time.Millisecond), got)
 	}
 }
 
@@ -130,19 +130,19 @@ func TestObserverIsToldOfATimeoutAndOfACallerWhoHasGone(t *testing.T) {
 
 func TestObserverIsToldOfWaitsAndOfLoginsThatWereWithheld(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r, n := watched(t, Connection{RateLimit: 1}, palettetest.AllowLiveTokens())
+		r, n := watched(t, Connection{RateLimit: 1, RateBurst: 1}, palettetest.AllowLiveTokens())
 		auth := Auth{Token: r.login(t).Raw}
+		_, err := r.UserInfo(t.Context(), auth)
+		require.NoError(t, err)
 		n.take()
-		require.NoError(t, after(t, second, func() error {
-			_, err := r.UserInfo(t.Context(), auth)
-			return err
-		}))
-		assert.Equal(t, []string{"waited urgent=true " + second.String() + " got=true", "user_info ok 0s"}, n.take())
+		_, err = r.UserInfo(t.Context(), auth)
+		require.NoError(t, err)
+		assert.Equal(t, []string{"waited for users 1.025s got=true", "user_info ok 0s"}, n.take())
 
-		time.Sleep(second)
+		time.Sleep(time.Minute)
 		wrong := loginOf(palettetest.DefaultUser)
 		wrong.Password = "not the password"
-		_, err := r.Login(t.Context(), wrong)
+		_, err = r.Login(t.Context(), wrong)
 		require.NotNil(t, Refusal(err))
 		_, err = r.Login(t.Context(), wrong)
 		require.NotNil(t, Refusal(err))

@@ -23,7 +23,6 @@ func (c *Client) ChangePassword(ctx context.Context, auth Auth, change PasswordC
 			NewPassword     Secret `json:"newPassword"`
 		}{change.Email, change.Current, change.New},
 		secrets: []Secret{change.Current, change.New},
-		class:   urgent, // logins wait for it
 	})
 	return err
 }

@@ -2,13 +2,12 @@ package palette
 
 import (
 	"context"
-	"maps"
 	"net"
-	"slices"
 	"sync"
 	"time"
 
 	"vault-plugin-secrets-palette/internal/palette/lockout"
+	"vault-plugin-secrets-palette/internal/palette/ratelimit"
 )
 
 // retryPause is the first pause before a call is sent again; it doubles with each.
@@ -23,10 +22,10 @@ type Process struct {
 	// dial connects instead of the network; nil in a running plugin.
 	dial func(ctx context.Context, network, address string) (net.Conn, error)
 
-	mu     sync.Mutex
-	pacers map[string]*pacer // by address
-	// counted says at which address the limit of a holder counts.
-	counted  map[any]string
+	mu sync.Mutex
+	// limits and clocks are by address.
+	limits   map[string]*ratelimit.Address
+	clocks   map[string]*clock
 	accounts map[account]*lockout.Account
 }
 
@@ -34,7 +33,7 @@ type Process struct {
 func NewProcess() *Process {
 	return &Process{
 		pause:  retryPause,
-		pacers: make(map[string]*pacer), accounts: make(map[account]*lockout.Account), counted: make(map[any]string),
+		limits: make(map[string]*ratelimit.Address), clocks: make(map[string]*clock), accounts: make(map[account]*lockout.Account),
 	}
 }
 
@@ -52,38 +51,6 @@ func (p *Process) WithDial(dial func(ctx context.Context, network, address strin
 	return p
 }
 
-// CountLimit makes a rate limit, in calls a second (0: none), count for all calls to an
-// address. A holder, such as a config of a mount, has one; it must be comparable. The lowest
-// among those of an address counts. Where none does, the one of the client's connection.
-func (p *Process) CountLimit(holder any, address string, limit int) {
-	p.mu.Lock()
-	before, had := p.counted[holder]
-	p.counted[holder] = address
-	p.mu.Unlock()
-	if had && before != address {
-		p.pacer(before).uncount(holder)
-	}
-	p.pacer(address).count(holder, limit)
-}
-
-// UncountLimit takes a holder's limit back.
-func (p *Process) UncountLimit(holder any) {
-	p.mu.Lock()
-	address, had := p.counted[holder]
-	delete(p.counted, holder)
-	p.mu.Unlock()
-	if had {
-		p.pacer(address).uncount(holder)
-	}
-}
-
-// Holders are those whose limits count.
-func (p *Process) Holders() []any {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return slices.Collect(maps.Keys(p.counted))
-}
-
 // NewClient makes a client. It sends nothing. observer may be nil. Errors are *[FieldError].
 func (p *Process) NewClient(conn Connection, userAgent string, observer Observer) (*Client, error) {
 	if observer == nil {
@@ -96,23 +63,19 @@ func (p *Process) NewClient(conn Connection, userAgent string, observer Observer
 	if p.dial != nil {
 		transport.DialContext = p.dial
 	}
-	c := &Client{
+	return &Client{
 		process: p, conn: conn, host: conn.hostPort(), userAgent: userAgent,
-		transport: transport, pacer: p.pacer(conn.Address), observer: observer,
-	}
-	c.pacer.mu.Lock()
-	defer c.pacer.mu.Unlock()
-	c.pacer.fallback = conn.RateLimit
-	return c, nil
+		transport: transport, limits: p.limitsOf(conn.Address), clock: p.clock(conn.Address), observer: observer,
+	}, nil
 }
 
-func (p *Process) pacer(address string) *pacer {
+func (p *Process) limitsOf(address string) *ratelimit.Address {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	at, ok := p.pacers[address]
+	at, ok := p.limits[address]
 	if !ok {
-		at = &pacer{limits: make(map[any]int)}
-		p.pacers[address] = at
+		at = ratelimit.NewAddress()
+		p.limits[address] = at
 	}
 	return at
 }

@@ -38,8 +38,8 @@ var algorithms = []jose.SignatureAlgorithm{
 }
 
 // lifeOf reads how long a token lives. A token that is no JWT, or has no exp, says
-// nothing: 15 minutes. One with exp and no iat is counted from now by our clock, the
-// only one there is.
+// nothing: 15 minutes. One with exp and no iat is counted from now, by Palette's clock
+// where that is known.
 func lifeOf(raw Secret, now time.Time) time.Duration {
 	parsed, err := jwt.ParseSigned(raw.Reveal(), algorithms)
 	if err != nil {
@@ -93,7 +93,8 @@ func (c *Client) token(op string, a answer) (Token, error) {
 	if problem := unusable("token", raw); problem != "" {
 		return Token{}, c.failure(op, Malformed, problem)
 	}
-	life := lifeOf(raw, a.sent)
+	offset, _ := c.clock.offset()
+	life := lifeOf(raw, a.sent.Add(offset))
 	if life <= 0 {
 		return Token{}, c.failure(op, Malformed, "the token is dead on arrival (its exp is not after its iat)")
 	}

@@ -42,9 +42,6 @@ var _ palette.Observer = (*Metrics)(nil)
 
 // Values of labels.
 const (
-	classUrgent  = "urgent"
-	classPatient = "patient"
-
 	LeaseIssued  = "issued"
 	LeaseRenewed = "renewed"
 	LeaseRevoked = "revoked"
@@ -79,8 +76,8 @@ func NewMetrics(version string) *Metrics {
 		calls:           with.NewCounterVec(opts("calls_total", "Tries of calls to Palette, by endpoint and outcome."), []string{"endpoint", "outcome"}),
 		duration:        histogram("call_duration_seconds", "How long a try of a call to Palette took, without the wait before it.", callSeconds, "endpoint"),
 		retries:         with.NewCounterVec(opts("call_retries_total", "Calls that were sent again, by what the try before had met."), []string{"endpoint", "after"}),
-		waits:           histogram("limiter_wait_seconds", "How long calls waited for their turn, under rate_limit or while Palette held them back. Patient are logins and the making of API keys, urgent all others.", waitSeconds, "class"),
-		turnedAway:      with.NewCounterVec(opts("limiter_turned_away_total", "Calls that were not sent: their turn would have come after queue_timeout, or their caller hung up."), []string{"class"}),
+		waits:           histogram("limiter_wait_seconds", "How long calls waited for their turn in the bucket of a resource of Palette's, under rate_limit or while Palette held them back.", waitSeconds, "resource"),
+		turnedAway:      with.NewCounterVec(opts("limiter_turned_away_total", "Calls that were not sent: their turn would have come after queue_timeout, or their caller hung up."), []string{"resource"}),
 		withheld:        with.NewCounter(opts("logins_withheld_total", "Logins that were not let go out, so that Palette does not suspend the account.")),
 		permits:         with.NewHistogram(prometheus.HistogramOpts{Namespace: Namespace, Name: "login_permit_wait_seconds", Help: "How long logins waited for others of their account: one goes at a time until the password has worked, then three.", Buckets: waitSeconds}),
 		leases:          with.NewCounterVec(opts("leases_total", "Leases issued, renewed and revoked, by what they hold."), []string{"operation", "type"}),
@@ -107,9 +104,9 @@ func (m *Metrics) begin() {
 		}
 		m.duration.WithLabelValues(endpoint)
 	}
-	for _, class := range []string{classUrgent, classPatient} {
-		m.waits.WithLabelValues(class)
-		m.turnedAway.WithLabelValues(class)
+	for _, resource := range palette.Resources {
+		m.waits.WithLabelValues(resource)
+		m.turnedAway.WithLabelValues(resource)
 	}
 	for _, operation := range []string{LeaseIssued, LeaseRenewed, LeaseRevoked} {
 		for _, holds := range []string{lease.HoldsToken, lease.HoldsSession, lease.HoldsKey} {
@@ -133,15 +130,11 @@ func (m *Metrics) Called(endpoint string, outcome palette.Outcome, took time.Dur
 	m.duration.WithLabelValues(endpoint).Observe(took.Seconds())
 }
 
-// Waited counts a wait for a permit.
-func (m *Metrics) Waited(urgent bool, took time.Duration, got bool) {
-	class := classPatient
-	if urgent {
-		class = classUrgent
-	}
-	m.waits.WithLabelValues(class).Observe(took.Seconds())
+// Waited counts a wait for a turn in a resource's bucket.
+func (m *Metrics) Waited(resource string, took time.Duration, got bool) {
+	m.waits.WithLabelValues(resource).Observe(took.Seconds())
 	if !got {
-		m.turnedAway.WithLabelValues(class).Inc()
+		m.turnedAway.WithLabelValues(resource).Inc()
 	}
 }
 

@@ -33,15 +33,9 @@ type Permit struct {
 	login   Login
 }
 
-// Waiting is how many logins wait for a permit.
-func (a *Account) Waiting() int {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return len(a.waiters)
-}
-
 // Acquire returns a permit, which it waits for until the deadline at the longest. Errors are
-// *[Refused], [ErrTimeout], those of ctx, and the fault of a login that this one has waited for.
+// *[Refused], [ErrTimeout], those of ctx and of Expect, and the fault of a login that this one has
+// waited for.
 func (a *Account) Acquire(ctx context.Context, l Login, deadline time.Time) (*Permit, error) {
 	a.mu.Lock()
 	if refused := a.history.refusal(l, time.Now()); refused != nil {
@@ -52,6 +46,12 @@ func (a *Account) Acquire(ctx context.Context, l Login, deadline time.Time) (*Pe
 		a.inFlight++
 		a.mu.Unlock()
 		return &Permit{a, l}, nil
+	}
+	if l.Expect != nil {
+		if err := l.Expect(len(a.waiters)); err != nil {
+			a.mu.Unlock()
+			return nil, err
+		}
 	}
 	w := &waiter{l, make(chan error, 1)}
 	a.waiters = append(a.waiters, w)

@@ -15,9 +15,9 @@ import (
 const (
 	// Window is how long Palette remembers a failed login.
 	Window = 15 * time.Minute
-	// MaxFailures is how many logins may fail within the window, MaxReadFailures how many of
-	// them by others than an operator.
-	MaxFailures     = 4
+	// MaxFailures is how many logins may fail within the window.
+	MaxFailures = 4
+	// MaxReadFailures is how many of them may be of others than an operator.
 	MaxReadFailures = 3
 	// Spacing spreads the tries with a password that Palette rejects over the window.
 	Spacing = Window / MaxReadFailures
@@ -51,6 +51,9 @@ type Login struct {
 	ByOperator bool
 	// Unlimited: any number may go side by side once the password has worked.
 	Unlimited bool
+	// Expect is asked whether the login may join a line of so many; nil where all may. It must not
+	// wait.
+	Expect func(ahead int) error
 	// Way is how Palette is reached: a fault on it says nothing of other ways. It must be comparable.
 	Way any
 }

@@ -61,12 +61,24 @@ func TestWhenALoginMayGoOut(t *testing.T) {
 		steps []step
 	}{
 		{"a wrong password: three tries, spread", []step{
-			{0, "x", Rejected, 0}, {1 * s, "x", Worked, 5 * m}, {5*m - s, "x", Worked, 5 * m}, {5 * m, "x", Rejected, 0},
-			{6 * m, "x", Worked, 10 * m}, {10 * m, "x", Rejected, 0}, {14 * m, "x", Worked, 15 * m}, {15 * m, "x", Rejected, 0}, {16 * m, "x", Worked, 20 * m},
+			{0, "x", Rejected, 0},
+			{1 * s, "x", Worked, 5 * m},
+			{5*m - s, "x", Worked, 5 * m},
+			{5 * m, "x", Rejected, 0},
+			{6 * m, "x", Worked, 10 * m},
+			{10 * m, "x", Rejected, 0},
+			{14 * m, "x", Worked, 15 * m},
+			{15 * m, "x", Rejected, 0},
+			{16 * m, "x", Worked, 20 * m},
 		}},
 		{"an operator may try another one", []step{
-			{0, "x", Rejected, 0}, {5 * m, "x", Rejected, 0}, {10 * m, "x", Rejected, 0},
-			{11 * m, "y", Worked, 15 * m}, {11 * m, "op:y", Rejected, 0}, {12 * m, "op:z", Worked, 15 * m}, {15 * m, "op:z", Worked, 0},
+			{0, "x", Rejected, 0},
+			{5 * m, "x", Rejected, 0},
+			{10 * m, "x", Rejected, 0},
+			{11 * m, "y", Worked, 15 * m},
+			{11 * m, "op:y", Rejected, 0},
+			{12 * m, "op:z", Worked, 15 * m},
+			{15 * m, "op:z", Worked, 0},
 		}},
 		{"not the same one", []step{{0, "x", Rejected, 0}, {1 * m, "op:x", Worked, 5 * m}}},
 		{"a success makes all good", []step{
@@ -76,27 +88,52 @@ func TestWhenALoginMayGoOut(t *testing.T) {
 			{0, "x", Worked, 0}, {1 * s, "op:a", Rejected, 0}, {2 * s, "op:b", Rejected, 0}, {3 * s, "op:c", Rejected, 0}, {4 * s, "x", Worked, 0},
 		}},
 		{"also as the last of four, and no more", []step{
-			{0, "x", Worked, 0}, {1 * s, "op:a", Rejected, 0}, {2 * s, "op:b", Rejected, 0}, {3 * s, "op:c", Rejected, 0}, {4 * s, "op:d", Rejected, 0},
-			{5 * s, "x", Worked, 15*m + 1*s}, {6 * s, "op:e", Worked, 15*m + 1*s}, {15*m + 1*s, "x", Worked, 0},
+			{0, "x", Worked, 0},
+			{1 * s, "op:a", Rejected, 0},
+			{2 * s, "op:b", Rejected, 0},
+			{3 * s, "op:c", Rejected, 0},
+			{4 * s, "op:d", Rejected, 0},
+			{5 * s, "x", Worked, 15*m + 1*s},
+			{6 * s, "op:e", Worked, 15*m + 1*s},
+			{15*m + 1*s, "x", Worked, 0},
 		}},
 		{"somebody's 401: soon again, then later", []step{
-			{0, "x", Uncertain, 0}, {4 * s, "x", Worked, 5 * s}, {5 * s, "x", Uncertain, 0}, {1 * m, "x", Worked, 2*m + 5*s}, {2*m + 5*s, "x", Uncertain, 0},
-			{5 * m, "x", Worked, 15 * m}, {5 * m, "op:y", Worked, 0},
+			{0, "x", Uncertain, 0},
+			{4 * s, "x", Worked, 5 * s},
+			{5 * s, "x", Uncertain, 0},
+			{1 * m, "x", Worked, 2*m + 5*s},
+			{2*m + 5*s, "x", Uncertain, 0},
+			{5 * m, "x", Worked, 15 * m},
+			{5 * m, "op:y", Worked, 0},
 		}},
 		{"somebody's 401 to a password that works", []step{
 			{0, "x", Worked, 0}, {1 * s, "x", Uncertain, 0}, {2 * s, "x", Worked, 6 * s}, {6 * s, "x", Worked, 0}, {7 * s, "x", Uncertain, 0}, {12 * s, "x", Worked, 0},
 		}},
 		{"a password that worked is rejected", []step{
-			{0, "x", Worked, 0}, {1 * m, "x", Rejected, 0}, {1*m + 14*s, "x", Worked, 1*m + 15*s}, {1*m + 15*s, "x", Rejected, 0},
-			{2 * m, "x", Worked, 3*m + 15*s}, {3*m + 15*s, "x", Rejected, 0}, {4 * m, "x", Worked, 16 * m}, {16 * m, "x", Worked, 0},
+			{0, "x", Worked, 0},
+			{1 * m, "x", Rejected, 0},
+			{1*m + 14*s, "x", Worked, 1*m + 15*s},
+			{1*m + 15*s, "x", Rejected, 0},
+			{2 * m, "x", Worked, 3*m + 15*s},
+			{3*m + 15*s, "x", Rejected, 0},
+			{4 * m, "x", Worked, 16 * m},
+			{16 * m, "x", Worked, 0},
 		}},
 		{"it has worked within a day", []step{{0, "x", Worked, 0}, {day, "x", Rejected, 0}, {day + s, "x", Worked, day + 5*m}}},
 		{"a password that a rotation has set", []step{
-			{0, "old", Worked, 0}, {1 * s, "set:new", Rejected, 0}, {2 * s, "set:new", Worked, 16 * s}, {16 * s, "set:new", Rejected, 0},
-			{17 * s, "set:new", Worked, 2*m + 16*s}, {2*m + 16*s, "set:new", Worked, 0},
+			{0, "old", Worked, 0},
+			{1 * s, "set:new", Rejected, 0},
+			{2 * s, "set:new", Worked, 16 * s},
+			{16 * s, "set:new", Rejected, 0},
+			{17 * s, "set:new", Worked, 2*m + 16*s},
+			{2*m + 16*s, "set:new", Worked, 0},
 		}},
 		{"each password has pauses of its own", []step{
-			{0, "old", Worked, 0}, {1 * s, "set:new", Rejected, 0}, {1 * s, "old", Rejected, 0}, {2 * s, "set:new", Worked, 16 * s}, {2 * s, "old", Worked, 16 * s},
+			{0, "old", Worked, 0},
+			{1 * s, "set:new", Rejected, 0},
+			{1 * s, "old", Rejected, 0},
+			{2 * s, "set:new", Worked, 16 * s},
+			{2 * s, "old", Worked, 16 * s},
 			{16 * s, "set:new", Worked, 0},
 		}},
 		{"a fault says nothing", []step{{0, "x", Failed, 0}, {0, "x", Failed, 0}, {0, "x", Abandoned, 0}, {0, "x", Failed, 0}, {0, "x", Failed, 0}, {0, "x", Failed, 0}}},
@@ -215,12 +252,12 @@ func TestHowManyGoSideBySide(t *testing.T) {
 				}
 				q := a.lines(t.Context(), 20, c.login, time.Hour)
 				assert.Len(t, q.permits, c.want)
-				assert.Equal(t, 20-c.want, a.Waiting())
+				assert.Len(t, a.waiters, 20-c.want)
 				for range 20 {
 					(<-q.permits).Release(Abandoned, nil)
 					synctest.Wait()
 				}
-				assert.Zero(t, a.Waiting())
+				assert.Empty(t, a.waiters)
 			})
 		})
 	}
@@ -293,6 +330,28 @@ func TestWhoeverWaitsMayHangUpOrRunOutOfTime(t *testing.T) {
 		first.Release(Worked, nil)
 		(<-patient.permits).Release(Worked, nil)
 		assert.Equal(t, 0, a.inFlight)
+	})
+}
+
+// Who would wait too long does not join the line.
+func TestTheLineMayBeTooLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, l := new(Account), of("x")
+		l.Expect = func(ahead int) error {
+			if ahead >= 3 {
+				return errNo
+			}
+			return nil
+		}
+		first, err := a.Acquire(t.Context(), l, time.Now().Add(s))
+		require.NoError(t, err)
+		q := a.lines(t.Context(), 10, l, time.Hour)
+		assert.Len(t, q.errs, 7)
+		assert.Equal(t, errNo, <-q.errs)
+		first.Release(Worked, nil)
+		for range 3 {
+			(<-q.permits).Release(Worked, nil)
+		}
 	})
 }
 

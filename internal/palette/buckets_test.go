@@ -1,0 +1,192 @@
+package palette
+
+import (
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-palette/internal/palette/ratelimit"
+	"vault-plugin-secrets-palette/internal/palettetest"
+)
+
+// limited is a rig with Palette's published limits on both sides, and an upstream of 20 ms.
+func limited(t *testing.T, opts ...palettetest.Option) *rig {
+	t.Helper()
+	r := newRig(t, append(opts, palettetest.WithRateLimit(palettetest.PublishedRate), palettetest.WithLatency(20*time.Millisecond), palettetest.AllowLiveTokens())...)
+	r.Client = newClient(t, r.process, Connection{Address: r.palette.URL(), RequestTimeout: 10 * time.Second, QueueTimeout: time.Minute, RateLimit: DefaultRateLimit})
+	return r
+}
+
+func TestManyLoginsAtOnceOnFullBuckets(t *testing.T) {
+	for _, c := range []struct {
+		logins int
+		most   time.Duration
+	}{{45, time.Second}, {500, 48 * time.Second}} {
+		bubble(t, func(t *testing.T) {
+			r := limited(t)
+			start := time.Now()
+			for _, err := range r.crowdOf(t, c.logins, func() error {
+				_, err := r.Login(t.Context(), loginOf(palettetest.DefaultUser))
+				return err
+			}) {
+				require.NoError(t, err)
+			}
+			assert.LessOrEqual(t, time.Since(start), c.most)
+			assert.Zero(t, r.palette.Rejected429())
+		})
+	}
+}
+
+func TestARevocationDoesNotWaitBehindLogins(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := limited(t)
+		token := r.login(t)
+		done := make(chan error, 170)
+		for range 170 {
+			go func() {
+				_, err := r.Login(t.Context(), loginOf(palettetest.DefaultUser))
+				done <- err
+			}()
+		}
+		time.Sleep(2 * time.Second)
+		assert.GreaterOrEqual(t, 170-len(done), 90, "they wait")
+		start := time.Now()
+		require.NoError(t, r.Revoke(t.Context(), token.Raw, []Secret{token.Raw}))
+		_, err := r.Refresh(t.Context(), token.Raw)
+		require.Equal(t, SessionOver, VerdictOf(err))
+		assert.Equal(t, 40*time.Millisecond, time.Since(start))
+		for range 170 {
+			require.NoError(t, <-done)
+		}
+		assert.Zero(t, r.palette.Rejected429())
+	})
+}
+
+// Of API keys, what ends one does not wait behind those that are made.
+func TestADeletionDoesNotWaitBehindCreations(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := limited(t)
+		auth := r.auth(t)
+		done := make(chan error, 120)
+		for range 120 {
+			go func() {
+				_, _, err := r.CreateAPIKey(t.Context(), auth, NewAPIKey{Name: "k", Expiry: time.Now().Add(time.Hour)})
+				done <- err
+			}()
+		}
+		time.Sleep(5 * time.Second)
+		require.Less(t, len(done), 90)
+		for _, key := range r.palette.Keys()[:10] {
+			start := time.Now()
+			require.NoError(t, r.DeleteAPIKey(t.Context(), auth, key.UID))
+			assert.LessOrEqual(t, time.Since(start), 400*time.Millisecond)
+			time.Sleep(500 * time.Millisecond)
+		}
+		for range 120 {
+			require.NoError(t, <-done)
+		}
+		assert.Zero(t, r.palette.Rejected429())
+	})
+}
+
+// Whoever would wait longer than queue_timeout is told at once, a login behind others too.
+func TestCallWhoseTurnWouldComeTooLate(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := limited(t)
+		conn := r.conn
+		conn.QueueTimeout = 5 * time.Second
+		r.Client = newClient(t, r.process, conn)
+		start := time.Now()
+		refused, atOnce := 0, new(atomic.Int32)
+		for _, err := range r.crowdOf(t, 150, func() error {
+			_, err := r.Login(t.Context(), loginOf(palettetest.DefaultUser))
+			if err != nil {
+				assert.ErrorContains(t, err, "rate_limit is 10 calls a second, and the turn would come after")
+				assert.Equal(t, []any{Limited, HeldBack}, []any{KindOf(err), VerdictOf(err)})
+				if time.Since(start) == 0 {
+					atOnce.Add(1)
+				}
+			}
+			return err
+		}) {
+			if err != nil {
+				refused++
+			}
+		}
+		// Of 50 at once and ten a second 98 find a turn within 5 s, as far as one can tell before.
+		assert.InDelta(t, 52, refused, 15)
+		assert.GreaterOrEqual(t, atOnce.Load(), int32(45))
+		assert.LessOrEqual(t, time.Since(start), 6*time.Second)
+
+		time.Sleep(time.Minute)
+		r.palette.Inject(palettetest.UserInfo, palettetest.Fault{Status: 429, RetryAfter: "4", Times: 1})
+		auth := r.auth(t)
+		late := make(chan error, 1)
+		go func() {
+			_, err := r.UserInfo(t.Context(), auth)
+			late <- err
+		}()
+		time.Sleep(time.Second)
+		conn.QueueTimeout = time.Second
+		_, err := newClient(t, r.process, conn).UserInfo(t.Context(), auth)
+		assert.ErrorContains(t, err, "Palette has answered 429, and calls are held back for 3s")
+		require.NoError(t, <-late)
+	})
+}
+
+// The lowest limit of those who call an address counts, until they close.
+func TestTheLowestLimitOfThoseWhoCallCounts(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		with := func(limit, burst int) *Client {
+			conn := r.conn
+			conn.RateLimit, conn.RateBurst = limit, burst
+			return newClient(t, r.process, conn)
+		}
+		counts := func(c *Client, rate, burst int) {
+			t.Helper()
+			_, _ = c.UserInfo(t.Context(), Auth{})
+			assert.Equal(t, ratelimit.Limit{Rate: rate, Burst: burst}, c.limits.Limit())
+		}
+		ten, three, none := with(10, 0), with(3, 7), with(0, 0)
+		counts(none, 0, 0)
+		counts(ten, 10, 50)
+		counts(three, 3, 7)
+		counts(none, 3, 7)
+		three.Close()
+		counts(ten, 10, 50)
+		counts(three, 10, 50) // what still goes out through it
+		ten.Close()
+		counts(none, 0, 0)
+	})
+}
+
+func TestBurstIsFiveTimesTheLimitUnlessSet(t *testing.T) {
+	for _, c := range []struct{ limit, burst, want int }{
+		{10, 0, 50}, {1, 0, 5}, {0, 0, 0}, {10, 1, 1}, {10, 99, 99}, {2000, 0, 10000}, {9999, 0, 10000}, {1999, 0, 9995},
+	} {
+		assert.Equal(t, c.want, Connection{RateLimit: c.limit, RateBurst: c.burst}.Burst(), "%+v", c)
+	}
+}
+
+// A 429 while others wait holds them, and each is sent in the end.
+func TestWhoWaitsWhenA429Comes(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := limited(t)
+		r.palette.SetBurst(20) // less than we think
+		start := time.Now()
+		for _, err := range r.crowdOf(t, 60, func() error {
+			_, err := r.Login(t.Context(), loginOf(palettetest.DefaultUser))
+			return err
+		}) {
+			require.NoError(t, err)
+		}
+		assert.LessOrEqual(t, r.palette.Rejected429(), 6, "those under way together, and no more")
+		assert.LessOrEqual(t, time.Since(start), 10*time.Second)
+		synctest.Wait()
+	})
+}
