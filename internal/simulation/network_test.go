@@ -170,7 +170,7 @@ func (n *network) meet(q *request, t trap) *answer {
 		n.wait(q, t.delay)
 		return n.deliver(q)
 	case "429", "500", "503":
-		return spoilt(t.effect)
+		return n.spoilt(t.effect)
 	case "foreign", "foreign-after":
 		if t.effect == "foreign-after" {
 			n.deliver(q)
@@ -180,7 +180,7 @@ func (n *network) meet(q *request, t trap) *answer {
 		return a
 	case "502-after":
 		n.deliver(q)
-		return spoilt("502")
+		return n.spoilt("502")
 	case "cut":
 		if a := n.deliver(q); a.body.Len() > 0 {
 			return a
@@ -232,9 +232,10 @@ func (n *network) deliver(q *request) (a *answer) {
 	return a
 }
 
-// spoilt is an answer that is not Palette's work.
-func spoilt(status string) *answer {
+// spoilt is Palette's answer to a call that it could not carry out.
+func (n *network) spoilt(status string) *answer {
 	a := &answer{header: make(http.Header)}
+	a.header.Set("Date", time.Now().Add(n.world.plan.clock).UTC().Format(http.TimeFormat))
 	switch status {
 	case "429":
 		a.status = http.StatusTooManyRequests
