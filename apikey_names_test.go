@@ -1,6 +1,7 @@
 package palette
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -59,6 +60,70 @@ func TestNamesakesOfALostKeyAreLeftAlone(t *testing.T) {
 			w.end()
 		})
 	}
+}
+
+// The expiry that a key is found by is a time on Palette's clock, and stays what it was where one of
+// the clocks is set.
+func TestALostKeyIsFoundWhateverTheClocksShow(t *testing.T) {
+	for _, c := range []struct{ making, search time.Duration }{{0, 0}, {3 * time.Minute, 3 * time.Minute}, {-5*time.Minute + 300*time.Millisecond, -5 * time.Minute}, {10 * time.Minute, 0}, {0, -10 * time.Minute}} {
+		for _, restart := range []bool{false, true} {
+			bubble(t, fmt.Sprint(c, restart), func(t *testing.T) {
+				w := issuing(t)
+				w.palette.SetClock(c.making)
+				w.palette.Inject(palettetest.APIKeyCreate, palettetest.Fault{DropAfter: true, Times: 1})
+				w.fault(read, "creds/key", nil, http.StatusBadGateway, "create an API key")
+				require.Len(t, w.palette.Keys(), 1)
+				w.palette.SetClock(c.search)
+				if restart {
+					w.mount()
+				}
+				w.minute()
+				assert.Empty(t, w.palette.Keys())
+				assert.Zero(t, w.wals())
+				w.palette.SetClock(0)
+				w.end()
+			})
+		}
+	}
+}
+
+// A tenant administrator sees the keys of the whole tenant, and Palette lists 50 at a time.
+func TestALostKeyOnALaterPageIsFound(t *testing.T) {
+	for _, others := range []int{49, 50, 60, 149, 150, 260} {
+		bubble(t, fmt.Sprint(others), func(t *testing.T) {
+			w := issuing(t)
+			for i := range others {
+				w.palette.PlantKey(palettetest.DefaultUser.Email, palettetest.DefaultUser.Org, fmt.Sprintf("u%d", i), "somebodys", fmt.Sprintf("Somebodys-Key-%d", i), epoch.Add(time.Hour))
+			}
+			w.palette.Inject(palettetest.APIKeyCreate, palettetest.Fault{DropAfter: true, Times: 1})
+			w.fault(read, "creds/key", nil, http.StatusBadGateway, "create an API key")
+			require.Len(t, w.palette.LiveKeys(), others+1)
+			w.palette.Inject(palettetest.APIKeyList, palettetest.Fault{Delay: time.Millisecond, Times: 1})
+			w.palette.Inject(palettetest.APIKeyList, palettetest.Fault{Status: 500, Times: 1})
+			w.minute() // where there is a second page, it fails
+			w.minute()
+			assert.Len(t, w.palette.LiveKeys(), others, "the lost key is gone, and nobody else's")
+			assert.Zero(t, w.wals())
+			time.Sleep(time.Hour)
+			w.end()
+		})
+	}
+}
+
+// Of a user with one active key among many pages of others' keys, a rotation knows which it is.
+func TestARotationReadsTheWholeListToFindItsKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, _ := keyed(t)
+		for i := range 120 {
+			w.palette.PlantKey(palettetest.DefaultUser.Email, palettetest.DefaultUser.Org, fmt.Sprintf("u%d", i), "somebodys", fmt.Sprintf("Somebodys-Key-%d", i), epoch.Add(time.Hour))
+		}
+		w.palette.PlantKey(admin.Email, admin.Org, "another", "another", "Another-Key-1", epoch.Add(time.Hour))
+		require.ErrorContains(t, w.rotateKey(), "has 2 API keys", "the second is on the last page")
+		w.palette.DeleteKey("another")
+		require.NoError(t, w.rotateKey())
+		time.Sleep(time.Hour)
+		w.keyWorks()
+	})
 }
 
 func TestKeyNamesHoldWholeCharacters(t *testing.T) {

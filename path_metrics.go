@@ -100,6 +100,7 @@ func (b *backend) storageGauges(ctx context.Context, s logical.Storage) (prometh
 	}
 	byConfig("root_secret_age_seconds", fmt.Sprintf("How long ago a config's password or API key was written or rotated; of more than %d configs the oldest.", maxSeries), found.ages)
 	byConfig("clock_offset_seconds", fmt.Sprintf("How far the clock of a config's Palette is before Vault's (negative: behind), by its newest answer; of more than %d configs the furthest.", maxSeries), found.offsets)
+	telemetry.KeyGauges(registry, found.usages, maxSeries)
 	return registry, nil
 }
 
@@ -115,39 +116,44 @@ func most(values []configSeconds) []configSeconds {
 	return values[:min(len(values), maxSeries)]
 }
 
-// configGauges are what the metrics tell of the configs.
-type configGauges struct {
+// configFigures are what metrics tell of the configs.
+type configFigures struct {
 	configs, unreadable int
 	ages, offsets       []configSeconds
+	usages              []telemetry.KeyUsage
 }
 
 // configGauges counts the configs, and those that cannot be read: one such must not take the
 // metrics of all. What was written before its time was kept has no age until it is rotated, and
 // a Palette that has not answered yet no clock.
-func (b *backend) configGauges(ctx context.Context, s logical.Storage) (out configGauges, err error) {
+func (b *backend) configGauges(ctx context.Context, s logical.Storage) (found configFigures, err error) {
 	err = b.configs.Each(ctx, s, func(name string, cfg *store.Config, err error) {
-		out.configs++
+		found.configs++
 		if err != nil {
-			out.unreadable++
+			found.unreadable++
 			return
 		}
 		if since := cmp.Or(cfg.SecretSince, cfg.LastRotated); since != 0 {
-			out.ages = append(out.ages, configSeconds{name, time.Since(time.Unix(since, 0)).Seconds()})
+			found.ages = append(found.ages, configSeconds{name, time.Since(time.Unix(since, 0)).Seconds()})
 		}
 		if offset, known := b.clockOffset(cfg.Address); known {
-			out.offsets = append(out.offsets, configSeconds{name, offset.Seconds()})
+			found.offsets = append(found.offsets, configSeconds{name, offset.Seconds()})
+		}
+		if u, known := b.keys.UsageOf(name, cfg); known {
+			found.usages = append(found.usages, telemetry.KeyUsage{Config: name, Keys: u.Keys, Limit: cfg.KeyLimit, Listed: u.At})
 		}
 	})
-	out.ages, out.offsets = most(out.ages), most(out.offsets)
-	return out, err
+	found.ages, found.offsets = most(found.ages), most(found.offsets)
+	return found, err
 }
 
 const helpMetrics = `
 The metrics of this mount, in Prometheus's text form: calls to Palette by endpoint and
 outcome with how long they took (outcome="foreign": somebody in between has answered), waits for
 the rate limit by resource, retries, leases issued, renewed and revoked, what the engine still
-has to revoke, shared sessions, rotations, how old the configs' passwords are, and how far
-Palette's clock is off. Memory and goroutines are those of the plugin's process, which
+has to revoke, shared sessions, rotations, how old the configs' passwords are, how far Palette's
+clock is off, and how many API keys their users have by the last listing of Palette's. A read of
+the metrics calls nobody. Memory and goroutines are those of the plugin's process, which
 may serve other mounts too. Counters begin at zero with that process.
 
   $ vault read -format=raw palette/metrics

@@ -222,6 +222,74 @@ func TestALoginThatWaitedForOthersTakesAnotherTurn(t *testing.T) {
 	}, palettetest.WithRateLimit(10), palettetest.WithLatency(300*time.Millisecond))
 }
 
+// The node crashes between the end of a session at Palette and its deletion from the storage.
+func TestASessionThatACrashHasEndedHalfwayIsNotHandedOut(t *testing.T) {
+	inLife(t, nil, func(l *life) {
+		l.must(logical.CreateOperation, "roles/shared", map[string]any{"shared": true, "renewable": false})
+		dead := l.read("creds/shared").Data["token"].(string)
+		gate := l.palette.HoldAfter(palettetest.Revoke)
+		old, broken := l.b, make(chan struct{})
+		go func() {
+			defer close(broken)
+			_, _ = old.HandleRequest(l.t.Context(), &logical.Request{Operation: logical.DeleteOperation, Path: "sessions/default", Storage: &dying{l}})
+		}()
+		<-gate.Arrived()
+		require.False(l.t, l.palette.Alive(dead))
+		l.mount()
+		gate.Release()
+		<-broken
+		assert.True(l.t, l.palette.Alive(l.read("creds/shared").Data["token"].(string)))
+		l.must(logical.DeleteOperation, "sessions/default", nil)
+	})
+}
+
+// dying is the storage of a node that ends before it deletes.
+type dying struct{ *life }
+
+// Delete implements logical.Storage.
+func (*dying) Delete(context.Context, string) error { return errDiskFull }
+
+// The storage has taken a write-ahead entry in spite of its error. By the time that a new process finds the entry, its
+// config is gone, and nobody will use the config any more.
+func TestAnInterruptedRotationGoesWithItsConfig(t *testing.T) {
+	inLife(t, nil, func(l *life) {
+		l.after = func(_, key string) error {
+			if strings.HasPrefix(key, "wal/") {
+				return errDiskFull
+			}
+			return nil
+		}
+		_, err := l.handle(logical.UpdateOperation, "rotate-root", nil)
+		require.ErrorIs(l.t, err, errDiskFull)
+		l.after = nil
+		l.must(logical.DeleteOperation, "config", nil)
+		l.mount()
+		time.Sleep(16 * time.Minute)
+		l.must(logical.RollbackOperation, "", nil)
+		left, err := l.List(l.t.Context(), "wal/")
+		require.NoError(l.t, err)
+		assert.Empty(l.t, left)
+	})
+}
+
+// The storage takes a new session in spite of its error, and the session's token is revoked for the error.
+func TestASessionStoredInSpiteOfAnErrorIsNotHandedOut(t *testing.T) {
+	inLife(t, nil, func(l *life) {
+		l.must(logical.CreateOperation, "roles/shared", map[string]any{"shared": true, "renewable": false})
+		l.after = func(_, key string) error {
+			if strings.HasPrefix(key, "sessions/") {
+				return errDiskFull
+			}
+			return nil
+		}
+		_, err := l.handle(logical.ReadOperation, "creds/shared", nil)
+		require.ErrorIs(l.t, err, errDiskFull)
+		l.after = nil
+		assert.True(l.t, l.palette.Alive(l.read("creds/shared").Data["token"].(string)))
+		l.must(logical.DeleteOperation, "sessions/default", nil)
+	})
+}
+
 func (l *life) rename(from, to string) {
 	l.t.Helper()
 	entry, err := l.Get(l.t.Context(), from)

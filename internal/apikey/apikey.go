@@ -4,7 +4,8 @@
 // does. The name of a key is written ahead of its making: a key whose making was interrupted is
 // found by its name and deleted.
 //
-// State: the write-ahead entries of interrupted makings, with their lock.
+// State: the write-ahead entries of interrupted makings, and what the last listings of keys have
+// shown, each with its lock.
 package apikey
 
 import (
@@ -44,6 +45,7 @@ type Manager struct {
 	MaxLease func() time.Duration
 
 	interrupted interrupted
+	counts      counts
 }
 
 // Owned is an API key of a lease, and the config that made it.
@@ -77,6 +79,7 @@ func (m *Manager) Create(ctx context.Context, s logical.Storage, r *store.Role, 
 			m.Interrupted([]string{id})
 			return store.Key{}, fmt.Errorf("taking the key's name out of the write-ahead log: %w", err)
 		}
+		m.noteMade(r.ConfigName, cfg, r.UserUID)
 		return key, nil
 	}, late)
 }

@@ -1,6 +1,7 @@
 package palette
 
 import (
+	"bytes"
 	"encoding/json"
 	"mime"
 	"net/http"
@@ -121,7 +122,7 @@ func (r rule) kindOf(a *reply) answerKind {
 	switch {
 	case a.status == http.StatusTooManyRequests:
 		return tooMany
-	case a.status == r.status && len(a.body) <= maxAnswer && (r.form == nil || r.form(a.body)):
+	case a.status == r.status && (a.streamed || len(a.body) <= maxAnswer && (r.form == nil || r.form(a.body))):
 		return documented
 	case a.status < 400 || !isError(a.body):
 		if a.status == http.StatusUnauthorized {
@@ -189,21 +190,8 @@ func isUser(body []byte) bool {
 // isNewKey is the form of v1ApiKeyCreateResponse.
 func isNewKey(body []byte) bool { return hasText(fields(body), "apiKey", "uid") }
 
-// isList is the form of v1ApiKeys. null is an empty list: that is how a Go server writes one. A
-// list with a key that has no uid is none: read as "no such key", it would leave a key behind.
-func isList(body []byte) bool {
-	items := fields(body)["items"]
-	var listed []listedKey
-	if items == nil || json.Unmarshal(items, &listed) != nil {
-		return false
-	}
-	for _, k := range listed {
-		if !isUID(k.Metadata.UID) {
-			return false
-		}
-	}
-	return true
-}
+// isList is the form of v1ApiKeys.
+func isList(body []byte) bool { return new(keyPage).read(bytes.NewReader(body)) == nil }
 
 // mediaType is the form of a media type that is safe to show.
 var mediaType = regexp.MustCompile(`^[a-z]+/[a-z0-9.+-]{1,40}$`)
@@ -213,6 +201,8 @@ func contentOf(a *reply) string {
 	switch {
 	case len(a.body) == 0:
 		return "nothing in it"
+	case a.overlong:
+		return "more than 32 MiB"
 	case len(a.body) > maxAnswer:
 		return "more than 1 MiB"
 	case a.status >= 400 && fields(a.body) != nil:

@@ -25,11 +25,14 @@ func (k NewAPIKey) meta() keyMeta {
 	return meta
 }
 
+// OpCreateKey is what errors of the making of a key call it.
+const OpCreateKey = "create an API key"
+
 // CreateAPIKey calls POST /v1/apiKeys and returns the key, which Palette shows this once. It
-// is not sent again once it may have arrived. Errors are *[Error]: after one of the
-// verdict Unknown there may be a key of that name.
+// is not sent again once it may have arrived. Errors are *[Error], after which of the
+// verdict Unknown there may be a key of that name, and those of Ahead.
 func (c *Client) CreateAPIKey(ctx context.Context, auth Auth, k NewAPIKey) (uid string, key Secret, err error) {
-	const op = "create an API key"
+	const op = OpCreateKey
 	type spec struct {
 		Expiry  string `json:"expiry"`
 		UserUID string `json:"userUid,omitempty"`

@@ -14,11 +14,11 @@ import (
 var tenantAdmin = palettetest.User{Email: "admin@example.com", Org: "example", Password: "Correct-Horse-7-Battery", TenantAdmin: true, UID: "admin-uid"}
 
 // keyRig is a rig whose tenant has an administrator, and the tokens of both its users.
-func keyRig(t *testing.T) (r *rig, user, admin Auth) {
+func keyRig(t *testing.T, opts ...palettetest.Option) (r *rig, user, admin Auth) {
 	t.Helper()
 	plain := palettetest.DefaultUser
 	plain.UID = "user-uid"
-	r = newRig(t, palettetest.AllowLiveTokens(), palettetest.WithUser(plain), palettetest.WithUser(tenantAdmin))
+	r = newRig(t, append(opts, palettetest.AllowLiveTokens(), palettetest.WithUser(plain), palettetest.WithUser(tenantAdmin))...)
 	token, err := r.Login(t.Context(), loginOf(tenantAdmin))
 	require.NoError(t, err)
 	return r, r.auth(t), Auth{Token: token.Raw}

@@ -57,6 +57,9 @@ type call struct {
 	admit func() error
 	// deadline is when the call's last attempt begins; zero: after queue_timeout.
 	deadline time.Time
+	// stream reads a success of more than maxAnswer bytes, up to maxList, and tells whether it has the
+	// call's form; nil where no success may be as large.
+	stream func(io.Reader) bool
 	// secrets are those that the call sends beside auth; no error may hold them.
 	secrets []Secret
 }
@@ -66,10 +69,12 @@ func (c *Client) failure(op string, kind Kind, cause string) *Error {
 	return &Error{Op: op, Host: c.host, Kind: kind, Cause: cause}
 }
 
-// answer is the body of a 2xx answer, and when its request was sent.
+// answer is the body of a 2xx answer, and when its request was sent. streamed: the call's stream has
+// read the answer, and body is the beginning alone.
 type answer struct {
-	body []byte
-	sent time.Time
+	body     []byte
+	sent     time.Time
+	streamed bool
 }
 
 // do sends a call, again where that can help and do no harm, and returns the answer where
@@ -93,7 +98,7 @@ func (c *Client) do(ctx context.Context, k call) (answer, error) {
 		}
 		return answer{}, refused
 	}
-	return answer{r.body, x.sent}, nil
+	return answer{r.body, x.sent, r.streamed}, nil
 }
 
 func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {

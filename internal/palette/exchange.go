@@ -1,6 +1,7 @@
 package palette
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -51,6 +52,8 @@ type reply struct {
 	kind   answerKind
 	// gaveUp says why the call was not sent again after a 429.
 	gaveUp string
+	// streamed: the call has read a success that is longer than body. overlong: it is longer than that.
+	streamed, overlong bool
 }
 
 // run sends the call until it is answered, or must not be sent again.
@@ -107,14 +110,41 @@ func (x *exchange) send(req *http.Request) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
+	rule := rules[x.call.endpoint]
 	r := &reply{status: resp.StatusCode, header: resp.Header, body: body}
-	r.kind = rules[x.call.endpoint].kindOf(r)
-	if r.kind == tooMany {
+	if x.call.stream != nil && r.status == rule.status && len(body) > maxAnswer {
+		whole := &counted{from: io.MultiReader(bytes.NewReader(body), resp.Body)}
+		r.streamed = x.call.stream(whole)
+		if r.overlong = whole.read > maxList; !r.overlong && whole.failed != nil {
+			return nil, whole.failed
+		}
+	}
+	if r.kind = rule.kindOf(r); r.kind == tooMany {
 		x.bucket.Limited(retryAfter(r.header.Get("Retry-After"), time.Now()), x.sent)
 	} else {
 		x.bucket.Passed(x.sent)
 	}
 	return r, nil
+}
+
+// counted reads maxList bytes at most, and notes a connection that breaks: a decoder that reads it
+// cannot tell that from an answer of another form.
+type counted struct {
+	from   io.Reader
+	read   int
+	failed error
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	if c.read > maxList {
+		return 0, io.ErrUnexpectedEOF
+	}
+	n, err := c.from.Read(p)
+	c.read += n
+	if err != nil && !errors.Is(err, io.EOF) {
+		c.failed = err
+	}
+	return n, err
 }
 
 // turn waits for the pause that the last attempt left, and for a turn. Who has gone gets none,

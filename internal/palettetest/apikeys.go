@@ -6,6 +6,8 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -85,7 +87,12 @@ type keyStatus struct {
 }
 
 type keyListAnswer struct {
-	Items []keyAnswer `json:"items"`
+	Items    []keyAnswer `json:"items"`
+	ListMeta *listMeta   `json:"listmeta,omitempty"`
+}
+
+type listMeta struct {
+	Continue string `json:"continue"`
 }
 
 // createKey is POST /v1/apiKeys: the one answer that has the key in it.
@@ -131,7 +138,8 @@ func (s *Server) createKey(c *call) answer {
 	return ok(http.StatusCreated, keyCreateAnswer{APIKey: k.secret, UID: k.UID})
 }
 
-// listKeys is GET /v1/apiKeys: the caller's own keys, or all of the tenant for its administrator.
+// listKeys is GET /v1/apiKeys: the caller's own keys, or all of the tenant for its administrator, PageSize of them. Where
+// there are more, listmeta.continue goes into the query of the next call. Source: the introduction of Palette's API.
 func (s *Server) listKeys(c *call) answer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -140,12 +148,52 @@ func (s *Server) listKeys(c *call) answer {
 		return *refusal
 	}
 	list := keyListAnswer{Items: []keyAnswer{}}
-	for _, uid := range s.state.keyUIDs {
-		if k := s.state.keys[uid]; k != nil && mayManage(caller, k) {
-			list.Items = append(list.Items, k.answer())
+	from, refusal := c.page(len(s.state.keyUIDs))
+	if refusal != nil {
+		return *refusal
+	}
+	for i, uid := range s.state.keyUIDs[from:] {
+		k := s.state.keys[uid]
+		if k == nil || !mayManage(caller, k) {
+			continue
 		}
+		if len(list.Items) == s.pageSize() {
+			list.ListMeta = &listMeta{Continue: pageToken(from + i)}
+			break
+		}
+		list.Items = append(list.Items, k.answer())
 	}
 	return ok(http.StatusOK, list)
+}
+
+const pageTokenPrefix = "keys from "
+
+// pageToken is an opaque name of a page; page reads it.
+func pageToken(from int) string {
+	return base64.URLEncoding.EncodeToString([]byte(pageTokenPrefix + strconv.Itoa(from)))
+}
+
+// page is where the page begins that the query asks for, among so many.
+func (c *call) page(among int) (from int, refusal *answer) {
+	token := c.URL.Query().Get("continue")
+	if token == "" {
+		return 0, nil
+	}
+	text, err := base64.URLEncoding.DecodeString(token)
+	number, isOurs := strings.CutPrefix(string(text), pageTokenPrefix)
+	from, isNumber := strconv.Atoi(number)
+	if err != nil || !isOurs || isNumber != nil || from < 0 || from > among {
+		refused := badRequest("continue is none of this list")
+		return 0, &refused
+	}
+	return from, nil
+}
+
+func (s *Server) pageSize() int {
+	if s.opts.pageSize > 0 {
+		return s.opts.pageSize
+	}
+	return PageSize
 }
 
 // getKey is GET /v1/apiKeys/{uid}.

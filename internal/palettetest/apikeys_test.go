@@ -1,8 +1,10 @@
 package palettetest_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -41,6 +43,49 @@ func (f *fixture) createKey(auth, name, userUID string, life time.Duration) made
 	r := f.tryCreateKey(auth, name, userUID, life)
 	require.Equal(f.t, 201, r.status, r.text)
 	return madeKey{secret: r.str(f.t, "apiKey"), uid: r.str(f.t, "uid")}
+}
+
+// A list has at most 50 items; what it says of the rest leads to all of them, each once.
+func TestListsHavePages(t *testing.T) {
+	for _, c := range []struct{ size, keys, pages int }{{0, 0, 1}, {0, 50, 1}, {0, 51, 2}, {0, 120, 3}, {1, 3, 3}} {
+		inBubble(t, fmt.Sprint(c), func(t *testing.T) {
+			f := newFixture(t, palettetest.WithPageSize(c.size))
+			auth := f.login(alice)
+			for i := range c.keys {
+				f.createKey(auth, fmt.Sprintf("k%d", i), "", time.Hour)
+			}
+			f.createKey(f.login(admin), "the administrator's", "", time.Hour)
+			var names []string
+			query, pages := "", 0
+			for {
+				r := f.must("GET", "/v1/apiKeys"+query, auth, "")
+				require.Equal(t, 200, r.status, r.text)
+				pages++
+				var list struct {
+					Items []struct {
+						Metadata struct{ Name string }
+					}
+					ListMeta struct{ Continue string }
+				}
+				require.NoError(t, json.Unmarshal([]byte(r.text), &list))
+				for _, item := range list.Items {
+					names = append(names, item.Metadata.Name)
+				}
+				if list.ListMeta.Continue == "" {
+					break
+				}
+				query = "?continue=" + url.QueryEscape(list.ListMeta.Continue)
+			}
+			assert.Equal(t, c.pages, pages)
+			require.Len(t, names, c.keys)
+			for i, name := range names {
+				assert.Equal(t, fmt.Sprintf("k%d", i), name)
+			}
+			for _, token := range []string{"x", "bm90IG91cnM=", "a2V5cyBmcm9tIC0x", "a2V5cyBmcm9tIDk5OTk="} {
+				assert.Equal(t, 400, f.must("GET", "/v1/apiKeys?continue="+token, auth, "").status, token)
+			}
+		})
+	}
 }
 
 func TestCreateKey(t *testing.T) {

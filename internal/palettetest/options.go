@@ -23,6 +23,8 @@ const (
 	// PublishedKeyLimit is how many API keys a user may have where an administrator changed nothing.
 	// Source: Palette's resource limits of a tenant.
 	PublishedKeyLimit = 20
+	// PageSize is how many items a list has at most. Source: the introduction of Palette's API.
+	PageSize = 50
 )
 
 // User is an account at the stand-in. Email and Org together name it.
@@ -56,7 +58,7 @@ type settings struct {
 	latency                    time.Duration
 	rateLimit, burst           int
 	retryAfter                 time.Duration
-	keyLimit                   int
+	keyLimit, pageSize         int
 	lag                        Lag
 	users                      []User
 	allowLive                  bool
@@ -123,6 +125,9 @@ func WithRetryAfter(d time.Duration) Option { return func(s *settings) { s.retry
 // WithKeyLimit bounds the API keys of a user, expired ones included; 0 is no limit. Source: Palette's resource limits of
 // a tenant, which is 20 (PublishedKeyLimit). That expired keys count is an assumption, as is the error's status.
 func WithKeyLimit(n int) Option { return func(s *settings) { s.keyLimit = n } }
+
+// WithPageSize bounds the items of a list's page; PageSize otherwise. 0 is PageSize.
+func WithPageSize(n int) Option { return func(s *settings) { s.pageSize = n } }
 
 // WithUser adds an account; several may be given. DefaultUser exists only where none is given.
 func WithUser(u User) Option { return func(s *settings) { s.users = append(s.users, u) } }

@@ -115,6 +115,14 @@ func (m *Manager) Rollback(ctx context.Context, s logical.Storage, data any) err
 	if err := m.LookUp(ctx, s); err != nil {
 		return err
 	}
+	cfg, err := m.Configs.Get(ctx, s, name)
+	if err != nil {
+		return err
+	}
+	if cfg == nil { // nobody will use the config, and so recover the rotation
+		m.drop(ctx, s, name)
+		return nil
+	}
 	for _, id := range m.entryIDs(name) {
 		own, _, err := store.LoadWAL(ctx, s, id)
 		if err != nil {

@@ -191,10 +191,10 @@ func (m *Manager) recoverKey(ctx context.Context, cfg *store.Config, w *store.Ke
 	}
 	auth := palette.Auth{APIKey: cfg.APIKey}
 	if cfg.APIKeyUID == "" || cfg.APIKeyUID == w.OldUID {
-		return m.DeleteMade(ctx, client, auth, w, "")
+		return m.DeleteMade(ctx, client, auth, cfg, w, "")
 	}
 	// The config's key may be neither, where an operator has written another since. Then both go.
-	_, err = m.DeleteMade(ctx, client, auth, w, cfg.APIKeyUID)
+	_, err = m.DeleteMade(ctx, client, auth, cfg, w, cfg.APIKeyUID)
 	if err == nil || upstream.Rejected(err) && !upstream.Unauthorized(err) {
 		err = client.DeleteAPIKey(ctx, auth, w.OldUID)
 	}

@@ -46,6 +46,11 @@ func (m *Manager) MarkSuspect(ctx context.Context, s logical.Storage, name strin
 	if err != nil || have == nil {
 		return
 	}
+	m.storeSuspect(ctx, s, name, have)
+}
+
+// storeSuspect stores that a session may have ended at Palette. The caller holds the session's lock.
+func (m *Manager) storeSuspect(ctx context.Context, s logical.Storage, name string, have *Session) {
 	next := *have
 	next.Suspect = true
 	if err := m.sessions.Put(ctx, s, name, &next); err != nil {
@@ -106,6 +111,7 @@ func (m *Manager) endStored(ctx context.Context, s logical.Storage, name string,
 		if err != nil {
 			return err
 		}
+		m.storeSuspect(ctx, s, name, have) // a crash before the deletion would leave dead tokens to be handed out
 		if err := m.Revocations.End(ctx, a, tokens); err != nil {
 			m.Logger().Warn(MsgEndPending, "config", name, "dead_by_itself_at", store.LastExpiry(tokens), "error", err)
 			// The caller may have gone. The pending revocation is written all the same.

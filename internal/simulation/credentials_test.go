@@ -3,6 +3,7 @@ package simulation
 import (
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -21,8 +22,10 @@ type credential struct {
 	// secret must not be in any log.
 	secret string
 	node   int
-	// dropped: nobody got the answer that holds it.
-	dropped bool
+	at     time.Duration
+	// dropped: nobody got the answer that holds it. Else answered says when.
+	dropped  bool
+	answered time.Time
 	// excused says why nobody has to account for it.
 	excused string
 	// orphan is since when nobody accounts for it, by what was seen; zero where somebody does.
@@ -33,9 +36,9 @@ type credential struct {
 
 func (c *credential) String() string {
 	if c.key {
-		return "the API key " + c.id
+		return fmt.Sprintf("the API key %s (%s), made at %s for node %d,", c.id, c.names[1], clock(c.at), c.node)
 	}
-	return "a token (" + string(c.from) + " of node, jti " + claim(c.id, "jti") + ")"
+	return fmt.Sprintf("a token of %s, made at %s for node %d by %s,", claim(c.id, "email"), clock(c.at), c.node, c.from)
 }
 
 // claim reads a text out of a token.
@@ -83,7 +86,7 @@ func (w *world) made(q *request, a *answer) {
 	default:
 		return
 	}
-	c.node, c.dropped, c.from = q.node.id, true, q.endpoint
+	c.node, c.dropped, c.from, c.at = q.node.id, true, q.endpoint, time.Since(w.story.began)
 	a.made = c
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -98,7 +101,8 @@ func (w *world) made(q *request, a *answer) {
 func (w *world) answered(q *request, a *answer) {
 	if a.made != nil {
 		w.mu.Lock()
-		a.made.dropped = false
+		a.made.answered = time.Now()
+		a.made.dropped = w.cutAt[q.node.id].Equal(a.made.answered)
 		w.mu.Unlock()
 	}
 	if q.endpoint == palettetest.Login && a.status == http.StatusOK {

@@ -91,6 +91,7 @@ func (n *node) cut() {
 	for _, c := range conns {
 		_ = c.Close()
 	}
+	n.world.wasCut(n)
 }
 
 // dial connects the node to the network, whatever the address.

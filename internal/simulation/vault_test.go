@@ -134,8 +134,8 @@ func (v *vault) register(path string, resp *logical.Response, fails bool) (outco
 	}
 	troubles := v.world.storageTrouble.Load()
 	err = v.revokeOnce(context.Background(), l)
-	if err != nil && v.world.storageTrouble.Load() != troubles {
-		v.world.excuse(l, "Vault's one revocation of a lease that it could not store met a failing storage")
+	if err != nil && (v.world.storageTrouble.Load() != troubles || errors.Is(err, errCrashed) || errors.Is(err, errSealed)) {
+		v.world.excuse(l, "Vault's one revocation of a lease that it could not store met a failing storage, or no node")
 	}
 	v.drop(l)
 	return fmt.Sprintf("lease %d could not be stored, and was revoked%s", l.id, failure(err)), nil

@@ -286,6 +286,19 @@ func (w *world) resent(q *request) {
 	w.cutAt[q.node.id] = time.Now()
 }
 
+// wasCut notes that a node's connections are cut off: answers of this moment are lost on them.
+func (w *world) wasCut(n *node) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
+	w.cutAt[n.id] = now
+	for _, c := range w.credentials {
+		if c.node == n.id && c.answered.Equal(now) && c.excused == "" { // whether the answer was read by then is open
+			c.excused = "its connection was cut with the answer on it"
+		}
+	}
+}
+
 // accepted notes a login that worked: with it Palette forgets those that failed, and so does the guard.
 func (w *world) accepted(n *node, email string) {
 	w.mu.Lock()

@@ -75,7 +75,7 @@ func TestABurstAndThenASteadyRate(t *testing.T) {
 			for _, late := range []time.Duration{0, slack} {
 				for i := range went {
 					for j := i; c.rate > 0 && c.burst > 1 && j < len(went); j++ {
-						allowed := float64(c.burst) + float64(c.rate)*(max(went[j]-max(went[i], late), 0)).Seconds()
+						allowed := float64(c.burst) + float64(c.rate)*max(went[j]-max(went[i], late), 0).Seconds()
 						require.LessOrEqual(t, float64(j-i+1), allowed+1e-6, "%+v: calls %d to %d", c, i, j)
 					}
 				}

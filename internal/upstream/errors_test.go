@@ -1,0 +1,136 @@
+package upstream_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"testing"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-palette/internal/enginetest"
+	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/store"
+	"vault-plugin-secrets-palette/internal/upstream"
+)
+
+// failed is a failed call; its text begins with "could not log in at Palette (palette.example.com:443)".
+func failed(kind palette.Kind, verdict palette.Verdict, status int) *palette.Error {
+	return &palette.Error{Op: palette.OpLogin, Host: "palette.example.com:443", Kind: kind, Verdict: verdict, Status: status, Message: "why"}
+}
+
+// held is a login that the login protection did not send.
+func held() *palette.Error {
+	e := failed(palette.Rejected, palette.LoginFailed, 401)
+	e.NextTry = enginetest.Epoch
+	return e
+}
+
+// status is what Vault answers with: 400 for a Mistake, the code of an outermost coded error, else 500.
+func status(resp *logical.Response, err error) int {
+	coded, ok := err.(logical.HTTPCodedError) //nolint:errorlint // Vault looks at the outermost error only
+	switch {
+	case ok:
+		return coded.Code()
+	case resp.IsError():
+		return http.StatusBadRequest
+	}
+	return http.StatusInternalServerError
+}
+
+var (
+	password = &store.Config{Email: "vault@example.com", Org: "example"}
+	key      = &store.Config{Org: "example", APIKey: "a-key"}
+)
+
+// What an error of Palette's means to Vault: the user's mistake is a 400 that says what to do, Palette's fault a 502
+// or 503, and nothing is ever a 403, which Vault's clients take for a bad Vault token.
+func TestErrorMapping(t *testing.T) {
+	const logsIn, refuses, dead = "rejects the login", "refuses to log in", "does not accept the api_key"
+	for _, c := range []struct {
+		name  string
+		err   error
+		login int // LoginFailed's status, and a part of its text
+		says  string
+		call  int // KeyCallFailed's with a password
+		tells string
+		byKey int // KeyCallFailed's with an API key
+		keys  string
+	}{
+		{"rejected", failed(palette.Rejected, palette.LoginFailed, 401), 400, logsIn, 400, refuses, 400, refuses},
+		{"the key is dead", failed(palette.Rejected, palette.AuthDead, 401), 400, logsIn, 400, refuses, 400, dead},
+		{"forbidden", failed(palette.Rejected, palette.NotDone, 403), 400, logsIn, 400, refuses, 400, refuses},
+		{"missing", failed(palette.Missing, palette.NotDone, 404), 400, logsIn, 400, refuses, 400, refuses},
+		{"held back", held(), 400, "not asked again before 2026-03-01T12:00:00Z", 400, refuses, 400, refuses},
+		{"a second factor", &palette.MFAError{Host: "h", Token: "a-token"}, 400, "second factor", 500, "second factor", 500, "second factor"},
+		{"limited", failed(palette.Limited, palette.HeldBack, 429), 503, "answered 429", 503, "429", 503, "429"},
+		{"unreachable", failed(palette.Unreachable, palette.Unknown, 0), 502, "could not log in", 502, "could not", 502, "could not"},
+		{"unavailable", failed(palette.Unavailable, palette.Unknown, 503), 502, "answered 503", 502, "503", 502, "503"},
+		{"malformed", failed(palette.Malformed, palette.Unknown, 200), 502, "answered 200", 502, "200", 502, "200"},
+		{"somebody else's", failed(palette.Foreign, palette.LoginMayHaveFailed, 401), 502, "could not log in", 502, "could not", 502, "could not"},
+		{"wrapped", fmt.Errorf("x: %w", failed(palette.Rejected, palette.LoginFailed, 401)), 400, logsIn, 400, refuses, 400, refuses},
+		{"the storage's", enginetest.ErrDisk, 500, "disk", 500, "disk", 500, "disk"},
+		{"the caller has gone", errors.Join(failed(palette.Unreachable, palette.Unknown, 0), context.Canceled), 500, "canceled", 500, "canceled", 500, "canceled"},
+		{"the caller has no more time", errors.Join(failed(palette.Unreachable, palette.Unknown, 0), context.DeadlineExceeded), 500, "exceeded", 500, "exceeded", 500, "exceeded"},
+	} {
+		for of, got := range map[string]struct {
+			err    error
+			status int
+			says   string
+		}{
+			"login": {upstream.LoginFailed("ci", password, c.err, "a hint"), c.login, c.says},
+			"call":  {upstream.KeyCallFailed("ci", password, c.err, "a hint"), c.call, c.tells},
+			"byKey": {upstream.KeyCallFailed("ci", key, c.err, "a hint"), c.byKey, c.keys},
+		} {
+			t.Run(c.name+" "+of, func(t *testing.T) {
+				resp, err := upstream.Answer(got.err)
+				require.Equal(t, got.status, status(resp, err), got.err)
+				assert.Equal(t, got.status, status(nil, upstream.Coded(got.err)), "of a renewal")
+				require.ErrorContains(t, got.err, got.says)
+				if got.status == http.StatusBadRequest {
+					assert.ErrorContains(t, got.err, `config "ci"`)
+					assert.Regexp(t, "; a hint$", got.err)
+				}
+				assert.NotContains(t, got.err.Error(), "a-token")
+				assert.NotContains(t, got.err.Error(), "a-key")
+			})
+		}
+	}
+}
+
+func TestErrorMistakeNeedsNoHint(t *testing.T) {
+	rejected := failed(palette.Rejected, palette.AuthDead, 401)
+	for _, err := range []error{
+		upstream.LoginFailed("ci", password, rejected, ""), upstream.KeyCallFailed("ci", key, rejected, ""), upstream.Mistakef("field %q", "ttl"),
+	} {
+		assert.NotRegexp(t, "; $", err)
+		resp, answered := upstream.Answer(fmt.Errorf("around: %w", err))
+		require.NoError(t, answered)
+		assert.Equal(t, err.Error(), resp.Error().Error())
+	}
+	assert.NoError(t, upstream.Fault(nil))
+	assert.NoError(t, upstream.Coded(nil))
+}
+
+// What callers decide by.
+func TestErrorVerdicts(t *testing.T) {
+	for name, c := range map[string]struct {
+		err                          error
+		rejected, gone, unauthorized bool
+	}{
+		"no error":     {nil, false, false, false},
+		"rejected":     {failed(palette.Rejected, palette.LoginFailed, 401), true, false, false},
+		"held back":    {held(), false, false, false},
+		"gone":         {failed(palette.Missing, palette.Gone, 404), true, true, false},
+		"dead":         {failed(palette.Rejected, palette.AuthDead, 401), true, false, true},
+		"unreachable":  {failed(palette.Unreachable, palette.Unknown, 0), false, false, false},
+		"the disk's":   {enginetest.ErrDisk, false, false, false},
+		"somebody's":   {failed(palette.Foreign, palette.Unknown, 401), false, false, false},
+		"at its limit": {failed(palette.Limited, palette.HeldBack, 429), false, false, false},
+	} {
+		assert.Equal(t, []bool{c.rejected, c.gone, c.unauthorized}, []bool{upstream.Rejected(c.err), upstream.Gone(c.err), upstream.Unauthorized(c.err)}, name)
+	}
+}
