@@ -63,7 +63,7 @@ func checkAnswer() map[string]*framework.FieldSchema {
 		"step":           text("Where ok is false: what failed, one of name lookup, connection, TLS, login, token."),
 		"error":          text("Where ok is false: how it failed."),
 		"advice":         text("Where ok is false: what to do."),
-		"withheld_until": text("Where the lockout guard did not let the login go out: when the next may, or the next write's where four have failed, RFC 3339, UTC."),
+		"withheld_until": text("Where login protection did not let the login go out: when the next may, or the next write's where four have failed, RFC 3339, UTC."),
 	}
 }
 
@@ -94,7 +94,7 @@ func (b *backend) handleCheck(ctx context.Context, req *logical.Request, d *fram
 
 const helpCheck = `
 Asks Palette who the config's user is: with its API key, its shared session where there is
-one, or else a login, which the lockout guard counts as any other and whose token is revoked
+one, or else a login, which login protection counts as any other and whose token is revoked
 at once. login=true logs in also where there is a session. Nothing is stored.
 
   $ vault read palette/check          # the config "default"

@@ -230,7 +230,7 @@ func (c *check) failed(ctx context.Context, step string, err error, advice strin
 	return nil
 }
 
-// withheld notes until when the lockout guard lets no login go out, and says what to do: a
+// withheld notes until when login protection lets no login go out, and says what to do: a
 // write of another password may be tried sooner than the stored one.
 func (c *check) withheld(says *palette.Error) (advice string) {
 	at := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
