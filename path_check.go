@@ -81,7 +81,7 @@ func (b *backend) handleCheck(ctx context.Context, req *logical.Request, d *fram
 	if err != nil {
 		return upstream.Answer(err)
 	}
-	resp := &logical.Response{Data: found}
+	resp := &logical.Response{Data: found, Warnings: expiryWarning(name, cfg)}
 	roles, err := b.roles.Of(ctx, req.Storage, name)
 	if err != nil {
 		return nil, err
@@ -101,6 +101,6 @@ at once. login=true logs in also where there is a session. Nothing is stored.
   $ vault read palette/check/ci
 
 The answer comes with status 200 also where the check fails: ok is false then, and step,
-error and advice say where, how, and what to do. A warning says what else is to be changed, such
-as the name_template of one of the config's roles.
+error and advice say where, how, and what to do. A warning says what else is to be changed: an
+api_key that expires and that nothing rotates, the name_template of one of the config's roles.
 `

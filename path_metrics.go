@@ -99,6 +99,7 @@ func (b *backend) storageGauges(ctx context.Context, s logical.Storage) (prometh
 	}
 	registry.MustRegister(gauges)
 	telemetry.KeyGauges(registry, found.usages, maxAges)
+	telemetry.RootKeyGauges(registry, found.rootKeys, maxAges)
 	return registry, nil
 }
 
@@ -113,6 +114,7 @@ type configFigures struct {
 	configs, unreadable int
 	ages                []secretAge
 	usages              []telemetry.KeyUsage
+	rootKeys            []telemetry.RootKey
 }
 
 // configGauges counts the configs, and those that cannot be read: one such must not take the
@@ -126,6 +128,9 @@ func (b *backend) configGauges(ctx context.Context, s logical.Storage) (found co
 		}
 		if since := cmp.Or(cfg.SecretSince, cfg.LastRotated); since != 0 {
 			found.ages = append(found.ages, secretAge{name, time.Since(time.Unix(since, 0))})
+		}
+		if cfg.APIKey != "" && cfg.APIKeyExpiry != 0 {
+			found.rootKeys = append(found.rootKeys, telemetry.RootKey{Config: name, Expires: time.Unix(cfg.APIKeyExpiry, 0), Rotated: cfg.RotationPeriod > 0})
 		}
 		if u, known := b.keys.UsageOf(name, cfg); known {
 			found.usages = append(found.usages, telemetry.KeyUsage{Config: name, Keys: u.Keys, Limit: cfg.KeyLimit, Listed: u.At})

@@ -18,13 +18,17 @@ import (
 // lives twice the period, a day at least, so that rotations may fail for a while.
 const RootKeyLife = 365 * 24 * time.Hour
 
-// verifyKey asks Palette whose a config's API key is.
-func (m *Manager) verifyKey(ctx context.Context, cfg *store.Config) error {
+// verifyKey asks Palette whose a config's API key is, and when it expires.
+func (m *Manager) verifyKey(ctx context.Context, name string, cfg *store.Config) error {
 	client, err := m.Clients.For(cfg.Connection)
 	if err != nil {
 		return err
 	}
-	_, err = client.UserInfo(ctx, palette.Auth{APIKey: cfg.APIKey})
+	auth := palette.Auth{APIKey: cfg.APIKey}
+	me, err := client.UserInfo(ctx, auth)
+	if err == nil {
+		m.learnExpiry(ctx, client, auth, me, name, cfg)
+	}
 	return err
 }
 
@@ -49,7 +53,7 @@ func (m *Manager) rotateKey(ctx context.Context, s logical.Storage, name string,
 	if cfg.RotationPeriod > 0 {
 		life = max(2*cfg.RotationPeriod, 24*time.Hour)
 	}
-	w := &store.KeyWAL{ConfigName: name, Address: cfg.Address, Name: "vault-root-" + name + "-" + id, Expiry: now.Add(life), At: now, OldUID: old}
+	w := &store.KeyWAL{ConfigName: name, Address: cfg.Address, Name: "vault-root-" + name + "-" + id, Expiry: now.Add(life), At: now, OldUID: old, OldKey: cfg.APIKey, OldExpiry: cfg.APIKeyExpiry}
 	wal := ""
 	ahead := func(sent time.Time) (err error) {
 		w.Sent = sent
@@ -93,16 +97,11 @@ func (m *Manager) rootKeyUID(ctx context.Context, client upstream.API, auth pale
 		return "", err
 	}
 	m.listed(name, cfg, keys)
-	var mine []string
-	for _, key := range keys {
-		if key.Active && (key.UserUID == me.UserUID || key.UserUID == "") {
-			mine = append(mine, key.UID)
-		}
-	}
+	mine := activeOf(me, keys)
 	if len(mine) != 1 {
 		return "", upstream.Mistakef("Palette's user has %d API keys, so that it is not known which one is the config's; write its UID to the config's field %q", len(mine), "api_key_uid")
 	}
-	return mine[0], nil
+	return mine[0].UID, nil
 }
 
 // listed tells of a listing, if anybody wants to hear of it.
