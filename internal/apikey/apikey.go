@@ -68,62 +68,70 @@ func (m *Manager) Create(ctx context.Context, s logical.Storage, r *store.Role, 
 		if err := m.Credentials.LookUp(ctx, s); err != nil {
 			return store.Key{}, err
 		}
-		var ids []string // two where the call goes out once more, with another session
-		key, verdict, err := m.create(ctx, s, r, cfg, w, func(sent time.Time) error {
-			w.Sent = sent
-			id, err := framework.PutWAL(ctx, s, store.WALKey, w)
-			if err != nil {
-				return fmt.Errorf("writing the key's name ahead: %w", err)
-			}
-			ids = append(ids, id)
-			return nil
-		})
+		key, id, verdict, err := m.create(ctx, s, r, cfg, w)
 		if err != nil {
-			m.createFailed(ctx, s, ids, verdict)
+			m.createFailed(ctx, s, id, verdict)
 			return store.Key{}, err
 		}
-		for i, id := range ids {
-			if err := framework.DeleteWAL(ctx, s, id); err != nil {
-				// The entry would have the key deleted later, while it is in use. So Create deletes the
-				// key now.
-				late(key)
-				m.Interrupted(ids[i:])
-				return store.Key{}, fmt.Errorf("taking the key's name out of the write-ahead log: %w", err)
-			}
+		if err := framework.DeleteWAL(ctx, s, id); err != nil {
+			// The entry would have the key deleted later, while it is in use. So Create deletes the
+			// key now.
+			late(key)
+			m.Interrupted([]string{id})
+			return store.Key{}, fmt.Errorf("taking the key's name out of the write-ahead log: %w", err)
 		}
 		m.noteMade(r.ConfigName, cfg, r.UserUID)
 		return key, nil
 	}, late)
 }
 
-// create calls Palette, and ahead before it. The verdict is that of the creation alone: an error of the session's login
-// says that no key was made.
-func (m *Manager) create(ctx context.Context, s logical.Storage, r *store.Role, cfg *store.Config, w *store.KeyWAL, ahead func(time.Time) error) (store.Key, palette.Verdict, error) {
-	key := store.Key{Name: w.Name, ExpiresAt: w.Expiry}
+// create writes the key's name ahead and calls Palette. id is that of the write-ahead entry, "" where
+// none was written. The verdict is that of the creation alone: an error of what comes before says that
+// no key was made.
+func (m *Manager) create(ctx context.Context, s logical.Storage, r *store.Role, cfg *store.Config, w *store.KeyWAL) (key store.Key, id string, verdict palette.Verdict, err error) {
+	key = store.Key{Name: w.Name, ExpiresAt: w.Expiry}
 	var creation error
-	err := m.use(ctx, s, r.ConfigName, cfg, func(client upstream.API, auth palette.Auth) error {
+	err = m.use(ctx, s, r.ConfigName, cfg, func(client upstream.API, auth palette.Auth) (err error) {
+		if id == "" {
+			if w.SentExpiry, err = client.OnPalettesClock(ctx, auth, w.Expiry); err != nil {
+				return err
+			}
+			if id, err = framework.PutWAL(ctx, s, store.WALKey, w); err != nil {
+				return fmt.Errorf("writing the key's name ahead: %w", err)
+			}
+		}
+		key.MadeAt = time.Now().UTC()
 		key.UID, key.Key, creation = client.CreateAPIKey(ctx, auth, palette.NewAPIKey{
-			Name: w.Name, Description: r.Description, UserUID: r.UserUID, Expiry: w.Expiry, Ahead: ahead,
+			Name: w.Name, Description: r.Description, UserUID: r.UserUID, Expiry: w.SentExpiry,
 		})
 		return creation
 	})
-	return key, palette.VerdictOf(creation), err
+	return key, id, palette.VerdictOf(creation), err
 }
 
-// createFailed deletes the write-ahead entries of a key that Palette has not made. Where Palette may
-// have made the key, the entries stay.
-func (m *Manager) createFailed(ctx context.Context, s logical.Storage, ids []string, verdict palette.Verdict) {
-	for _, id := range ids {
-		if verdict == palette.Unknown || framework.DeleteWAL(ctx, s, id) != nil {
-			m.Interrupted([]string{id})
-		}
+// createFailed deletes the write-ahead entry of a key that Palette has not made. Where Palette may
+// have made the key, the entry stays.
+func (m *Manager) createFailed(ctx context.Context, s logical.Storage, id string, verdict palette.Verdict) {
+	if id == "" {
+		return
+	}
+	if verdict == palette.Unknown {
+		m.Interrupted([]string{id})
+		return
+	}
+	if framework.DeleteWAL(ctx, s, id) != nil {
+		m.Interrupted([]string{id})
 	}
 }
 
 // Extend moves a key's expiry.
 func (m *Manager) Extend(ctx context.Context, s logical.Storage, r *store.Role, cfg *store.Config, key store.Key, expiry time.Time) error {
 	return m.use(ctx, s, r.ConfigName, cfg, func(client upstream.API, auth palette.Auth) error {
-		return client.UpdateAPIKey(ctx, auth, key.UID, palette.NewAPIKey{Name: key.Name, Description: r.Description, Expiry: expiry})
+		sent, err := client.OnPalettesClock(ctx, auth, expiry)
+		if err != nil {
+			return err
+		}
+		return client.UpdateAPIKey(ctx, auth, key.UID, palette.NewAPIKey{Name: key.Name, Description: r.Description, Expiry: sent})
 	})
 }
 
@@ -203,11 +211,15 @@ func (m *Manager) Delete(ctx context.Context, s logical.Storage, k Owned) error 
 		return cmp.Or(err, errNoWay)
 	}
 	err = client.DeleteAPIKey(ctx, palette.Auth{APIKey: k.Key.Key}, k.Key.UID)
-	if upstream.Gone(err) || upstream.Unauthorized(err) {
+	if upstream.Gone(err) || upstream.Unauthorized(err) && time.Since(k.Key.MadeAt) > knownBy {
 		return nil
 	}
 	return err
 }
+
+// knownBy is how long after its making Palette may answer 401 to a key that is alive: what was made
+// just now is not known everywhere (public reports).
+const knownBy = time.Minute
 
 // EndPending implements revocation.KeyEnder. A retired key of a config that has been written to the
 // config again is not to be ended any more.

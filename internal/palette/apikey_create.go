@@ -11,11 +11,9 @@ type NewAPIKey struct {
 	Name, Description string
 	// UserUID is whose key it will be; empty for the caller's own.
 	UserUID string
-	// Expiry is by our clock. It goes to Palette by Palette's, rounded up to a whole second.
+	// Expiry is by Palette's clock, see [Client.OnPalettesClock]. It is sent rounded up to a whole
+	// second.
 	Expiry time.Time
-	// Ahead is told, before the key is asked for, its expiry as Palette is told it: by Palette's clock,
-	// in whole seconds. An error of it keeps the key from being made. nil where nobody wants to know.
-	Ahead func(expiry time.Time) error
 }
 
 // meta is the key's metadata as a request has it.
@@ -39,19 +37,12 @@ func (c *Client) CreateAPIKey(ctx context.Context, auth Auth, k NewAPIKey) (uid 
 		Expiry  string `json:"expiry"`
 		UserUID string `json:"userUid,omitempty"`
 	}
-	expiry, err := c.onPalettesClock(ctx, op, auth, k.Expiry)
-	if err == nil && k.Ahead != nil {
-		err = k.Ahead(sentExpiry(expiry))
-	}
-	if err != nil {
-		return "", "", err
-	}
 	a, err := c.do(ctx, call{
 		op: op, endpoint: "create_api_key", method: http.MethodPost, path: "/v1/apiKeys", auth: auth,
 		body: struct {
 			Metadata keyMeta `json:"metadata"`
 			Spec     spec    `json:"spec"`
-		}{k.meta(), spec{wireExpiry(expiry), k.UserUID}},
+		}{k.meta(), spec{wireExpiry(k.Expiry), k.UserUID}},
 	})
 	if err != nil {
 		return "", "", err

@@ -53,21 +53,19 @@ func (m *Manager) rotateKey(ctx context.Context, s logical.Storage, name string,
 	if cfg.RotationPeriod > 0 {
 		life = max(2*cfg.RotationPeriod, 24*time.Hour)
 	}
-	w := &store.KeyWAL{ConfigName: name, Address: cfg.Address, Name: "vault-root-" + name + "-" + id, Expiry: now.Add(life), At: now, OldUID: old, OldKey: cfg.APIKey, OldExpiry: cfg.APIKeyExpiry}
-	wal := ""
-	ahead := func(sent time.Time) (err error) {
-		w.Sent = sent
-		if wal, err = framework.PutWAL(ctx, s, store.WALRootKey, w); err != nil {
-			return fmt.Errorf("writing the new key's name ahead: %w", err)
-		}
-		m.add(name, wal)
-		return nil
-	}
-	uid, key, err := client.CreateAPIKey(ctx, auth, palette.NewAPIKey{
-		Name: w.Name, Description: "The API key of the Vault secrets engine's config " + name, Expiry: w.Expiry, Ahead: ahead,
-	})
+	sent, err := client.OnPalettesClock(ctx, auth, now.Add(life))
 	if err != nil {
-		if wal != "" && palette.VerdictOf(err) != palette.Unknown { // Palette has not made the key
+		return err
+	}
+	w := &store.KeyWAL{ConfigName: name, Address: cfg.Address, Name: "vault-root-" + name + "-" + id, Expiry: now.Add(life), SentExpiry: sent, At: now, OldUID: old, OldKey: cfg.APIKey, OldExpiry: cfg.APIKeyExpiry}
+	wal, err := framework.PutWAL(ctx, s, store.WALRootKey, w)
+	if err != nil {
+		return fmt.Errorf("writing the new key's name ahead: %w", err)
+	}
+	m.add(name, wal)
+	uid, key, err := client.CreateAPIKey(ctx, auth, palette.NewAPIKey{Name: w.Name, Description: "The API key of the Vault secrets engine's config " + name, Expiry: sent})
+	if err != nil {
+		if palette.VerdictOf(err) != palette.Unknown { // Palette has not made the key
 			m.resolve(name, wal)
 			m.deleteWAL(ctx, s, name, wal)
 		}
@@ -130,7 +128,7 @@ func (m *Manager) DeleteMade(ctx context.Context, client upstream.API, auth pale
 		if key.Name != w.Name || key.UID == stays {
 			continue
 		}
-		if !key.ExpiresAsSent(w.OnPalette()) {
+		if !key.ExpiresAsSent(w.Sent()) {
 			m.Logger().Warn(MsgNamesake, "name", w.Name, "uid", key.UID, "expires_at", key.Expiry)
 			continue
 		}

@@ -3,6 +3,7 @@ package rootcred
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -24,6 +25,7 @@ const (
 	MsgPasswordDropped = "a rotation's password is dropped: its config has gone or is another login"
 	MsgKeyLeft         = "a rotation's API key is left to its expiry: its config has gone or is another login"
 	MsgOldKeyPending   = "a config's old API key could not be deleted; its deletion is pending and retried each minute"
+	MsgKeyNotYet       = "Palette does not accept a config's new API key yet, so the old key is not deleted yet; trying again in a minute"
 	MsgWALNotDeleted   = "a write-ahead entry that is of no more use could not be deleted"
 )
 
@@ -109,6 +111,10 @@ func (m *Manager) recoverEntry(ctx context.Context, s logical.Storage, name, id 
 			return false, err
 		}
 		known, unknown := m.recoverKey(ctx, s, cfg, &w)
+		if errors.Is(unknown, errNotYet) { // the config is used meanwhile
+			m.grant(name, id, time.Now().Add(keyRetry))
+			return false, nil
+		}
 		return unknown == nil && (known || m.isOver(name, id, cfg, w.At)), unknown
 	}
 	var w store.PasswordWAL
@@ -191,7 +197,11 @@ func (m *Manager) recoverKey(ctx context.Context, s logical.Storage, cfg *store.
 	// The config's key may be neither, where an operator has written another since. Then both go.
 	if cfg.APIKeyExpiry != w.Expiry.Unix() || cfg.LastRotated != w.At.Unix() {
 		_, err = m.DeleteMade(ctx, client, auth, cfg, w, cfg.APIKeyUID)
-		if err != nil && (upstream.Unauthorized(err) || !upstream.Rejected(err)) {
+		switch {
+		case upstream.Unauthorized(err): // a key that was made just now is not known everywhere (public reports)
+			m.Logger().Warn(MsgKeyNotYet, "config", w.ConfigName, "uid", w.OldUID, "error", err)
+			return false, errNotYet
+		case err != nil && !upstream.Rejected(err):
 			return false, err
 		}
 	}
@@ -213,3 +223,10 @@ func (m *Manager) retireKey(ctx context.Context, s logical.Storage, cfg *store.C
 	err = m.Revocations.Enqueue(context.WithoutCancel(ctx), s, "", revocation.AccountOf(cfg).KeyEntry(w.ConfigName, old))
 	return err == nil, err
 }
+
+// keyRetry is the pause before an old key is deleted once more with a new key that Palette did not
+// accept.
+const keyRetry = time.Minute
+
+// errNotYet is for an old key that is deleted later.
+var errNotYet = errors.New("Palette does not accept the new API key yet")

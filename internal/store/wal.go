@@ -33,17 +33,16 @@ type PasswordWAL struct {
 	At          time.Time `json:"at"`
 }
 
-// KeyWAL is written ahead of the making of an API key, which is found by its name and
-// its expiry.
+// KeyWAL is written ahead of the making of an API key, which is found by its name and expiry.
 type KeyWAL struct {
 	ConfigName string `json:"config_name"`
 	Address    string `json:"address"`
 	Name       string `json:"name"`
-	// Expiry is by our clock.
-	Expiry time.Time `json:"expiry"`
-	// Sent is the expiry as Palette was told it; zero in entries of older versions, which sent Expiry.
-	Sent time.Time `json:"sent,omitzero"`
-	At   time.Time `json:"at"`
+	// Expiry is by Vault's clock, SentExpiry by Palette's, as the request names it; zero in entries
+	// of versions that named Expiry.
+	Expiry     time.Time `json:"expiry"`
+	SentExpiry time.Time `json:"sent_expiry,omitzero"`
+	At         time.Time `json:"at"`
 	// OldUID is the key that a config's new key replaces.
 	OldUID string `json:"old_uid,omitempty"`
 	// OldKey is that key itself, which may delete itself where the new one may not yet; "" in entries of
@@ -52,12 +51,12 @@ type KeyWAL struct {
 	OldExpiry int64          `json:"old_expiry,omitempty"`
 }
 
-// OnPalette is the expiry that Palette lists the key with.
-func (w *KeyWAL) OnPalette() time.Time {
-	if w.Sent.IsZero() {
+// Sent is the expiry that the request names.
+func (w *KeyWAL) Sent() time.Time {
+	if w.SentExpiry.IsZero() {
 		return w.Expiry
 	}
-	return w.Sent
+	return w.SentExpiry
 }
 
 // ErrUndecodable is for a write-ahead entry that no version of the engine has written. Reading

@@ -1,0 +1,112 @@
+package revocation_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-palette/internal/enginetest"
+	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palettetest"
+	"vault-plugin-secrets-palette/internal/revocation"
+	"vault-plugin-secrets-palette/internal/store"
+)
+
+// A 401 says that the token which authenticated the call is dead, and nothing of the others: the
+// next one authenticates the next try.
+func TestRevocationGoesOnPastDeadTokens(t *testing.T) {
+	for name, dead := range map[string]int{"none": 0, "the newest": 1, "two": 2, "all": 3} {
+		enginetest.Bubble(t, name, func(t *testing.T) {
+			m := newMount(t)
+			var tokens []store.Token
+			for range 3 {
+				tokens = append(tokens, m.Login())
+				time.Sleep(time.Second)
+			}
+			for _, token := range tokens[3-dead:] {
+				m.Palette.EndSession(token.Token.Reveal())
+			}
+			require.NoError(t, m.Revocations.End(t.Context(), m.account, tokens))
+			assert.Empty(t, m.Palette.LiveTokens())
+			assert.Equal(t, min(dead+1, 3), m.Palette.Calls(palettetest.Revoke))
+		})
+	}
+}
+
+func TestRevocationOfNothingNeedsNoCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMount(t)
+		require.NoError(t, m.Revocations.End(t.Context(), m.account, nil))
+		assert.Zero(t, m.Palette.TotalCalls())
+	})
+}
+
+// A Palette without the endpoint lets tokens die by themselves. The log says when.
+func TestRevocationWithoutTheEndpoint(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMount(t, palettetest.WithoutRevoke(), palettetest.AllowLiveTokens())
+		require.NoError(t, m.Revocations.End(t.Context(), m.account, m.Logins(2)))
+		m.Logged(revocation.MsgNoRevocation, "tokens=2", "2026-03-01 12:15:00")
+	})
+}
+
+func TestRevocationThroughAConnectionThatCannotBeUsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMount(t)
+		m.account.Connection.CACert = "no PEM"
+		assert.ErrorContains(t, m.Revocations.End(t.Context(), m.account, make([]store.Token, 2)), "ca_cert")
+	})
+}
+
+func TestRevocationFindsTheAccountOfAnIdentity(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMount(t)
+		found, err := m.Revocations.AccountFor(t.Context(), m.Storage, enginetest.Name, m.Stored().Identity())
+		require.NoError(t, err)
+		assert.Equal(t, m.account, found)
+		e := found.Entry(nil)
+		assert.Equal(t, m.Stored().Identity(), e.Identity())
+		assert.Equal(t, m.account, found.KeyEntry("ci", store.Key{}).Account())
+	})
+}
+
+// A token that no lease will hold is revoked or, where that fails, pending; the log says what is lost.
+func TestRevocationOfATokenThatNoLeaseHolds(t *testing.T) {
+	for name, c := range map[string]struct {
+		prepare func(m *mount)
+		pending int
+		lives   bool
+		said    string
+	}{
+		"it works":              {func(*mount) {}, 0, false, ""},
+		"Palette is down":       {func(m *mount) { m.Palette.Down(true) }, 1, true, revocation.MsgLoosePending},
+		"the storage fails too": {func(m *mount) { m.Palette.Down(true); m.Storage.FailOn("put", "") }, 0, true, revocation.MsgLooseLost},
+		"the mount is ending":   {func(m *mount) { assert.NoError(m.T, m.Tasks.Drain(m.T.Context())) }, 0, true, revocation.MsgDiscardLost},
+	} {
+		enginetest.Bubble(t, name, func(t *testing.T) {
+			m := newMount(t, palettetest.AllowLiveTokens())
+			token := m.Login()
+			c.prepare(m)
+			<-m.Revocations.Discard(m.Storage, m.account, token, "a test")
+			assert.Equal(t, c.lives, m.Alive(token))
+			assert.Equal(t, c.pending, m.Pending())
+			m.Logged(c.said)
+			assert.Equal(t, c.said == "", m.Log.String() == "", m.Log.String())
+		})
+	}
+}
+
+// An entry of a version without rate limits has none stored. 0 would lift Palette's limit.
+func TestPendingRevocationOfAnOlderVersionHasTheDefaultLimits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMount(t)
+		m.Storage.Plant(store.PendingPrefix+"x", `{"connection":{"address":"https://palette.example.com","request_timeout":30000000000},`+
+			`"tokens":[{"token":"a.b.c","expires_at":"2026-03-01T13:00:00Z"}],"first_failed":"2026-03-01T12:00:00Z"}`)
+		require.NoError(t, m.Revocations.Retry(t.Context(), m.Storage)) // nobody listens there
+		assert.Equal(t, []palette.Connection{store.DefaultConnection("https://palette.example.com")}, m.Clients.Connections())
+		assert.Equal(t, 1, m.Pending())
+	})
+}
