@@ -81,7 +81,7 @@ func (b *backend) handleCheck(ctx context.Context, req *logical.Request, d *fram
 	if err != nil {
 		return upstream.Answer(err)
 	}
-	resp := &logical.Response{Data: found, Warnings: warnings}
+	resp := &logical.Response{Data: found, Warnings: append(warnings, expiryWarning(name, cfg)...)}
 	roles, err := b.roles.Of(ctx, req.Storage, name)
 	if err != nil {
 		return nil, err
@@ -102,6 +102,7 @@ at once. login=true logs in also where there is a session. Nothing is stored.
 
 The answer comes with status 200 also where the check fails: ok is false then, and step,
 error and advice say where, how, and what to do. "somebody between Vault and Palette answers"
-means a proxy, a gateway or another server. A warning says what else is to be looked at: clocks
-that differ by more than 30 seconds, a revocation that failed, a role's name_template.
+means a proxy, a gateway or another server. A warning says what else is to be changed: clocks that
+differ by more than 30 seconds, a revocation that failed, an api_key that expires and that nothing
+rotates, the name_template of one of the config's roles.
 `

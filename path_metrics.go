@@ -101,6 +101,7 @@ func (b *backend) storageGauges(ctx context.Context, s logical.Storage) (prometh
 	byConfig("root_secret_age_seconds", fmt.Sprintf("How long ago a config's password or API key was written or rotated; of more than %d configs the oldest.", maxSeries), found.ages)
 	byConfig("clock_offset_seconds", fmt.Sprintf("How far the clock of a config's Palette is before Vault's (negative: behind), by its newest answer; of more than %d configs the furthest.", maxSeries), found.offsets)
 	telemetry.KeyGauges(registry, found.usages, maxSeries)
+	telemetry.RootKeyGauges(registry, found.rootKeys, maxSeries)
 	return registry, nil
 }
 
@@ -121,6 +122,7 @@ type configFigures struct {
 	configs, unreadable int
 	ages, offsets       []configSeconds
 	usages              []telemetry.KeyUsage
+	rootKeys            []telemetry.RootKey
 }
 
 // configGauges counts the configs, and those that cannot be read: one such must not take the
@@ -138,6 +140,9 @@ func (b *backend) configGauges(ctx context.Context, s logical.Storage) (found co
 		}
 		if offset, known := b.clockOffset(cfg.Address); known {
 			found.offsets = append(found.offsets, configSeconds{name, offset.Seconds()})
+		}
+		if cfg.APIKey != "" && cfg.APIKeyExpiry != 0 {
+			found.rootKeys = append(found.rootKeys, telemetry.RootKey{Config: name, Expires: time.Unix(cfg.APIKeyExpiry, 0), Rotated: cfg.RotationPeriod > 0})
 		}
 		if u, known := b.keys.UsageOf(name, cfg); known {
 			found.usages = append(found.usages, telemetry.KeyUsage{Config: name, Keys: u.Keys, Limit: cfg.KeyLimit, Listed: u.At})
