@@ -5,6 +5,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
 	"vault-plugin-secrets-palette/internal/apikey"
 
 	"github.com/hashicorp/vault/sdk/framework"

@@ -62,6 +62,31 @@ func TestNamesakesOfALostKeyAreLeftAlone(t *testing.T) {
 	}
 }
 
+// The expiry that a key is found by is a time on Palette's clock, and stays what it was where one of
+// the clocks is set.
+func TestALostKeyIsFoundWhateverTheClocksShow(t *testing.T) {
+	for _, c := range []struct{ making, search time.Duration }{{0, 0}, {3 * time.Minute, 3 * time.Minute}, {-5*time.Minute + 300*time.Millisecond, -5 * time.Minute}, {10 * time.Minute, 0}, {0, -10 * time.Minute}} {
+		for _, restart := range []bool{false, true} {
+			bubble(t, fmt.Sprint(c, restart), func(t *testing.T) {
+				w := issuing(t)
+				w.palette.SetClock(c.making)
+				w.palette.Inject(palettetest.APIKeyCreate, palettetest.Fault{DropAfter: true, Times: 1})
+				w.fault(read, "creds/key", nil, http.StatusBadGateway, "create an API key")
+				require.Len(t, w.palette.Keys(), 1)
+				w.palette.SetClock(c.search)
+				if restart {
+					w.mount()
+				}
+				w.minute()
+				assert.Empty(t, w.palette.Keys())
+				assert.Zero(t, w.wals())
+				w.palette.SetClock(0)
+				w.end()
+			})
+		}
+	}
+}
+
 // A tenant administrator sees the keys of the whole tenant, and Palette lists 50 at a time.
 func TestALostKeyOnALaterPageIsFound(t *testing.T) {
 	for _, others := range []int{49, 50, 60, 149, 150, 260} {

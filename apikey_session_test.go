@@ -4,6 +4,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
 	"vault-plugin-secrets-palette/internal/session"
 
 	"github.com/hashicorp/vault/sdk/framework"

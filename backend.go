@@ -86,7 +86,7 @@ func (b *backend) wire(process *palette.Process, userAgent string) {
 
 	c := b.credentials
 	c.Configs, c.Clients, c.Revocations, c.Tasks, c.System, c.Logger = b.configs, b.clients, b.revocations, b.tasks, b.System, b.Logger
-	c.Hooks = rootcred.Hooks{Changed: b.sessions.MarkSuspect, Rotated: b.rotationDone, KeysInterrupted: b.keys.Interrupted}
+	c.Hooks = rootcred.Hooks{Changed: b.sessions.MarkSuspect, Rotated: b.rotationDone, Listed: b.keys.Listed, KeysInterrupted: b.keys.Interrupted}
 
 	s := b.sessions
 	s.Configs, s.Clients, s.Revocations, s.Credentials, s.Tasks, s.Logger = b.configs, b.clients, b.revocations, b.credentials, b.tasks, b.Logger

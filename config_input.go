@@ -22,6 +22,7 @@ const (
 	minQueueTimeout   = time.Second
 	maxQueueTimeout   = 5 * time.Minute
 	maxRateLimit      = 10000
+	maxKeyLimit       = 1000000
 )
 
 // configInput is a config that a write changes.
@@ -30,7 +31,7 @@ type configInput struct{ store.Config }
 // changeConfig returns the config with the fields of a write applied; old is nil for a new config.
 // Errors are Mistakes.
 func changeConfig(old *store.Config, d *framework.FieldData, now time.Time) (*store.Config, error) {
-	next := configInput{store.Config{Connection: store.DefaultConnection(palette.DefaultAddress)}}
+	next := configInput{*store.NewConfig(palette.DefaultAddress)}
 	if old != nil {
 		next.Config = *old
 	}
@@ -75,6 +76,11 @@ func (c *configInput) applyLimits(d *framework.FieldData) error {
 			return upstream.Mistakef("field %q is %s, but must be between %s and %s", f.field, value, f.min, f.max)
 		case given:
 			*f.into = value
+		}
+	}
+	if limit, ok := d.GetOk(fieldKeyLimit); ok {
+		if c.KeyLimit = limit.(int); c.KeyLimit < 0 || c.KeyLimit > maxKeyLimit {
+			return upstream.Mistakef("field %q is %d, but must be between 0 (not known) and %d API keys", fieldKeyLimit, c.KeyLimit, maxKeyLimit)
 		}
 	}
 	return c.applyRate(d)
@@ -259,6 +265,7 @@ func shownConfig(c *store.Config) map[string]any {
 		fieldProxyURL:       c.RedactedProxyURL(),
 		fieldRequestTimeout: int64(c.RequestTimeout.Seconds()),
 		fieldRateLimit:      c.RateLimit,
+		fieldKeyLimit:       c.KeyLimit,
 		fieldRateBurst:      c.Burst(),
 		fieldQueueTimeout:   int64(c.QueueTimeout.Seconds()),
 	}

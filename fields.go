@@ -29,6 +29,7 @@ const (
 	fieldRateLimit        = "rate_limit"
 	fieldRateBurst        = "rate_burst"
 	fieldQueueTimeout     = "queue_timeout"
+	fieldKeyLimit         = "key_limit"
 	fieldAPIKey           = "api_key"
 	fieldAPIKeyUID        = "api_key_uid"
 	fieldPasswordPolicy   = "password_policy"

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
 	"vault-plugin-secrets-palette/internal/apikey"
 	"vault-plugin-secrets-palette/internal/store"
 
@@ -151,6 +152,7 @@ func FuzzConfigInput(f *testing.F) {
 			assertBetween(t, shown[fieldRequestTimeout], 1, 80)
 			assertBetween(t, shown[fieldQueueTimeout], 1, 300)
 			assertBetween(t, int64(shown[fieldRateLimit].(int)), 0, 10000)
+			assertBetween(t, int64(shown[fieldKeyLimit].(int)), 0, maxKeyLimit)
 			if shown[fieldRotationPeriod] != int64(0) {
 				assertBetween(t, shown[fieldRotationPeriod], 60, tenYears)
 			}

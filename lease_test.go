@@ -2,6 +2,7 @@ package palette
 
 import (
 	"time"
+
 	"vault-plugin-secrets-palette/internal/lease"
 
 	"github.com/hashicorp/vault/sdk/logical"

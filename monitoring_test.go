@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+
 	"vault-plugin-secrets-palette/internal/telemetry"
 
 	"github.com/prometheus/common/expfmt"

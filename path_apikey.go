@@ -41,7 +41,7 @@ func (b *backend) issueKey(ctx context.Context, req *logical.Request, r *store.R
 		ttl = l.TTL
 	}
 	if l.Key, err = b.keys.Create(ctx, req.Storage, r, cfg, name, time.Now().Add(ttl+apikey.Grace).UTC()); err != nil {
-		return nil, upstream.KeyCallFailed(r.ConfigName, cfg, err, "")
+		return nil, b.keys.CreateFailed(ctx, req.Storage, r.ConfigName, r, cfg, err, "")
 	}
 	// The key's life counts from before the waits for a session, a permit and the answer. The lease
 	// counts from now on.

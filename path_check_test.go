@@ -10,6 +10,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
 	"vault-plugin-secrets-palette/internal/check"
 
 	"github.com/hashicorp/vault/sdk/logical"

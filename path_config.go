@@ -80,6 +80,7 @@ func configFields() map[string]*framework.FieldSchema {
 		fieldRateLimit:        {Type: framework.TypeInt, Default: palette.DefaultRateLimit, Description: "Calls a second to each of Palette's resources at this address (logins, refreshes, users, API keys), of all mounts and configs of the plugin process together; the lowest among the configs that have called the address counts (default 10, Palette's own limit for one IP address; 0: none)."},
 		fieldRateBurst:        {Type: framework.TypeInt, Description: "How many of these calls may go at once, 1 to 10000 (default, and 0: five times rate_limit, which is Palette's own proportion). Not with rate_limit=0, whose write drops it."},
 		fieldQueueTimeout:     {Type: framework.TypeDurationSecond, Default: "55s", Description: "How long a call waits for its turn under rate_limit, and before it is sent again, 1 second to 5 minutes (default 55s, less than the 60 that Vault's clients wait). One whose turn would come later is answered 503 at once."},
+		fieldKeyLimit:         {Type: framework.TypeInt, Default: store.DefaultKeyLimit, Description: "How many API keys Palette lets a user have (default 20, Palette's own; 0: not known). Named where Palette refuses a key, and shown in metrics beside the keys there are; the engine refuses none by it."},
 		fieldAPIKey:           secret("API key of the Palette user, instead of email and password: enough for roles with credential_type=api_key. Never given back."),
 		fieldAPIKeyUID:        text("UID of api_key at Palette, so that rotate-root can delete it when it has made a new one. Not needed where the user has one key only, and set by each rotation."),
 		fieldPasswordPolicy:   text("Vault password policy that makes the passwords of rotations. Without one: 32 characters of all four classes."),
@@ -160,14 +161,13 @@ func (b *backend) handleConfigWrite(ctx context.Context, req *logical.Request, d
 	if err != nil {
 		return upstream.Answer(err)
 	}
+	if old == nil || !old.SameIdentity(next) || old.APIKey != next.APIKey {
+		b.keys.Forget(name)
+	}
 	if err := b.sessions.EndForeign(ctx, req.Storage, name, old, next); err != nil {
 		return nil, err
 	}
-	warnings := (&configInput{*next}).warnings()
-	if len(warnings) == 0 {
-		return nil, nil
-	}
-	return &logical.Response{Warnings: warnings}, nil
+	return warned((&configInput{*next}).warnings()), nil
 }
 
 func (b *backend) handleConfigDelete(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {

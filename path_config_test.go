@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
 	"vault-plugin-secrets-palette/internal/store"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -34,7 +35,7 @@ func TestConfigIsWrittenReadListedAndDeleted(t *testing.T) {
 		assert.Equal(t, fields{
 			"address": w.palette.URL(), "email": "vault@example.com", "org": "example", "password_set": true,
 			"ca_cert": "", "client_cert": "", "client_key_set": false, "tls_server_name": "", "tls_skip_verify": false,
-			"proxy_url": "", "request_timeout": int64(30), "rate_limit": 0, "rate_burst": 0, "queue_timeout": int64(1),
+			"proxy_url": "", "request_timeout": int64(30), "rate_limit": 0, "rate_burst": 0, "key_limit": 20, "queue_timeout": int64(1),
 			"api_key_set": false, "api_key_uid": "", "password_policy": "", "rotation_period": int64(0),
 		}, w.read("config").Data)
 		assert.Equal(t, w.read("config").Data, w.read("config/default").Data, "config is config/default")
@@ -143,6 +144,8 @@ func TestConfigRefusesBadInput(t *testing.T) {
 		{"timeout beyond Vault's", fields{"request_timeout": "81s"}, []string{`"request_timeout" is 1m21s`, "between 1s and 1m20s"}},
 		{"limit negative", fields{"rate_limit": -1}, []string{`"rate_limit" is -1`, "between 0 (no limit) and 10000"}},
 		{"limit too large", fields{"rate_limit": 10001}, []string{`"rate_limit" is 10001`}},
+		{"limit of keys negative", fields{"key_limit": -1}, []string{`"key_limit" is -1`, "between 0 (not known) and 1000000"}},
+		{"limit of keys with a fraction", fields{"key_limit": 2.5}, []string{`"key_limit" is 2.5`, "whole number"}},
 		{"burst negative", fields{"rate_limit": 1, "rate_burst": -1}, []string{`"rate_burst" is -1`, "between 1 and 10000"}},
 		{"burst too large", fields{"rate_limit": 1, "rate_burst": 10001}, []string{`"rate_burst" is 10001`}},
 		{"burst no number", fields{"rate_burst": "many"}, []string{`"rate_burst" is "many"`, "whole number"}},

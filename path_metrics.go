@@ -84,20 +84,21 @@ func (b *backend) storageGauges(ctx context.Context, s logical.Storage) (prometh
 		}
 		count(kept.name, kept.help, len(names))
 	}
-	configs, unreadable, ages, err := b.configGauges(ctx, s)
+	found, err := b.configGauges(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	count("configs", "Configs that are stored.", configs)
-	count("configs_unreadable", "Configs of these whose entry in Vault's storage cannot be read.", unreadable)
+	count("configs", "Configs that are stored.", found.configs)
+	count("configs_unreadable", "Configs of these whose entry in Vault's storage cannot be read.", found.unreadable)
 	gauges := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Namespace: telemetry.Namespace, Name: "root_secret_age_seconds",
 		Help: fmt.Sprintf("How long ago a config's password or API key was written or rotated; of more than %d configs the oldest.", maxAges),
 	}, []string{"config"})
-	for _, a := range ages {
+	for _, a := range found.ages[:min(len(found.ages), maxAges)] {
 		gauges.WithLabelValues(a.config).Set(a.age.Seconds())
 	}
 	registry.MustRegister(gauges)
+	telemetry.KeyGauges(registry, found.usages, maxAges)
 	return registry, nil
 }
 
@@ -106,29 +107,40 @@ type secretAge struct {
 	age    time.Duration
 }
 
+// configFigures are what metrics tell of the configs. ages are those of their passwords and keys, the
+// oldest first; what was written before its time was kept has none until it is rotated.
+type configFigures struct {
+	configs, unreadable int
+	ages                []secretAge
+	usages              []telemetry.KeyUsage
+}
+
 // configGauges counts the configs, and those that cannot be read: one such must not take the
-// metrics of all. ages are those of their passwords and keys, the oldest first; what was
-// written before its time was kept has none until it is rotated.
-func (b *backend) configGauges(ctx context.Context, s logical.Storage) (configs, unreadable int, ages []secretAge, err error) {
+// metrics of all.
+func (b *backend) configGauges(ctx context.Context, s logical.Storage) (found configFigures, err error) {
 	err = b.configs.Each(ctx, s, func(name string, cfg *store.Config, err error) {
-		configs++
+		found.configs++
 		if err != nil {
-			unreadable++
+			found.unreadable++
 			return
 		}
 		if since := cmp.Or(cfg.SecretSince, cfg.LastRotated); since != 0 {
-			ages = append(ages, secretAge{name, time.Since(time.Unix(since, 0))})
+			found.ages = append(found.ages, secretAge{name, time.Since(time.Unix(since, 0))})
+		}
+		if u, known := b.keys.UsageOf(name, cfg); known {
+			found.usages = append(found.usages, telemetry.KeyUsage{Config: name, Keys: u.Keys, Limit: cfg.KeyLimit, Listed: u.At})
 		}
 	})
-	slices.SortStableFunc(ages, func(x, y secretAge) int { return cmp.Compare(y.age, x.age) })
-	return configs, unreadable, ages[:min(len(ages), maxAges)], err
+	slices.SortStableFunc(found.ages, func(x, y secretAge) int { return cmp.Compare(y.age, x.age) })
+	return found, err
 }
 
 const helpMetrics = `
 The metrics of this mount, in Prometheus's text form: calls to Palette by endpoint and
 outcome with how long they took, waits for the rate limit, retries, leases issued, renewed
-and revoked, what the engine still has to revoke, shared sessions, rotations, and how old
-the configs' passwords are. Memory and goroutines are those of the plugin's process, which
+and revoked, what the engine still has to revoke, shared sessions, rotations, how old
+the configs' passwords are, and how many API keys their users have by the last listing of
+Palette's. A read of the metrics calls nobody. Memory and goroutines are those of the plugin's process, which
 may serve other mounts too. Counters begin at zero with that process.
 
   $ vault read -format=raw palette/metrics

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
 	"vault-plugin-secrets-palette/internal/store"
 
 	"github.com/hashicorp/vault/sdk/framework"

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
 	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/revocation"
 

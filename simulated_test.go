@@ -272,6 +272,24 @@ func TestAnInterruptedRotationGoesWithItsConfig(t *testing.T) {
 	})
 }
 
+// The storage takes a new session in spite of its error, and the session's token is revoked for the error.
+func TestASessionStoredInSpiteOfAnErrorIsNotHandedOut(t *testing.T) {
+	inLife(t, nil, func(l *life) {
+		l.must(logical.CreateOperation, "roles/shared", map[string]any{"shared": true, "renewable": false})
+		l.after = func(_, key string) error {
+			if strings.HasPrefix(key, "sessions/") {
+				return errDiskFull
+			}
+			return nil
+		}
+		_, err := l.handle(logical.ReadOperation, "creds/shared", nil)
+		require.ErrorIs(l.t, err, errDiskFull)
+		l.after = nil
+		assert.True(l.t, l.palette.Alive(l.read("creds/shared").Data["token"].(string)))
+		l.must(logical.DeleteOperation, "sessions/default", nil)
+	})
+}
+
 func (l *life) rename(from, to string) {
 	l.t.Helper()
 	entry, err := l.Get(l.t.Context(), from)

@@ -4,7 +4,8 @@
 // does. The name of a key is written ahead of its making: a key whose making was interrupted is
 // found by its name and deleted.
 //
-// State: the write-ahead entries of interrupted makings, with their lock.
+// State: the write-ahead entries of interrupted makings, and what the last listings of keys have
+// shown, each with its lock.
 package apikey
 
 import (
@@ -44,6 +45,7 @@ type Manager struct {
 	MaxLease func() time.Duration
 
 	interrupted interrupted
+	counts      counts
 }
 
 // Owned is an API key of a lease, and the config that made it.
@@ -65,11 +67,7 @@ func (m *Manager) Create(ctx context.Context, s logical.Storage, r *store.Role, 
 		if err := m.Credentials.LookUp(ctx, s); err != nil {
 			return store.Key{}, err
 		}
-		id, err := framework.PutWAL(ctx, s, store.WALKey, w)
-		if err != nil {
-			return store.Key{}, fmt.Errorf("writing the key's name ahead: %w", err)
-		}
-		key, verdict, err := m.create(ctx, s, r, cfg, name, expiry)
+		key, id, verdict, err := m.create(ctx, s, r, cfg, w)
 		if err != nil {
 			m.createFailed(ctx, s, id, verdict)
 			return store.Key{}, err
@@ -81,27 +79,41 @@ func (m *Manager) Create(ctx context.Context, s logical.Storage, r *store.Role, 
 			m.Interrupted([]string{id})
 			return store.Key{}, fmt.Errorf("taking the key's name out of the write-ahead log: %w", err)
 		}
+		m.noteMade(r.ConfigName, cfg, r.UserUID)
 		return key, nil
 	}, late)
 }
 
-// create calls Palette. The verdict is that of the creation alone: an error of the session's login
-// says that no key was made.
-func (m *Manager) create(ctx context.Context, s logical.Storage, r *store.Role, cfg *store.Config, name string, expiry time.Time) (store.Key, palette.Verdict, error) {
-	key := store.Key{Name: name, ExpiresAt: expiry}
+// create writes the key's name ahead and calls Palette. id is that of the write-ahead entry, "" where
+// none was written. The verdict is that of the creation alone: an error of what comes before says that
+// no key was made.
+func (m *Manager) create(ctx context.Context, s logical.Storage, r *store.Role, cfg *store.Config, w *store.KeyWAL) (key store.Key, id string, verdict palette.Verdict, err error) {
+	key = store.Key{Name: w.Name, ExpiresAt: w.Expiry}
 	var creation error
-	err := m.use(ctx, s, r.ConfigName, cfg, func(client upstream.API, auth palette.Auth) error {
+	err = m.use(ctx, s, r.ConfigName, cfg, func(client upstream.API, auth palette.Auth) (err error) {
+		if id == "" {
+			if w.SentExpiry, err = client.OnPalettesClock(ctx, auth, w.Expiry); err != nil {
+				return err
+			}
+			if id, err = framework.PutWAL(ctx, s, store.WALKey, w); err != nil {
+				return fmt.Errorf("writing the key's name ahead: %w", err)
+			}
+		}
+		key.MadeAt = time.Now().UTC()
 		key.UID, key.Key, creation = client.CreateAPIKey(ctx, auth, palette.NewAPIKey{
-			Name: name, Description: r.Description, UserUID: r.UserUID, Expiry: expiry,
+			Name: w.Name, Description: r.Description, UserUID: r.UserUID, Expiry: w.SentExpiry,
 		})
 		return creation
 	})
-	return key, palette.VerdictOf(creation), err
+	return key, id, palette.VerdictOf(creation), err
 }
 
 // createFailed deletes the write-ahead entry of a key that Palette has not made. Where Palette may
 // have made the key, the entry stays.
 func (m *Manager) createFailed(ctx context.Context, s logical.Storage, id string, verdict palette.Verdict) {
+	if id == "" {
+		return
+	}
 	if verdict == palette.Unknown {
 		m.Interrupted([]string{id})
 		return
@@ -114,7 +126,11 @@ func (m *Manager) createFailed(ctx context.Context, s logical.Storage, id string
 // Extend moves a key's expiry.
 func (m *Manager) Extend(ctx context.Context, s logical.Storage, r *store.Role, cfg *store.Config, key store.Key, expiry time.Time) error {
 	return m.use(ctx, s, r.ConfigName, cfg, func(client upstream.API, auth palette.Auth) error {
-		return client.UpdateAPIKey(ctx, auth, key.UID, palette.NewAPIKey{Name: key.Name, Description: r.Description, Expiry: expiry})
+		sent, err := client.OnPalettesClock(ctx, auth, expiry)
+		if err != nil {
+			return err
+		}
+		return client.UpdateAPIKey(ctx, auth, key.UID, palette.NewAPIKey{Name: key.Name, Description: r.Description, Expiry: sent})
 	})
 }
 
@@ -188,11 +204,15 @@ func (m *Manager) Delete(ctx context.Context, s logical.Storage, k Owned) error 
 		}
 	}
 	err = client.DeleteAPIKey(ctx, palette.Auth{APIKey: k.Key.Key}, k.Key.UID)
-	if upstream.Gone(err) || upstream.Unauthorized(err) {
+	if upstream.Gone(err) || upstream.Unauthorized(err) && time.Since(k.Key.MadeAt) > knownBy {
 		return nil
 	}
 	return err
 }
+
+// knownBy is how long after its making Palette may answer 401 to a key that is alive: what was made
+// just now is not known everywhere (public reports).
+const knownBy = time.Minute
 
 // EndPending implements revocation.KeyEnder.
 func (m *Manager) EndPending(ctx context.Context, s logical.Storage, e *revocation.Entry) error {

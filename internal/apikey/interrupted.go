@@ -59,7 +59,8 @@ const (
 )
 
 // EachMinute deletes the keys whose making was interrupted, by name and expiry. [Manager.Rollback] does
-// the same for what this process does not know of. A key that stays is logged.
+// the same for what this process does not know of. A key that stays is logged. EachMinute also counts
+// the keys of configs that make some.
 func (m *Manager) EachMinute(ctx context.Context, s logical.Storage) error {
 	var tried []string
 	for _, id := range m.interrupted.take() {
@@ -76,7 +77,7 @@ func (m *Manager) EachMinute(ctx context.Context, s logical.Storage) error {
 		tried = append(tried, id)
 	}
 	m.Interrupted(tried)
-	return nil
+	return m.countDue(ctx, s)
 }
 
 // deleteInterrupted deletes one key and its write-ahead entry.
@@ -114,7 +115,7 @@ func (m *Manager) Rollback(ctx context.Context, s logical.Storage, data any) err
 	}
 	found := false
 	err = m.use(ctx, s, w.ConfigName, cfg, func(client upstream.API, auth palette.Auth) (err error) {
-		found, err = m.Credentials.DeleteMade(ctx, client, auth, &w, "")
+		found, err = m.Credentials.DeleteMade(ctx, client, auth, cfg, &w, "")
 		return err
 	})
 	if err != nil && palette.Refusal(err) == nil {

@@ -191,12 +191,32 @@ func answering(t *testing.T) (*rig, Auth) {
 // A success that is none: the status is right, the form is not.
 func TestSuccessOfAnotherForm(t *testing.T) {
 	for _, c := range []struct{ call, body string }{
-		{"login", `{}`}, {"login", `{"Authorization":""}`}, {"login", `{"Authorization":7}`}, {"login", `{"authorization":"t"}`}, {"login", `"t"`}, {"login", `{"Authorization":"t","isMfa":"no"}`},
-		{"login", `{"isMfa":false}`}, {"login", `{"Authorization":"\n"}`},
-		{"refresh", `{"token":"t"}`}, {"refresh", `null`},
-		{"user_info", `{}`}, {"user_info", `{"userUid":""}`}, {"user_info", `{"userUid":7}`}, {"user_info", `{"userUid":"u","orgName":["o"]}`}, {"user_info", `{"sub":"u"}`},
-		{"create_api_key", `{}`}, {"create_api_key", `{"apiKey":"Leaky"}`}, {"create_api_key", `{"uid":"u"}`}, {"create_api_key", `{"apiKey":["Leaky"],"uid":"u"}`}, {"create_api_key", `{"apiKey":"Leaky","uid":7}`},
-		{"list_api_keys", `{}`}, {"list_api_keys", `[]`}, {"list_api_keys", `{"items":{}}`}, {"list_api_keys", `{"items":[{"metadata":{"name":"Leaky"}}]}`}, {"list_api_keys", `{"items":[null]}`}, {"list_api_keys", `{"Items":[]}`},
+		{"login", `{}`},
+		{"login", `{"Authorization":""}`},
+		{"login", `{"Authorization":7}`},
+		{"login", `{"authorization":"t"}`},
+		{"login", `"t"`},
+		{"login", `{"Authorization":"t","isMfa":"no"}`},
+		{"login", `{"isMfa":false}`},
+		{"login", `{"Authorization":"\n"}`},
+		{"refresh", `{"token":"t"}`},
+		{"refresh", `null`},
+		{"user_info", `{}`},
+		{"user_info", `{"userUid":""}`},
+		{"user_info", `{"userUid":7}`},
+		{"user_info", `{"userUid":"u","orgName":["o"]}`},
+		{"user_info", `{"sub":"u"}`},
+		{"create_api_key", `{}`},
+		{"create_api_key", `{"apiKey":"Leaky"}`},
+		{"create_api_key", `{"uid":"u"}`},
+		{"create_api_key", `{"apiKey":["Leaky"],"uid":"u"}`},
+		{"create_api_key", `{"apiKey":"Leaky","uid":7}`},
+		{"list_api_keys", `{}`},
+		{"list_api_keys", `[]`},
+		{"list_api_keys", `{"items":{}}`},
+		{"list_api_keys", `{"items":[{"metadata":{"name":"Leaky"}}]}`},
+		{"list_api_keys", `{"items":[null]}`},
+		{"list_api_keys", `{"Items":[]}`},
 	} {
 		inBubble(t, c.call+" "+c.body, func(t *testing.T) {
 			r, auth := answering(t)

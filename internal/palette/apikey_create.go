@@ -11,7 +11,8 @@ type NewAPIKey struct {
 	Name, Description string
 	// UserUID is whose key it will be; empty for the caller's own.
 	UserUID string
-	// Expiry is by our clock. It goes to Palette by Palette's, rounded up to a whole second.
+	// Expiry is by Palette's clock, see [Client.OnPalettesClock]. It is sent rounded up to a whole
+	// second.
 	Expiry time.Time
 }
 
@@ -24,25 +25,24 @@ func (k NewAPIKey) meta() keyMeta {
 	return meta
 }
 
+// OpCreateKey is what errors of the making of a key call it.
+const OpCreateKey = "create an API key"
+
 // CreateAPIKey calls POST /v1/apiKeys and returns the key, which Palette shows this once. It
-// is not sent again once it may have arrived. Errors are *[Error]: after one of the
-// verdict Unknown there may be a key of that name.
+// is not sent again once it may have arrived. Errors are *[Error], after which of the
+// verdict Unknown there may be a key of that name, and those of Ahead.
 func (c *Client) CreateAPIKey(ctx context.Context, auth Auth, k NewAPIKey) (uid string, key Secret, err error) {
-	const op = "create an API key"
+	const op = OpCreateKey
 	type spec struct {
 		Expiry  string `json:"expiry"`
 		UserUID string `json:"userUid,omitempty"`
-	}
-	expiry, err := c.onPalettesClock(ctx, op, auth, k.Expiry)
-	if err != nil {
-		return "", "", err
 	}
 	a, err := c.do(ctx, call{
 		op: op, endpoint: "create_api_key", method: http.MethodPost, path: "/v1/apiKeys", auth: auth,
 		body: struct {
 			Metadata keyMeta `json:"metadata"`
 			Spec     spec    `json:"spec"`
-		}{k.meta(), spec{wireExpiry(expiry), k.UserUID}},
+		}{k.meta(), spec{wireExpiry(k.Expiry), k.UserUID}},
 	})
 	if err != nil {
 		return "", "", err

@@ -22,13 +22,13 @@ const (
 // APIKey is a key as Palette lists it, without its secret.
 type APIKey struct {
 	UID, Name, UserUID string
-	// Expiry is zero where Palette names none that can be read.
+	// Expiry is by Palette's clock; zero where Palette names none that can be read.
 	Expiry time.Time
 	Active bool
 }
 
-// ExpiresAsSent tells whether the key's expiry is one that a request has named: a request rounds it
-// up to a whole second.
+// ExpiresAsSent tells whether the key's expiry is one that a request has named, by Palette's clock: a
+// request rounds it up to a whole second.
 func (k APIKey) ExpiresAsSent(expiry time.Time) bool {
 	later := k.Expiry.Sub(expiry)
 	return 0 <= later && later < time.Second

@@ -19,16 +19,12 @@ func (c *Client) UpdateAPIKey(ctx context.Context, auth Auth, uid string, k NewA
 	type spec struct {
 		Expiry string `json:"expiry"`
 	}
-	expiry, err := c.onPalettesClock(ctx, op, auth, k.Expiry)
-	if err != nil {
-		return err
-	}
 	_, err = c.do(ctx, call{
 		op: op, endpoint: "update_api_key", method: http.MethodPut, path: path, auth: auth,
 		body: struct {
 			Metadata keyMeta `json:"metadata"`
 			Spec     spec    `json:"spec"`
-		}{k.meta(), spec{wireExpiry(expiry)}},
+		}{k.meta(), spec{wireExpiry(k.Expiry)}},
 	})
 	return err
 }

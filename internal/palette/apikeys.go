@@ -30,10 +30,13 @@ func isUID(uid string) bool {
 
 // wireExpiry is an expiry in RFC 3339, in whole seconds. It is rounded up: a key that died
 // within the last second of its lease would fail its holder.
-func wireExpiry(expiry time.Time) string {
+func wireExpiry(expiry time.Time) string { return sentExpiry(expiry).Format(time.RFC3339) }
+
+// sentExpiry is an expiry as Palette is told it.
+func sentExpiry(expiry time.Time) time.Time {
 	whole := expiry.Truncate(time.Second)
 	if whole.Before(expiry) {
 		whole = whole.Add(time.Second)
 	}
-	return whole.UTC().Format(time.RFC3339)
+	return whole.UTC()
 }

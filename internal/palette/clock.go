@@ -68,10 +68,10 @@ func (p *Process) clock(address string) *clock {
 	return c
 }
 
-// onPalettesClock is a time of ours on Palette's clock, for an expiry that Palette is to keep. Where no
-// answer of Palette's has told of its clock yet, it asks for one. Errors are *[Error]: of kind Skewed where
-// the clocks are too far apart.
-func (c *Client) onPalettesClock(ctx context.Context, op string, auth Auth, at time.Time) (time.Time, error) {
+// OnPalettesClock is a time of ours on Palette's clock, for the expiry of an API key. Where no answer of
+// Palette's has told of its clock yet, OnPalettesClock asks for one. Errors are *[Error]: of kind Skewed
+// where the clocks are too far apart. No call that follows was made then.
+func (c *Client) OnPalettesClock(ctx context.Context, auth Auth, at time.Time) (time.Time, error) {
 	offset, known := c.clock.offset()
 	if !known {
 		if _, err := c.UserInfo(ctx, auth); err != nil {
@@ -88,7 +88,7 @@ func (c *Client) onPalettesClock(ctx context.Context, op string, auth Auth, at t
 		if offset < 0 {
 			way = "behind"
 		}
-		e := c.failure(op, Skewed, fmt.Sprintf("its clock is %s %s Vault's, more than %s apart: an expiry would be wrong by as much; set the clocks right",
+		e := c.failure("name an API key's expiry", Skewed, fmt.Sprintf("its clock is %s %s Vault's, more than %s apart: an expiry would be wrong by as much; set the clocks right",
 			offset.Abs().Round(time.Second), way, MaxClockOffset))
 		e.Verdict = NotDone
 		return time.Time{}, e

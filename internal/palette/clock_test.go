@@ -11,6 +11,25 @@ import (
 	"vault-plugin-secrets-palette/internal/palettetest"
 )
 
+// createUntil makes a key that ends at a time of ours.
+func (r *rig) createUntil(t *testing.T, auth Auth, at time.Time) (string, Secret, error) {
+	t.Helper()
+	expiry, err := r.OnPalettesClock(t.Context(), auth, at)
+	if err != nil {
+		return "", "", err
+	}
+	return r.CreateAPIKey(t.Context(), auth, NewAPIKey{Name: "new", Expiry: expiry})
+}
+
+func (r *rig) updateUntil(t *testing.T, auth Auth, uid string, at time.Time) error {
+	t.Helper()
+	expiry, err := r.OnPalettesClock(t.Context(), auth, at)
+	if err != nil {
+		return err
+	}
+	return r.UpdateAPIKey(t.Context(), auth, uid, NewAPIKey{Name: "new", Expiry: expiry})
+}
+
 // The expiry that a key gets is a time on Palette's clock, whatever that shows.
 func TestKeyExpiryIsByPalettesClock(t *testing.T) {
 	for _, offset := range []time.Duration{0, 3 * time.Minute, -5 * time.Minute, 299 * time.Millisecond, 90*time.Second + 700*time.Millisecond, 14*time.Minute + 59*time.Second, -14*time.Minute - 59*time.Second} {
@@ -22,12 +41,12 @@ func TestKeyExpiryIsByPalettesClock(t *testing.T) {
 			_, err := r.UserInfo(t.Context(), auth) // the newest answer counts
 			require.NoError(t, err)
 			const life = 2 * time.Minute
-			uid, _, err := r.CreateAPIKey(t.Context(), auth, NewAPIKey{Name: "new", Expiry: time.Now().Add(life)})
+			uid, _, err := r.createUntil(t, auth, time.Now().Add(life))
 			require.NoError(t, err)
 			expiry := func() time.Time { return r.palette.Keys()[1].Expiry }
 			assert.WithinDuration(t, epoch.Add(offset+life), expiry(), time.Second)
 			time.Sleep(time.Minute)
-			require.NoError(t, r.UpdateAPIKey(t.Context(), auth, uid, NewAPIKey{Name: "new", Expiry: time.Now().Add(life)}))
+			require.NoError(t, r.updateUntil(t, auth, uid, time.Now().Add(life)))
 			assert.WithinDuration(t, epoch.Add(offset+time.Minute+life), expiry(), time.Second)
 			// It dies by that clock, as long after as was meant.
 			time.Sleep(life - time.Second)
@@ -46,7 +65,7 @@ func TestKeyExpiryAsksForPalettesClock(t *testing.T) {
 		r.Client = newClient(t, newProcess(), r.conn)
 		before := r.palette.Calls(palettetest.UserInfo)
 		for range 3 {
-			_, _, err := r.CreateAPIKey(t.Context(), auth, NewAPIKey{Name: "k", Expiry: time.Now().Add(time.Hour)})
+			_, _, err := r.createUntil(t, auth, time.Now().Add(time.Hour))
 			require.NoError(t, err)
 		}
 		assert.Equal(t, 1, r.palette.Calls(palettetest.UserInfo)-before)
@@ -67,7 +86,7 @@ func TestKeyExpiryAsksForPalettesClock(t *testing.T) {
 				r.palette.Inject(palettetest.UserInfo, c.fault)
 			}
 			made := len(r.palette.Keys())
-			_, _, err := r.CreateAPIKey(t.Context(), c.auth, NewAPIKey{Name: "k", Expiry: time.Now().Add(time.Hour)})
+			_, _, err := r.createUntil(t, c.auth, time.Now().Add(time.Hour))
 			assert.Equal(t, []any{c.kind, c.verdict}, []any{KindOf(err), VerdictOf(err)}, name)
 			assert.Len(t, r.palette.Keys(), made, name)
 			r.palette.ClearAll()
@@ -81,7 +100,7 @@ func TestKeyExpiryWithoutADate(t *testing.T) {
 		r, auth := answering(t)
 		r.Client = newClient(t, newProcess(), r.conn)
 		r.palette.Inject(palettetest.UserInfo, palettetest.Fault{Header: http.Header{"Date": {"yesterday"}}})
-		_, _, err := r.CreateAPIKey(t.Context(), auth, NewAPIKey{Name: "k", Expiry: time.Now().Add(time.Hour)})
+		_, _, err := r.createUntil(t, auth, time.Now().Add(time.Hour))
 		require.NoError(t, err)
 		assert.WithinDuration(t, epoch.Add(time.Hour), r.palette.Keys()[1].Expiry, 0)
 	})
@@ -95,8 +114,8 @@ func TestClocksThatAreTooFarApart(t *testing.T) {
 			r.palette.SetClock(offset)
 			auth := r.auth(t)
 			uid := r.palette.Keys()[0].UID
-			_, _, err := r.CreateAPIKey(t.Context(), auth, NewAPIKey{Name: "k", Expiry: time.Now().Add(time.Hour)})
-			for _, failed := range []error{err, r.UpdateAPIKey(t.Context(), auth, uid, NewAPIKey{Name: "k", Expiry: time.Now().Add(time.Hour)})} {
+			_, _, err := r.createUntil(t, auth, time.Now().Add(time.Hour))
+			for _, failed := range []error{err, r.updateUntil(t, auth, uid, time.Now().Add(time.Hour))} {
 				assert.Equal(t, []any{Skewed, NotDone}, []any{KindOf(failed), VerdictOf(failed)})
 				assert.ErrorContains(t, failed, "its clock is "+offset.Abs().String()+map[bool]string{true: " ahead of", false: " behind"}[offset > 0]+" Vault's, more than 15m0s apart")
 				assert.Nil(t, Refusal(failed))

@@ -36,6 +36,9 @@ var resources = map[Endpoint]resource{
 	Alerts: projects,
 }
 
+// Resource is what Palette counts calls of e by: the prefix of its path in the table of limits; "" where there is none.
+func Resource(e Endpoint) string { return string(resources[e]) }
+
 // over tells whether a call of e is beyond its resource's limit. The lock is held. The buckets go by the machine's
 // time, not by the stand-in's clock: setting a clock fills none.
 func (s *Server) over(e Endpoint) bool {

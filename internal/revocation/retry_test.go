@@ -71,7 +71,9 @@ func TestPendingRevocationsBackOffAnAccountThatFails(t *testing.T) {
 		fault       palettetest.Fault
 		least, most int // calls; the client sends some of them again
 	}{
-		{palettetest.Fault{Status: 503}, 1, 4}, {palettetest.Fault{Drop: true}, 1, 4}, {palettetest.Fault{Foreign: true, Status: 401}, 1, 1},
+		{palettetest.Fault{Status: 503}, 1, 4},
+		{palettetest.Fault{Drop: true}, 1, 4},
+		{palettetest.Fault{Foreign: true, Status: 401}, 1, 1},
 		{palettetest.Fault{Status: 403}, 200, 200}, // a full batch taken apart, and the lease behind it
 	} {
 		enginetest.Bubble(t, fmt.Sprint(c.fault), func(t *testing.T) {

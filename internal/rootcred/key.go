@@ -36,7 +36,7 @@ func (m *Manager) rotateKey(ctx context.Context, s logical.Storage, name string,
 		return err
 	}
 	auth := palette.Auth{APIKey: cfg.APIKey}
-	old, err := m.rootKeyUID(ctx, client, auth, cfg)
+	old, err := m.rootKeyUID(ctx, client, auth, name, cfg)
 	if err != nil {
 		return err
 	}
@@ -49,15 +49,19 @@ func (m *Manager) rotateKey(ctx context.Context, s logical.Storage, name string,
 	if cfg.RotationPeriod > 0 {
 		life = max(2*cfg.RotationPeriod, 24*time.Hour)
 	}
-	w := &store.KeyWAL{ConfigName: name, Address: cfg.Address, Name: "vault-root-" + name + "-" + id, Expiry: now.Add(life), At: now, OldUID: old}
+	sent, err := client.OnPalettesClock(ctx, auth, now.Add(life))
+	if err != nil {
+		return err
+	}
+	w := &store.KeyWAL{ConfigName: name, Address: cfg.Address, Name: "vault-root-" + name + "-" + id, Expiry: now.Add(life), SentExpiry: sent, At: now, OldUID: old}
 	wal, err := framework.PutWAL(ctx, s, store.WALRootKey, w)
 	if err != nil {
 		return fmt.Errorf("writing the new key's name ahead: %w", err)
 	}
 	m.add(name, wal)
-	uid, key, err := client.CreateAPIKey(ctx, auth, palette.NewAPIKey{Name: w.Name, Description: "The API key of the Vault secrets engine's config " + name, Expiry: w.Expiry})
+	uid, key, err := client.CreateAPIKey(ctx, auth, palette.NewAPIKey{Name: w.Name, Description: "The API key of the Vault secrets engine's config " + name, Expiry: sent})
 	if err != nil {
-		if palette.VerdictOf(err) != palette.Unknown { // Palette has not made the key
+		if wal != "" && palette.VerdictOf(err) != palette.Unknown { // Palette has not made the key
 			m.resolve(name, wal)
 			m.deleteWAL(ctx, s, name, wal)
 		}
@@ -74,7 +78,7 @@ func (m *Manager) rotateKey(ctx context.Context, s logical.Storage, name string,
 
 // rootKeyUID is the UID of a config's own key: the stored one or, where the engine does not know
 // it, that of the one key that the user has.
-func (m *Manager) rootKeyUID(ctx context.Context, client upstream.API, auth palette.Auth, cfg *store.Config) (string, error) {
+func (m *Manager) rootKeyUID(ctx context.Context, client upstream.API, auth palette.Auth, name string, cfg *store.Config) (string, error) {
 	if cfg.APIKeyUID != "" {
 		return cfg.APIKeyUID, nil
 	}
@@ -86,6 +90,7 @@ func (m *Manager) rootKeyUID(ctx context.Context, client upstream.API, auth pale
 	if err != nil {
 		return "", err
 	}
+	m.listed(name, cfg, keys)
 	var mine []string
 	for _, key := range keys {
 		if key.Active && (key.UserUID == me.UserUID || key.UserUID == "") {
@@ -98,6 +103,13 @@ func (m *Manager) rootKeyUID(ctx context.Context, client upstream.API, auth pale
 	return mine[0], nil
 }
 
+// listed tells of a listing, if anybody wants to hear of it.
+func (m *Manager) listed(name string, cfg *store.Config, keys []palette.APIKey) {
+	if m.Hooks.Listed != nil {
+		m.Hooks.Listed(name, cfg, keys)
+	}
+}
+
 // MsgKeyDeleted is the log's message for a key whose making was interrupted.
 const MsgKeyDeleted = "deleted an API key whose making was interrupted"
 
@@ -107,16 +119,17 @@ const MsgNamesake = "an API key has the name of one whose making was interrupted
 // DeleteMade deletes the API key whose making was written ahead, unless it is the one with the UID
 // that stays, and tells whether there was one. Others' keys may have its name: a key is the engine's
 // where name and expiry are those that the engine has sent. A key that is gone is success.
-func (m *Manager) DeleteMade(ctx context.Context, client upstream.API, auth palette.Auth, w *store.KeyWAL, stays string) (found bool, err error) {
+func (m *Manager) DeleteMade(ctx context.Context, client upstream.API, auth palette.Auth, cfg *store.Config, w *store.KeyWAL, stays string) (found bool, err error) {
 	keys, err := client.ListAPIKeys(ctx, auth)
 	if err != nil {
 		return false, err
 	}
+	m.listed(w.ConfigName, cfg, keys)
 	for _, key := range keys {
 		if key.Name != w.Name || key.UID == stays {
 			continue
 		}
-		if !key.ExpiresAsSent(w.Expiry) {
+		if !key.ExpiresAsSent(w.Sent()) {
 			m.Logger().Warn(MsgNamesake, "name", w.Name, "uid", key.UID, "expires_at", key.Expiry)
 			continue
 		}

@@ -3,6 +3,7 @@ package rootcred
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -23,6 +24,7 @@ const (
 	MsgPasswordDropped = "a rotation's password is dropped: its config has gone or is another login"
 	MsgKeyLeft         = "a rotation's API key is left to its expiry: its config has gone or is another login"
 	MsgOldKeyRefused   = "Palette refuses to delete a config's old API key; delete the key by hand, or it lives to its own expiry"
+	MsgKeyNotYet       = "Palette does not accept a config's new API key yet, so the old key is not deleted yet; trying again in a minute"
 	MsgWALNotDeleted   = "a write-ahead entry that is of no more use could not be deleted"
 )
 
@@ -108,6 +110,10 @@ func (m *Manager) recoverEntry(ctx context.Context, s logical.Storage, name, id 
 			return false, err
 		}
 		known, unknown := m.recoverKey(ctx, cfg, &w)
+		if errors.Is(unknown, errNotYet) { // the config is used meanwhile
+			m.grant(name, id, time.Now().Add(keyRetry))
+			return false, nil
+		}
 		return unknown == nil && (known || m.isOver(name, id, cfg, w.At)), unknown
 	}
 	var w store.PasswordWAL
@@ -185,15 +191,18 @@ func (m *Manager) recoverKey(ctx context.Context, cfg *store.Config, w *store.Ke
 	}
 	auth := palette.Auth{APIKey: cfg.APIKey}
 	if cfg.APIKeyUID == "" || cfg.APIKeyUID == w.OldUID {
-		return m.DeleteMade(ctx, client, auth, w, "")
+		return m.DeleteMade(ctx, client, auth, cfg, w, "")
 	}
 	// The config's key may be neither, where an operator has written another since. Then both go.
-	if _, err = m.DeleteMade(ctx, client, auth, w, cfg.APIKeyUID); err != nil && !upstream.Rejected(err) {
-		return false, err
+	_, err = m.DeleteMade(ctx, client, auth, cfg, w, cfg.APIKeyUID)
+	if err == nil || upstream.Rejected(err) && !upstream.Unauthorized(err) {
+		err = client.DeleteAPIKey(ctx, auth, w.OldUID)
 	}
-	err = client.DeleteAPIKey(ctx, auth, w.OldUID)
 	switch {
 	case err == nil || upstream.Gone(err):
+	case upstream.Unauthorized(err): // a key that was made just now is not known everywhere (public reports)
+		m.Logger().Warn(MsgKeyNotYet, "config", w.ConfigName, "uid", w.OldUID, "error", err)
+		return false, errNotYet
 	case !upstream.Rejected(err):
 		return false, err
 	default: // Palette would refuse again and again, and keep the config from its use
@@ -201,3 +210,10 @@ func (m *Manager) recoverKey(ctx context.Context, cfg *store.Config, w *store.Ke
 	}
 	return true, nil
 }
+
+// keyRetry is the pause before an old key is deleted once more with a new key that Palette did not
+// accept.
+const keyRetry = time.Minute
+
+// errNotYet is for an old key that is deleted later.
+var errNotYet = errors.New("Palette does not accept the new API key yet")

@@ -23,6 +23,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 	"golang.org/x/sync/semaphore"
 
+	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/revocation"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/tasks"
@@ -36,6 +37,8 @@ type Hooks struct {
 	Changed func(ctx context.Context, s logical.Storage, name string)
 	// Rotated is told of each rotation that has ended.
 	Rotated func(ctx context.Context, s logical.Storage, name string, err error)
+	// Listed is told of each listing of the API keys that a config sees.
+	Listed func(name string, cfg *store.Config, keys []palette.APIKey)
 	// KeysInterrupted is told of write-ahead entries of API keys that an earlier process has left.
 	KeysInterrupted func(ids []string)
 }

@@ -172,6 +172,8 @@ func (m *Manager) begin(ctx context.Context, s logical.Storage, name string, cfg
 	}
 	if err := m.sessions.Put(ctx, s, name, next); err != nil {
 		m.Revocations.DiscardNow(s, revocation.AccountOf(cfg), store.TokenOf(token), sessionNotStored)
+		// The storage may have taken the session in spite of its error.
+		m.with(name, func(n *note) { n.generation++ })
 		return Handle{}, err
 	}
 	// A write that has made the config another identity meanwhile has ended the session that it

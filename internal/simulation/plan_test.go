@@ -148,7 +148,7 @@ func beginning(r *rand.Rand) []step {
 func (p *plan) paletteOptions() []palettetest.Option {
 	options := []palettetest.Option{
 		palettetest.InMemory(), palettetest.AllowLiveTokens(), palettetest.WithLockout(), palettetest.WithLifetime(p.life),
-		palettetest.WithSessionTimeout(p.sessionTimeout), palettetest.WithLatency(p.latency), palettetest.WithRateLimit(paletteLimit),
+		palettetest.WithSessionTimeout(p.sessionTimeout), palettetest.WithLatency(p.latency), palettetest.WithRateLimit(palettetest.PublishedRate),
 	}
 	for _, email := range accountsOf {
 		options = append(options, palettetest.WithUser(palettetest.User{Email: email, Org: orgName, Password: "Nobody-Knows-1-" + email}))

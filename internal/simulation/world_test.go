@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashicorp/vault/sdk/helper/consts"
 	"github.com/hashicorp/vault/sdk/logical"
+	"golang.org/x/time/rate"
 
 	"vault-plugin-secrets-palette/internal/palettetest"
 )
@@ -59,7 +60,7 @@ type world struct {
 	endedSessions map[string]bool
 	worked        map[string]time.Time
 	rejections    map[string][]time.Time
-	arrivals      map[string][]time.Time
+	buckets       map[string]*rate.Limiter
 	// takenAway is when people last took a config or its key away.
 	takenAway time.Time
 	// cutAt is when a node's connections were last cut.
@@ -76,7 +77,7 @@ var accountsOf = map[string]string{"default": "vault@example.com", "ci": "ci@exa
 func newWorld(p *plan) *world {
 	w := &world{
 		plan: p, story: &story{began: time.Now()}, disk: newDisk(), log: &record{}, starting: make(chan struct{}, 1), quiet: time.Now(),
-		changed: make(map[string]bool), spoiling: make(map[string]int), cutAt: make(map[int]time.Time), endedSessions: make(map[string]bool), lostUpdates: make(map[string]bool), worked: make(map[string]time.Time), rejections: make(map[string][]time.Time), arrivals: make(map[string][]time.Time),
+		changed: make(map[string]bool), spoiling: make(map[string]int), cutAt: make(map[int]time.Time), endedSessions: make(map[string]bool), lostUpdates: make(map[string]bool), worked: make(map[string]time.Time), rejections: make(map[string][]time.Time), buckets: make(map[string]*rate.Limiter),
 		system: logical.StaticSystemView{DefaultLeaseTTLVal: p.maxTTL, MaxLeaseTTLVal: p.maxTTL},
 	}
 	if os.Getenv("LOG") != "" {
@@ -255,21 +256,25 @@ func (w *world) idle() {
 	w.broken(invEnded, "%d calls do not end", w.inFlight.Load())
 }
 
-// sent notes a call that a node has sent: Palette counts those of an address.
+// sent notes a call that a node has sent: Palette counts those of an address by resource, in a bucket each.
 func (w *world) sent(q *request) {
-	const window, most = time.Second, paletteLimit
-	now := time.Now()
-	key := fmt.Sprint(q.node.id, " ", q.Host)
-	w.mu.Lock()
-	sent := append(w.arrivals[key], now)
-	if len(sent) > most+1 {
-		sent = sent[len(sent)-most-1:]
+	resource := palettetest.Resource(q.endpoint)
+	if resource == "" {
+		return
 	}
-	w.arrivals[key] = sent
-	excused := now.Sub(w.cutAt[q.node.id]) < 2*window
+	now := time.Now()
+	key := fmt.Sprint(q.node.id, " ", q.Host, " ", resource)
+	w.mu.Lock()
+	bucket, ok := w.buckets[key]
+	if !ok {
+		bucket = rate.NewLimiter(palettetest.PublishedRate, palettetest.PublishedRate*palettetest.BurstFactor)
+		w.buckets[key] = bucket
+	}
+	within := bucket.AllowN(now, 1)
+	excused := now.Sub(w.cutAt[q.node.id]) < 2*time.Second
 	w.mu.Unlock()
-	if len(sent) == most+1 && now.Sub(sent[0]) < window && !excused {
-		w.broken(invPaced, "node %d has sent %d calls within %s", q.node.id, most+1, now.Sub(sent[0]))
+	if !within && !excused {
+		w.broken(invPaced, "node %d has sent more calls of %s than its bucket holds", q.node.id, resource)
 	}
 }
 
@@ -293,9 +298,6 @@ func (w *world) wasCut(n *node) {
 		}
 	}
 }
-
-// paletteLimit is how many calls a second Palette takes.
-const paletteLimit = 10
 
 // accepted notes a login that worked: with it Palette forgets those that failed, and so does the guard.
 func (w *world) accepted(n *node, email string) {

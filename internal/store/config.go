@@ -35,6 +35,8 @@ type Config struct {
 	// RotateFrom is what RotationPeriod counts from: the last rotation, or the write of the
 	// password, the key or the period. Unix seconds.
 	RotateFrom int64 `json:"rotate_from,omitempty"`
+	// KeyLimit is how many API keys Palette lets a user have; 0 where that is not known.
+	KeyLimit int `json:"key_limit"`
 	// SecretSince is when the password or key was written or rotated, in Unix seconds; 0 in
 	// entries of older versions.
 	SecretSince int64 `json:"secret_since,omitempty"`
@@ -47,6 +49,14 @@ func DefaultConnection(address string) palette.Connection {
 		Address: address, RequestTimeout: palette.DefaultRequestTimeout,
 		RateLimit: palette.DefaultRateLimit, QueueTimeout: palette.DefaultQueueTimeout,
 	}
+}
+
+// DefaultKeyLimit is Palette's own limit (source: the resource limits of a tenant).
+const DefaultKeyLimit = 20
+
+// NewConfig is a config of which only the address is known. Stored configs are decoded over it.
+func NewConfig(address string) *Config {
+	return &Config{Connection: DefaultConnection(address), KeyLimit: DefaultKeyLimit}
 }
 
 // Identity is the user that the config logs in as, and where.
@@ -100,7 +110,7 @@ type Configs struct {
 
 // NewConfigs are the configs of a mount.
 func NewConfigs() *Configs {
-	blank := func() *Config { return &Config{Connection: DefaultConnection("")} }
+	blank := func() *Config { return NewConfig("") }
 	return &Configs{Collection: NewCollection(ConfigPrefix, blank), locks: locksutil.CreateLocks()}
 }
 

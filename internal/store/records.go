@@ -75,6 +75,8 @@ type Key struct {
 	Name string `json:"name"`
 	// Key is the key itself. The key can delete itself where its config has gone.
 	Key palette.Secret `json:"key"`
-	// ExpiresAt is the key's end at Palette.
+	// ExpiresAt is the key's end at Palette, by Vault's clock.
 	ExpiresAt time.Time `json:"expires_at"`
+	// MadeAt is when the engine made the key; zero in records of older versions.
+	MadeAt time.Time `json:"made_at,omitzero"`
 }

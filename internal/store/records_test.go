@@ -3,7 +3,7 @@ package store_test
 import (
 	"sync"
 	"testing"
-		"time"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 

@@ -33,15 +33,26 @@ type PasswordWAL struct {
 	At          time.Time `json:"at"`
 }
 
-// KeyWAL is written ahead of the making of an API key, which is found by its name.
+// KeyWAL is written ahead of the making of an API key, which is found by its name and expiry.
 type KeyWAL struct {
-	ConfigName string    `json:"config_name"`
-	Address    string    `json:"address"`
-	Name       string    `json:"name"`
+	ConfigName string `json:"config_name"`
+	Address    string `json:"address"`
+	Name       string `json:"name"`
+	// Expiry is by Vault's clock, SentExpiry by Palette's, as the request names it; zero in entries
+	// of versions that named Expiry.
 	Expiry     time.Time `json:"expiry"`
+	SentExpiry time.Time `json:"sent_expiry,omitzero"`
 	At         time.Time `json:"at"`
 	// OldUID is the key that a config's new key replaces.
 	OldUID string `json:"old_uid,omitempty"`
+}
+
+// Sent is the expiry that the request names.
+func (w *KeyWAL) Sent() time.Time {
+	if w.SentExpiry.IsZero() {
+		return w.Expiry
+	}
+	return w.SentExpiry
 }
 
 // ErrUndecodable is for a write-ahead entry that no version of the engine has written. Reading

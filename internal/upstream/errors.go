@@ -80,22 +80,23 @@ func LoginFailed(name string, cfg *store.Config, err error, hint string) error {
 	switch {
 	case palette.Refusal(err) != nil:
 		return Mistakef("Palette (%s) rejects the login of config %q as %q in organization %q%s; %s%s%s",
-			says.Host, name, cfg.Email, cfg.Org, says.PaletteSays(), adviceAfterRejection(name, cfg), withheld, hint)
+			says.Host, name, cfg.Email, cfg.Org, says.PaletteSays(),
+			afterRotation(name, cfg, "password", "check email, org and password and write config/"+name+" again"), withheld, hint)
 	case withheld != "":
 		return logical.CodedError(http.StatusBadGateway, err.Error()+withheld)
 	}
 	return Fault(err)
 }
 
-// adviceAfterRejection says what to do where Palette rejects a login. A password that a rotation
+// afterRotation says what to do where Palette rejects a config's password or key. One that a rotation
 // has set is known to nobody who could check it.
-func adviceAfterRejection(name string, cfg *store.Config) string {
+func afterRotation(name string, cfg *store.Config, secret, otherwise string) string {
 	at := cfg.SetByRotation()
 	if time.Since(at) >= palette.TrustedFor {
-		return "check email, org and password and write config/" + name + " again"
+		return otherwise
 	}
-	return fmt.Sprintf("a rotation has set this password at %s, and Palette may need a moment to know it everywhere; where this lasts, write config/%s with the right password",
-		at.UTC().Format(time.RFC3339), name)
+	return fmt.Sprintf("a rotation has set this %s at %s, and Palette may need a moment to know it everywhere; where this lasts, write config/%s with the right one",
+		secret, at.UTC().Format(time.RFC3339), name)
 }
 
 // KeyCallFailed is the error of a call with a config's API key, or about an API key, that did not
@@ -109,7 +110,8 @@ func KeyCallFailed(name string, cfg *store.Config, err error, hint string) error
 	case says == nil:
 		return Fault(err)
 	case cfg.APIKey != "" && Unauthorized(err):
-		return Mistakef("Palette (%s) does not accept the api_key of config %q%s; write one that is active%s", says.Host, name, says.PaletteSays(), hint)
+		return Mistakef("Palette (%s) does not accept the api_key of config %q%s; %s%s", says.Host, name, says.PaletteSays(),
+			afterRotation(name, cfg, "API key", "write one that is active"), hint)
 	default:
 		return Mistakef("Palette (%s) refuses to %s for config %q%s; check that its user may do so%s", says.Host, says.Op, name, says.PaletteSays(), hint)
 	}

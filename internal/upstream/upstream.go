@@ -30,6 +30,7 @@ type API interface {
 	Revoke(ctx context.Context, auth palette.Secret, tokens []palette.Secret) error
 	UserInfo(ctx context.Context, auth palette.Auth) (palette.UserInfo, error)
 	ChangePassword(ctx context.Context, auth palette.Auth, change palette.PasswordChange) error
+	OnPalettesClock(ctx context.Context, auth palette.Auth, at time.Time) (time.Time, error)
 	CreateAPIKey(ctx context.Context, auth palette.Auth, key palette.NewAPIKey) (uid string, made palette.Secret, err error)
 	UpdateAPIKey(ctx context.Context, auth palette.Auth, uid string, key palette.NewAPIKey) error
 	DeleteAPIKey(ctx context.Context, auth palette.Auth, uid string) error
