@@ -86,20 +86,40 @@ test: ## Run every check: commits, workflows, format, dependencies, lint, unit t
 	@MAKE='$(MAKE)' scripts/side-by-side.sh \
 		e2e-together \
 		'nice commits workflows fmt-check tidy-check dependencies-check lint unit contract fuzz monitoring reproducible' \
+		'nice simulate-race' \
 		then e2e-alone
 
 .PHONY: check
 check: ## Run what each commit must pass: format, lint of what is changed, unit tests with the race detector
 	@scripts/preflight.sh git compiler bin
 	@$(MAKE) --no-print-directory -s $(BIN)/tools/.built
-	@MAKE='$(MAKE)' scripts/side-by-side.sh 'fmt-check lint-changed' unit
+	@MAKE='$(MAKE)' scripts/side-by-side.sh 'fmt-check lint-changed simulate-short' unit
 
 .PHONY: unit
 unit: ## Run the unit tests with the race detector, and check their coverage
 	@scripts/preflight.sh compiler
 	$(call say,unit tests)
-	go test -race -timeout 5m -covermode=atomic -coverprofile=coverage.out $(RUN_FLAGS) ./...
+	@# The simulator is a check of its own.
+	go test -race -timeout 5m -covermode=atomic -coverprofile=coverage.out $(RUN_FLAGS) $$(go list ./... | grep -v /internal/simulation$$)
 	$(if $(RUN),,scripts/check-coverage.sh coverage.out $(COVERAGE_FLOOR) $(COVERED))
+
+# A seed is one life of a mount; docs/simulation.md tells more.
+SEEDS ?= 2000
+
+.PHONY: simulate
+simulate: ## Live SEEDS=2000 lives of a mount, with faults; SEED=17 for one, with its story
+	$(call say,simulate)
+	cd internal/simulation && $(if $(SEED),SEED=$(SEED),SEEDS=$(SEEDS)) go test -count=1 -timeout 0 -v -run '^TestSimulate$$' .
+
+.PHONY: simulate-race
+simulate-race:
+	$(call say,simulate: 200 lives with the race detector)
+	@cd internal/simulation && SEEDS=200 go test -race -count=1 -timeout 15m .
+
+.PHONY: simulate-short
+simulate-short:
+	$(call say,simulate: 30 lives)
+	@cd internal/simulation && SEEDS=30 go test -count=1 -timeout 5m .
 
 .PHONY: fuzz
 fuzz: ## Fuzz what takes foreign input, each target for FUZZTIME=2s, in CI 10s; FUZZ=FuzzToken for one
@@ -202,6 +222,7 @@ fmt-check: $(BIN)/tools/.built ## Check the format
 .PHONY: lint
 lint: $(BIN)/tools/.built ## Run the linters of .golangci.yml
 	$(call say,lint)
+	@scripts/retired-words.sh
 	@scripts/lint.sh $(MODULES)
 
 .PHONY: lint-changed

@@ -47,7 +47,7 @@ func TestRecoveryFindsTheOutcomeLater(t *testing.T) {
 }
 
 // Neither password works: both are kept, the config's read and the log say so, and Palette
-// is not asked more often than the lockout guard allows.
+// is not asked more often than login protection allows.
 func TestRecoveryWhereNeitherPasswordWorks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := configured(t, palettetest.WithLockout())
@@ -114,7 +114,7 @@ func brokenOff(t *testing.T) *world {
 }
 
 // Whoever leads a config through a proxy of their own, with a password of their own, must
-// not get the one that a broken-off rotation has written ahead.
+// not get the one that a interrupted rotation has written ahead.
 func TestRecoverySendsThePasswordNowhereElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := brokenOff(t)

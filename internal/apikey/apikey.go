@@ -9,6 +9,7 @@
 package apikey
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -173,6 +174,9 @@ func (m *Manager) MayLive(key *store.Key) bool {
 	return key.ExpiresAt.Add(m.MaxLease()).After(time.Now())
 }
 
+// errNoWay is for a key that neither its config nor the key itself can delete.
+var errNoWay = errors.New("the key's config has gone or leads elsewhere, and the key itself is not known")
+
 // Delete deletes a key at Palette: through its config or, where the config has gone, leads
 // elsewhere or is rejected, by the key itself. That a user's key may delete itself is an
 // assumption; where it may not, the key dies by its expiry. A key that is gone is success.
@@ -203,6 +207,9 @@ func (m *Manager) Delete(ctx context.Context, s logical.Storage, k Owned) error 
 			return err
 		}
 	}
+	if k.Key.Key == "" { // the engine knows its UID alone
+		return cmp.Or(err, errNoWay)
+	}
 	err = client.DeleteAPIKey(ctx, palette.Auth{APIKey: k.Key.Key}, k.Key.UID)
 	if upstream.Gone(err) || upstream.Unauthorized(err) && time.Since(k.Key.MadeAt) > knownBy {
 		return nil
@@ -214,8 +221,16 @@ func (m *Manager) Delete(ctx context.Context, s logical.Storage, k Owned) error 
 // just now is not known everywhere (public reports).
 const knownBy = time.Minute
 
-// EndPending implements revocation.KeyEnder.
+// EndPending implements revocation.KeyEnder. A retired key of a config that has been written to the
+// config again is not to be ended any more.
 func (m *Manager) EndPending(ctx context.Context, s logical.Storage, e *revocation.Entry) error {
+	cfg, err := m.Configs.Get(ctx, s, e.ConfigName)
+	if err != nil {
+		return err
+	}
+	if cfg != nil && cfg.APIKey != "" && (cfg.APIKey == e.Key.Key || cfg.APIKeyUID == e.Key.UID) {
+		return nil
+	}
 	return m.Delete(ctx, s, Owned{e.ConfigName, e.Identity(), *e.Key})
 }
 
