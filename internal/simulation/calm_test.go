@@ -252,7 +252,8 @@ func (w *world) unmount(n *node) {
 	w.disk.wipe()
 	w.sealed.Store(true)
 	time.Sleep(time.Second)
-	if took > 4*time.Second { // Palette takes ten calls a second, and the engine has five seconds
+	// The engine has five seconds: Palette takes ten calls a second, and may not know yet what was made just now.
+	if took > 4*time.Second || w.plan.lag > 0 {
 		return
 	}
 	live := w.live()
