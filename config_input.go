@@ -112,8 +112,18 @@ func (c *configInput) applyRate(d *framework.FieldData) error {
 // vaultPatience is how long Vault gives a request by default (default_max_request_duration).
 const vaultPatience = 90 * time.Second
 
+// expiryWarning says that a config's API key expires and that nothing rotates it.
+func expiryWarning(name string, c *store.Config) []string {
+	if c.APIKey == "" || c.APIKeyExpiry == 0 || c.RotationPeriod > 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("the api_key of config %q expires at %s, and nothing rotates it: set rotation_period, or write rotate-root/%s or another api_key before then",
+		name, time.Unix(c.APIKeyExpiry, 0).UTC().Format(time.RFC3339), name)}
+}
+
 // warnings are what a config does that may not be meant.
-func (c *configInput) warnings() (out []string) {
+func (c *configInput) warnings(name string) (out []string) {
+	out = expiryWarning(name, &c.Config)
 	if c.QueueTimeout+c.RequestTimeout > vaultPatience {
 		out = append(out, fmt.Sprintf("%s (%s) and %s (%s) together exceed the %s that Vault gives a request by default: a call that waits and is slow may outlive its request, whose caller gets no answer",
 			fieldQueueTimeout, c.QueueTimeout, fieldRequestTimeout, c.RequestTimeout, vaultPatience))
@@ -134,8 +144,8 @@ func (c *configInput) applyRotation(d *framework.FieldData, now time.Time) error
 	case newPassword || newEmail:
 		c.APIKey, c.APIKeyUID, c.APIKeyExpiry = "", "", 0
 	}
-	if uid, ok := d.GetOk(fieldAPIKeyUID); ok {
-		c.APIKeyUID = uid.(string)
+	if uid, ok := d.GetOk(fieldAPIKeyUID); ok && uid.(string) != c.APIKeyUID {
+		c.APIKeyUID, c.APIKeyExpiry = uid.(string), 0
 	}
 	if policy, ok := d.GetOk(fieldPasswordPolicy); ok {
 		c.PasswordPolicy = policy.(string)

@@ -58,6 +58,12 @@ func TestMonitoringNamesEveryMetric(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := configured(t)
 		w.palette.Inject(palettetest.Revoke, palettetest.Fault{Status: 503, Times: 1})
+		w.write("roles/key", fields{"credential_type": "api_key", "ttl": "24h"})
+		l := w.creds("key")
+		w.minute() // the user's keys are counted
+		w.wait()
+		w.secrets = append(w.secrets, l.data["api_key"].(string))
+		w.write("config/k", fields{"address": w.palette.URL(), "api_key": l.data["api_key"], "api_key_uid": l.data["api_key_uid"]})
 		w.creds("app").mustRevoke() // sent again: those series begin with their first retry
 		documented, values := documentedMetrics(t)
 		parser := expfmt.NewTextParser(model.UTF8Validation)
@@ -82,7 +88,7 @@ func TestMonitoringNamesEveryMetric(t *testing.T) {
 		}
 		assert.Equal(t, real, documented)
 		assert.Subset(t, values["after"], seen["after"])
-		for _, open := range []string{"after", "config", "version"} {
+		for _, open := range []string{"after", "config", "rotated", "version"} {
 			delete(seen, open)
 			delete(values, open)
 		}
@@ -91,5 +97,7 @@ func TestMonitoringNamesEveryMetric(t *testing.T) {
 			assert.ElementsMatch(t, slices.Compact(seen[label]), values[label], label)
 		}
 		assert.Len(t, seen, len(values))
+		l.mustRevoke()
+		w.remove("sessions/default")
 	})
 }

@@ -96,7 +96,7 @@ func configAnswer() map[string]*framework.FieldSchema {
 	}
 	fields["password_set"] = &framework.FieldSchema{Type: framework.TypeBool, Description: "Whether a password is stored."}
 	fields["api_key_set"] = &framework.FieldSchema{Type: framework.TypeBool, Description: "Whether an API key is stored."}
-	fields["api_key_expires_at"] = &framework.FieldSchema{Type: framework.TypeString, Description: "When the stored API key expires, RFC 3339, UTC, where the engine made it."}
+	fields["api_key_expires_at"] = &framework.FieldSchema{Type: framework.TypeString, Description: "When the stored API key expires, RFC 3339, UTC, where the engine made it or Palette tells: by api_key_uid, or where the user has one active key."}
 	fields["last_rotated"] = &framework.FieldSchema{Type: framework.TypeString, Description: "When the engine last rotated, RFC 3339, UTC."}
 	fields["next_rotation"] = &framework.FieldSchema{Type: framework.TypeString, Description: "When the next rotation is due, RFC 3339, UTC, where there is a rotation_period."}
 	fields["rotation_error"] = &framework.FieldSchema{Type: framework.TypeString, Description: "Why the outcome of a rotation that was broken off is not known yet."}
@@ -167,7 +167,7 @@ func (b *backend) handleConfigWrite(ctx context.Context, req *logical.Request, d
 	if err := b.sessions.EndForeign(ctx, req.Storage, name, old, next); err != nil {
 		return nil, err
 	}
-	return warned((&configInput{*next}).warnings()), nil
+	return warned((&configInput{*next}).warnings(name)), nil
 }
 
 func (b *backend) handleConfigDelete(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
@@ -198,7 +198,8 @@ renewed any more. Its shared session, if it has one, ends at Palette and in Vaul
 
 Instead of email and password a config may hold an api_key, enough for roles with
 credential_type=api_key. "rotate-root" gives it a new password or key that nobody sees,
-rotation_period does so by itself.
+rotation_period does so by itself, and before half of a key's life is over. A key that expires
+and that nothing rotates is a warning.
 
 Palette allows 10 calls a second and 50 at once for one IP address and each of its resources
 (logins, refreshes, users, API keys), and all calls of the engine come from Vault's address.

@@ -9,6 +9,7 @@
 package apikey
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -173,6 +174,9 @@ func (m *Manager) MayLive(key *store.Key) bool {
 	return key.ExpiresAt.Add(m.MaxLease()).After(time.Now())
 }
 
+// errNoWay is for a key that neither its config nor the key itself can delete.
+var errNoWay = errors.New("the key's config has gone or leads elsewhere, and the key itself is not known")
+
 // Delete deletes a key at Palette: through its config or, where the config has gone, leads
 // elsewhere or is rejected, by the key itself. That a user's key may delete itself is an
 // assumption; where it may not, the key dies by its expiry. A key that is gone is success.
@@ -203,6 +207,9 @@ func (m *Manager) Delete(ctx context.Context, s logical.Storage, k Owned) error 
 			return err
 		}
 	}
+	if k.Key.Key == "" { // the engine knows its UID alone
+		return cmp.Or(err, errNoWay)
+	}
 	err = client.DeleteAPIKey(ctx, palette.Auth{APIKey: k.Key.Key}, k.Key.UID)
 	if upstream.Gone(err) || upstream.Unauthorized(err) && time.Since(k.Key.MadeAt) > knownBy {
 		return nil
@@ -214,8 +221,16 @@ func (m *Manager) Delete(ctx context.Context, s logical.Storage, k Owned) error 
 // just now is not known everywhere (public reports).
 const knownBy = time.Minute
 
-// EndPending implements revocation.KeyEnder.
+// EndPending implements revocation.KeyEnder. A retired key of a config that has been written to the
+// config again is not to be ended any more.
 func (m *Manager) EndPending(ctx context.Context, s logical.Storage, e *revocation.Entry) error {
+	cfg, err := m.Configs.Get(ctx, s, e.ConfigName)
+	if err != nil {
+		return err
+	}
+	if cfg != nil && cfg.APIKey != "" && (cfg.APIKey == e.Key.Key || cfg.APIKeyUID == e.Key.UID) {
+		return nil
+	}
 	return m.Delete(ctx, s, Owned{e.ConfigName, e.Identity(), *e.Key})
 }
 
@@ -231,7 +246,7 @@ func (m *Manager) Entry(ctx context.Context, s logical.Storage, k Owned) (*revoc
 // The log's messages for keys that no lease holds.
 const (
 	MsgLoosePending = "could not delete an API key that no lease holds; the deletion is pending and retried each minute"
-	MsgLooseLost    = "could not store a pending deletion of an API key; the key lives to its own expiry"
+	MsgLooseLost    = "could not store a pending deletion of an API key; trying again each minute, until this process ends"
 )
 
 // Discard deletes a key that no lease will hold, or makes the deletion pending. why says where the
@@ -243,13 +258,19 @@ func (m *Manager) Discard(s logical.Storage, k Owned, why string) {
 		return
 	}
 	m.Logger().Warn(MsgLoosePending, "from", why, "uid", k.Key.UID, "expires_at", k.Key.ExpiresAt, "error", err)
-	entry, err := m.Entry(ctx, s, k)
-	if err == nil {
-		err = m.Revocations.Enqueue(ctx, s, "", entry)
-	}
-	if err != nil {
+	if err = m.enqueue(ctx, s, k); err != nil {
 		m.Logger().Error(MsgLooseLost, "from", why, "uid", k.Key.UID, "expires_at", k.Key.ExpiresAt, "error", err)
+		m.Revocations.StoreLater(k.Key.ExpiresAt, func(ctx context.Context, s logical.Storage) error { return m.enqueue(ctx, s, k) })
 	}
+}
+
+// enqueue makes the deletion of a key pending.
+func (m *Manager) enqueue(ctx context.Context, s logical.Storage, k Owned) error {
+	entry, err := m.Entry(ctx, s, k)
+	if err != nil {
+		return err
+	}
+	return m.Revocations.Enqueue(ctx, s, "", entry)
 }
 
 // interrupted are the write-ahead entries of keys that may have been made and that nobody was

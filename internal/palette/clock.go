@@ -68,6 +68,12 @@ func (p *Process) clock(address string) *clock {
 	return c
 }
 
+// OnOurClock is a time of Palette's clock on ours, as far as Palette's answers have told of its clock.
+func (c *Client) OnOurClock(at time.Time) time.Time {
+	offset, _ := c.clock.offset()
+	return at.Add(-offset)
+}
+
 // OnPalettesClock is a time of ours on Palette's clock, for the expiry of an API key. Where no answer of
 // Palette's has told of its clock yet, OnPalettesClock asks for one. Errors are *[Error]: of kind Skewed
 // where the clocks are too far apart. No call that follows was made then.

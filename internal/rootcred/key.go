@@ -18,13 +18,17 @@ import (
 // lives twice the period, a day at least, so that rotations may fail for a while.
 const RootKeyLife = 365 * 24 * time.Hour
 
-// verifyKey asks Palette whose a config's API key is.
-func (m *Manager) verifyKey(ctx context.Context, cfg *store.Config) error {
+// verifyKey asks Palette whose a config's API key is, and when it expires.
+func (m *Manager) verifyKey(ctx context.Context, name string, cfg *store.Config) error {
 	client, err := m.Clients.For(cfg.Connection)
 	if err != nil {
 		return err
 	}
-	_, err = client.UserInfo(ctx, palette.Auth{APIKey: cfg.APIKey})
+	auth := palette.Auth{APIKey: cfg.APIKey}
+	me, err := client.UserInfo(ctx, auth)
+	if err == nil {
+		m.learnExpiry(ctx, client, auth, me, name, cfg)
+	}
 	return err
 }
 
@@ -53,7 +57,7 @@ func (m *Manager) rotateKey(ctx context.Context, s logical.Storage, name string,
 	if err != nil {
 		return err
 	}
-	w := &store.KeyWAL{ConfigName: name, Address: cfg.Address, Name: "vault-root-" + name + "-" + id, Expiry: now.Add(life), SentExpiry: sent, At: now, OldUID: old}
+	w := &store.KeyWAL{ConfigName: name, Address: cfg.Address, Name: "vault-root-" + name + "-" + id, Expiry: now.Add(life), SentExpiry: sent, At: now, OldUID: old, OldKey: cfg.APIKey, OldExpiry: cfg.APIKeyExpiry}
 	wal, err := framework.PutWAL(ctx, s, store.WALRootKey, w)
 	if err != nil {
 		return fmt.Errorf("writing the new key's name ahead: %w", err)
@@ -61,7 +65,7 @@ func (m *Manager) rotateKey(ctx context.Context, s logical.Storage, name string,
 	m.add(name, wal)
 	uid, key, err := client.CreateAPIKey(ctx, auth, palette.NewAPIKey{Name: w.Name, Description: "The API key of the Vault secrets engine's config " + name, Expiry: sent})
 	if err != nil {
-		if wal != "" && palette.VerdictOf(err) != palette.Unknown { // Palette has not made the key
+		if palette.VerdictOf(err) != palette.Unknown { // Palette has not made the key
 			m.resolve(name, wal)
 			m.deleteWAL(ctx, s, name, wal)
 		}
@@ -91,16 +95,11 @@ func (m *Manager) rootKeyUID(ctx context.Context, client upstream.API, auth pale
 		return "", err
 	}
 	m.listed(name, cfg, keys)
-	var mine []string
-	for _, key := range keys {
-		if key.Active && (key.UserUID == me.UserUID || key.UserUID == "") {
-			mine = append(mine, key.UID)
-		}
-	}
+	mine := activeOf(me, keys)
 	if len(mine) != 1 {
 		return "", upstream.Mistakef("Palette's user has %d API keys, so that it is not known which one is the config's; write its UID to the config's field %q", len(mine), "api_key_uid")
 	}
-	return mine[0], nil
+	return mine[0].UID, nil
 }
 
 // listed tells of a listing, if anybody wants to hear of it.

@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/revocation"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/upstream"
 )
@@ -23,7 +24,7 @@ const (
 	MsgNeitherWorks    = "neither the config's password nor the password of an interrupted rotation works; both are kept: write the config with the right password"
 	MsgPasswordDropped = "a rotation's password is dropped: its config has gone or is another login"
 	MsgKeyLeft         = "a rotation's API key is left to its expiry: its config has gone or is another login"
-	MsgOldKeyRefused   = "Palette refuses to delete a config's old API key; delete the key by hand, or it lives to its own expiry"
+	MsgOldKeyPending   = "a config's old API key could not be deleted; its deletion is pending and retried each minute"
 	MsgKeyNotYet       = "Palette does not accept a config's new API key yet, so the old key is not deleted yet; trying again in a minute"
 	MsgWALNotDeleted   = "a write-ahead entry that is of no more use could not be deleted"
 )
@@ -109,7 +110,7 @@ func (m *Manager) recoverEntry(ctx context.Context, s logical.Storage, name, id 
 		if err = store.DecodeWAL(found.Data, &w); err != nil {
 			return false, err
 		}
-		known, unknown := m.recoverKey(ctx, cfg, &w)
+		known, unknown := m.recoverKey(ctx, s, cfg, &w)
 		if errors.Is(unknown, errNotYet) { // the config is used meanwhile
 			m.grant(name, id, time.Now().Add(keyRetry))
 			return false, nil
@@ -180,7 +181,7 @@ func (m *Manager) tryOldPassword(ctx context.Context, s logical.Storage, name, i
 
 // recoverKey deletes the key that the config does not hold: the old key where the new one was
 // stored, else the new key, should Palette have made it.
-func (m *Manager) recoverKey(ctx context.Context, cfg *store.Config, w *store.KeyWAL) (known bool, err error) {
+func (m *Manager) recoverKey(ctx context.Context, s logical.Storage, cfg *store.Config, w *store.KeyWAL) (known bool, err error) {
 	if cfg == nil || cfg.APIKey == "" || cfg.Address != w.Address {
 		m.Logger().Warn(MsgKeyLeft, "config", w.ConfigName, "name", w.Name, "dead_by_itself_at", w.Expiry)
 		return true, nil
@@ -194,21 +195,33 @@ func (m *Manager) recoverKey(ctx context.Context, cfg *store.Config, w *store.Ke
 		return m.DeleteMade(ctx, client, auth, cfg, w, "")
 	}
 	// The config's key may be neither, where an operator has written another since. Then both go.
-	_, err = m.DeleteMade(ctx, client, auth, cfg, w, cfg.APIKeyUID)
-	if err == nil || upstream.Rejected(err) && !upstream.Unauthorized(err) {
-		err = client.DeleteAPIKey(ctx, auth, w.OldUID)
+	if cfg.APIKeyExpiry != w.Expiry.Unix() || cfg.LastRotated != w.At.Unix() {
+		_, err = m.DeleteMade(ctx, client, auth, cfg, w, cfg.APIKeyUID)
+		switch {
+		case upstream.Unauthorized(err): // a key that was made just now is not known everywhere (public reports)
+			m.Logger().Warn(MsgKeyNotYet, "config", w.ConfigName, "uid", w.OldUID, "error", err)
+			return false, errNotYet
+		case err != nil && !upstream.Rejected(err):
+			return false, err
+		}
 	}
-	switch {
-	case err == nil || upstream.Gone(err):
-	case upstream.Unauthorized(err): // a key that was made just now is not known everywhere (public reports)
-		m.Logger().Warn(MsgKeyNotYet, "config", w.ConfigName, "uid", w.OldUID, "error", err)
-		return false, errNotYet
-	case !upstream.Rejected(err):
-		return false, err
-	default: // Palette would refuse again and again, and keep the config from its use
-		m.Logger().Warn(MsgOldKeyRefused, "config", w.ConfigName, "uid", w.OldUID, "error", err)
+	if err = client.DeleteAPIKey(ctx, auth, w.OldUID); err == nil || upstream.Gone(err) {
+		return true, nil
 	}
-	return true, nil
+	return m.retireKey(ctx, s, cfg, w, err)
+}
+
+// retireKey makes the deletion of a config's old key pending: Palette may not know the new key yet, or
+// not let it delete the old one, and the config must be of use meanwhile.
+func (m *Manager) retireKey(ctx context.Context, s logical.Storage, cfg *store.Config, w *store.KeyWAL, failed error) (known bool, err error) {
+	dead := w.At.Add(RootKeyLife)
+	if w.OldExpiry != 0 {
+		dead = time.Unix(w.OldExpiry, 0).UTC()
+	}
+	m.Logger().Warn(MsgOldKeyPending, "config", w.ConfigName, "uid", w.OldUID, "expires_at", dead, "error", failed)
+	old := store.Key{UID: w.OldUID, Key: w.OldKey, ExpiresAt: dead}
+	err = m.Revocations.Enqueue(context.WithoutCancel(ctx), s, "", revocation.AccountOf(cfg).KeyEntry(w.ConfigName, old))
+	return err == nil, err
 }
 
 // keyRetry is the pause before an old key is deleted once more with a new key that Palette did not

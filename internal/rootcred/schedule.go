@@ -52,6 +52,9 @@ func (m *Manager) DueAt(name string, cfg *store.Config) time.Time {
 		return never
 	}
 	due := time.Unix(cfg.RotateFrom, 0).Add(cfg.RotationPeriod)
+	if by := time.Unix(cfg.RotateBy, 0); cfg.RotateBy != 0 && by.Before(due) {
+		due = by
+	}
 	m.with(name, func(st *state) {
 		if st.nextTry.After(due) {
 			due = st.nextTry

@@ -60,6 +60,7 @@ func (m *Manager) Write(ctx context.Context, s logical.Storage, name string, w W
 			}
 			return nil, nil, err
 		}
+		plan(old, next, time.Now())
 		swapped, err := m.swap(ctx, s, name, old, next)
 		if err != nil {
 			return nil, nil, err
@@ -114,7 +115,7 @@ func (m *Manager) check(ctx context.Context, s logical.Storage, name string, nex
 func (m *Manager) verify(ctx context.Context, s logical.Storage, name string, cfg *store.Config) error {
 	const hint = "nothing is stored (verify_connection=false stores without a check)"
 	if cfg.APIKey != "" {
-		if err := m.verifyKey(ctx, cfg); err != nil {
+		if err := m.verifyKey(ctx, name, cfg); err != nil {
 			return upstream.KeyCallFailed(name, cfg, err, hint)
 		}
 		return nil

@@ -24,7 +24,7 @@ type Config struct {
 	APIKey palette.Secret `json:"api_key,omitempty"`
 	// APIKeyUID is Palette's name for APIKey; "" where the engine does not know it.
 	APIKeyUID string `json:"api_key_uid,omitempty"`
-	// APIKeyExpiry is the end of APIKey in Unix seconds; 0 where the engine does not know it.
+	// APIKeyExpiry is the end of APIKey by our clock, in Unix seconds; 0 where the engine does not know it.
 	APIKeyExpiry int64 `json:"api_key_expiry,omitempty"`
 	// PasswordPolicy names the Vault policy that makes the passwords of rotations.
 	PasswordPolicy string        `json:"password_policy,omitempty"`
@@ -35,6 +35,9 @@ type Config struct {
 	// RotateFrom is what RotationPeriod counts from: the last rotation, or the write of the
 	// password, the key or the period. Unix seconds.
 	RotateFrom int64 `json:"rotate_from,omitempty"`
+	// RotateBy is when APIKey must have been rotated at the latest, whatever RotationPeriod says, in Unix
+	// seconds; 0 where no expiry asks for that.
+	RotateBy int64 `json:"rotate_by,omitempty"`
 	// KeyLimit is how many API keys Palette lets a user have; 0 where that is not known.
 	KeyLimit int `json:"key_limit"`
 	// SecretSince is when the password or key was written or rotated, in Unix seconds; 0 in
@@ -82,7 +85,7 @@ func (c *Config) SetByRotation() time.Time {
 
 // SetRotated notes that the config's password or key is new since a time.
 func (c *Config) SetRotated(at time.Time) {
-	c.LastRotated, c.RotateFrom, c.SecretSince = at.Unix(), at.Unix(), at.Unix()
+	c.LastRotated, c.RotateFrom, c.SecretSince, c.RotateBy = at.Unix(), at.Unix(), at.Unix(), 0
 }
 
 // lateness is how much longer than its limits a call may take to reach Palette (an assumption).

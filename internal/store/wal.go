@@ -45,6 +45,10 @@ type KeyWAL struct {
 	At         time.Time `json:"at"`
 	// OldUID is the key that a config's new key replaces.
 	OldUID string `json:"old_uid,omitempty"`
+	// OldKey is that key itself, which may delete itself where the new one may not yet; "" in entries of
+	// older versions, and OldExpiry its end by our clock, in Unix seconds; 0 where that is not known.
+	OldKey    palette.Secret `json:"old_key,omitempty"`
+	OldExpiry int64          `json:"old_expiry,omitempty"`
 }
 
 // Sent is the expiry that the request names.

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"cmp"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,6 +14,27 @@ type KeyUsage struct {
 	Config      string
 	Keys, Limit int // Limit is 0 where none is known
 	Listed      time.Time
+}
+
+// RootKey is a config's own API key whose expiry is known.
+type RootKey struct {
+	Config  string
+	Expires time.Time
+	// Rotated: a rotation_period replaces the key in time.
+	Rotated bool
+}
+
+// RootKeyGauges registers the gauge of the root keys, of more than most those that expire first.
+func RootKeyGauges(registry *prometheus.Registry, keys []RootKey, most int) {
+	gauge := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: Namespace, Name: "root_key_expiry_timestamp_seconds",
+		Help: "When a config's own API key expires, in Unix seconds, where that is known, and whether a rotation_period rotates it.",
+	}, []string{"config", "rotated"})
+	registry.MustRegister(gauge)
+	slices.SortStableFunc(keys, func(x, y RootKey) int { return x.Expires.Compare(y.Expires) })
+	for _, k := range keys[:min(len(keys), most)] {
+		gauge.WithLabelValues(k.Config, strconv.FormatBool(k.Rotated)).Set(float64(k.Expires.Unix()))
+	}
 }
 
 // KeyGauges registers the gauges of the usages, of more than most the fullest.

@@ -35,6 +35,8 @@ type API interface {
 	UpdateAPIKey(ctx context.Context, auth palette.Auth, uid string, key palette.NewAPIKey) error
 	DeleteAPIKey(ctx context.Context, auth palette.Auth, uid string) error
 	ListAPIKeys(ctx context.Context, auth palette.Auth) ([]palette.APIKey, error)
+	// OnOurClock is a time of Palette's clock on ours.
+	OnOurClock(at time.Time) time.Time
 	// Close closes the idle connections. Calls under way go on.
 	Close()
 }
