@@ -2,6 +2,7 @@ package check_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,7 +41,8 @@ func newMount(t *testing.T, opts ...palettetest.Option) *mount {
 
 // run is a check of the config as it is.
 func (m *mount) run(fresh bool) (map[string]any, error) {
-	return m.checker.Run(m.T.Context(), m.Storage, name, m.Stored(), fresh)
+	found, _, err := m.checker.Run(m.T.Context(), m.Storage, name, m.Stored(), fresh)
+	return found, err
 }
 
 // found is what a check finds, which may not fail itself.
@@ -122,6 +124,39 @@ func TestCheckTellsWhetherPaletteRevokes(t *testing.T) {
 			assert.Equal(t, []any{true, c.want}, fields(found, "ok", "revocation"))
 			assert.Equal(t, c.want == check.RevocationAvailable, found["revoke_ms"] != nil)
 			assert.Equal(t, c.pending, m.Pending())
+			m.Palette.ClearAll()
+			require.NoError(t, m.Revocations.Retry(t.Context(), m.Storage))
+		})
+	}
+}
+
+// What works, and should be looked at, is a warning.
+func TestCheckWarns(t *testing.T) {
+	const clock = "Vault's: the engine sets the expiry of API keys by Palette's clock"
+	for _, c := range []struct {
+		offset  time.Duration
+		fault   palettetest.Fault
+		warning string
+	}{
+		{0, palettetest.Fault{Times: 1}, ""},
+		{29 * time.Second, palettetest.Fault{Times: 1}, ""},
+		{119500 * time.Millisecond, palettetest.Fault{Times: 1}, "Palette's clock is 2m0s ahead of " + clock},
+		{-119500 * time.Millisecond, palettetest.Fault{Times: 1}, "Palette's clock is 2m0s behind " + clock},
+		{0, palettetest.Fault{Garbage: true}, "the check's token could not be revoked yet; the revocation is pending"},
+	} {
+		enginetest.Bubble(t, fmt.Sprint(c.offset, c.warning), func(t *testing.T) {
+			m := newMount(t)
+			m.Palette.SetClock(c.offset)
+			m.Palette.Inject(palettetest.Revoke, c.fault)
+			found, warnings, err := m.checker.Run(t.Context(), m.Storage, name, m.Stored(), false)
+			require.NoError(t, err)
+			assert.Equal(t, true, found["ok"])
+			if c.warning == "" {
+				assert.Empty(t, warnings)
+			} else {
+				require.Len(t, warnings, 1)
+				assert.Contains(t, warnings[0], c.warning)
+			}
 			m.Palette.ClearAll()
 			require.NoError(t, m.Revocations.Retry(t.Context(), m.Storage))
 		})
@@ -236,7 +271,7 @@ func TestCheckWhoseCallerHangsUp(t *testing.T) {
 			gate := m.Palette.Hold(at)
 			ctx, hangUp := context.WithTimeout(t.Context(), time.Second)
 			defer hangUp()
-			_, err := m.checker.Run(ctx, m.Storage, name, m.Stored(), false)
+			_, _, err := m.checker.Run(ctx, m.Storage, name, m.Stored(), false)
 			require.ErrorIs(t, err, context.DeadlineExceeded)
 			gate.Release()
 			m.Wait()

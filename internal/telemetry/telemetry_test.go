@@ -120,6 +120,16 @@ func TestMetricsOfKeyUsage(t *testing.T) {
 	}, values(t, registry))
 }
 
+// Of many root keys those are shown that expire first.
+func TestMetricsOfRootKeys(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	at := func(h int) time.Time { return time.Unix(int64(3600*h), 0) }
+	telemetry.RootKeyGauges(registry, []telemetry.RootKey{{Config: "a", Expires: at(3)}, {Config: "b", Expires: at(1), Rotated: true}, {Config: "c", Expires: at(2)}}, 2)
+	assert.Equal(t, map[string]float64{
+		"root_key_expiry_timestamp_seconds config=b rotated=true": 3600, "root_key_expiry_timestamp_seconds config=c rotated=false": 7200,
+	}, values(t, registry))
+}
+
 // listener takes events and observations.
 type listener struct {
 	fail   error
