@@ -222,6 +222,7 @@ fmt-check: $(BIN)/tools/.built ## Check the format
 .PHONY: lint
 lint: $(BIN)/tools/.built ## Run the linters of .golangci.yml
 	$(call say,lint)
+	@scripts/retired-words.sh
 	@scripts/lint.sh $(MODULES)
 
 .PHONY: lint-changed

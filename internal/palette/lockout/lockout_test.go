@@ -209,11 +209,11 @@ type line struct {
 }
 
 // lines starts n logins.
-func (a *Account) lines(ctx context.Context, n int, l Login, patience time.Duration) *line {
+func (a *Account) lines(ctx context.Context, n int, l Login, timeout time.Duration) *line {
 	q := &line{a, make(chan *Permit, n), make(chan error, n)}
 	for range n {
 		go func() {
-			p, err := a.Acquire(ctx, l, time.Now().Add(patience))
+			p, err := a.Acquire(ctx, l, time.Now().Add(timeout))
 			if err != nil {
 				q.errs <- err
 				return

@@ -21,7 +21,7 @@ func of(rate, burst int) *Address {
 	return a
 }
 
-const patience = time.Hour
+const timeout = time.Hour
 
 // crowd asks for n calls at once, and tells when each went out, the first one first.
 func crowd(t *testing.T, b *Bucket, n int) (went []time.Duration) {
@@ -33,7 +33,7 @@ func crowd(t *testing.T, b *Bucket, n int) (went []time.Duration) {
 	)
 	for range n {
 		all.Go(func() {
-			assert.NoError(t, b.Wait(t.Context(), start.Add(patience)))
+			assert.NoError(t, b.Wait(t.Context(), start.Add(timeout)))
 			mu.Lock()
 			defer mu.Unlock()
 			went = append(went, time.Since(start))
@@ -192,7 +192,7 @@ func TestWaiterWhoHangsUpLeavesItsSlot(t *testing.T) {
 		crowd(t, b, 1)
 		ctx, hangUp := context.WithCancel(t.Context())
 		time.AfterFunc(100*time.Millisecond, hangUp)
-		require.ErrorIs(t, b.Wait(ctx, time.Now().Add(patience)), context.Canceled)
+		require.ErrorIs(t, b.Wait(ctx, time.Now().Add(timeout)), context.Canceled)
 		assert.Less(t, crowd(t, b, 1)[0], time.Second)
 	})
 }
@@ -257,7 +257,7 @@ func TestWaiterReservesAnewAfterTheHold(t *testing.T) {
 			}
 		}
 		assert.Positive(t, refused)
-		assert.LessOrEqual(t, refused, 10, "those whose patience the hold exceeds, and at once")
+		assert.LessOrEqual(t, refused, 10, "those whose timeout the hold exceeds, and at once")
 		for range 30 - before {
 			require.NoError(t, <-outcomes)
 		}
