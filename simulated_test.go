@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,7 +29,7 @@ type life struct {
 	// after is asked after each operation of the storage that has done its work.
 	after func(op, key string) error
 	// full: the storage takes nothing.
-	full bool
+	full atomic.Bool
 }
 
 var errDiskFull = errors.New("the disk is full")
@@ -43,7 +44,7 @@ func (s *taintable) Tainted() bool { return s.tainted }
 
 // Put implements logical.Storage.
 func (l *life) Put(ctx context.Context, e *logical.StorageEntry) error {
-	if l.full {
+	if l.full.Load() {
 		return errDiskFull
 	}
 	if err := l.InmemStorage.Put(ctx, e); err != nil || l.after == nil {
@@ -317,13 +318,13 @@ func TestLateCredentialThatNothingTakesIsKeptInMind(t *testing.T) {
 				}
 				hangUp()
 				<-gone
-				l.full = true
+				l.full.Store(true)
 				l.palette.Down(true)
 				for _, gate := range gates {
 					gate.Release()
 				}
 				time.Sleep(10 * time.Minute)
-				l.full = false
+				l.full.Store(false)
 				l.palette.Down(false)
 				l.must(logical.RollbackOperation, "", nil)
 				synctest.Wait()
