@@ -173,8 +173,8 @@ func TestRotationUnderWayDoesNotKeepAnotherOnesEntry(t *testing.T) {
 		gate := l.palette.Hold(palettetest.PasswordChange)
 		done := make(chan error)
 		go func() {
-			_, err := l.handle(logical.UpdateOperation, "rotate-root", nil)
-			done <- err
+			_, failed := l.handle(logical.UpdateOperation, "rotate-root", nil)
+			done <- failed
 		}()
 		<-gate.Arrived()
 		_, err = l.handle(logical.RollbackOperation, "", nil)
