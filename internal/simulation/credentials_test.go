@@ -119,6 +119,9 @@ func (w *world) answered(q *request, a *answer) {
 // refused notes what the storage did not take: a session that is kept in memory for it holds tokens that the storage
 // does not know.
 func (w *world) refused(e *logical.StorageEntry) {
+	if !strings.HasPrefix(e.Key, "sessions/") {
+		return
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	text := string(e.Value)
