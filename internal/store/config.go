@@ -22,6 +22,8 @@ type Config struct {
 	Password palette.Secret `json:"password"`
 	// APIKey stands instead of Email and Password.
 	APIKey palette.Secret `json:"api_key,omitempty"`
+	// UserUID is the user of APIKey; "" where Palette was not asked.
+	UserUID string `json:"user_uid,omitempty"`
 	// APIKeyUID is Palette's name for APIKey; "" where the engine does not know it.
 	APIKeyUID string `json:"api_key_uid,omitempty"`
 	// APIKeyExpiry is the end of APIKey by our clock, in Unix seconds; 0 where the engine does not know it.
