@@ -6,6 +6,7 @@ package palette
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -40,6 +41,8 @@ type backend struct {
 	revocations *revocation.Manager
 	checker     *check.Checker
 	limits      *lease.Limits
+	// clockOffset is how far the clock of the Palette at an address is before Vault's.
+	clockOffset func(address string) (time.Duration, bool)
 	metrics     *telemetry.Metrics
 	events      *telemetry.Events
 	rules       *input.Rules
@@ -76,6 +79,7 @@ func newBackend(process *palette.Process, version string) *backend {
 // circle, from a rotation to the config's session, is a hook.
 func (b *backend) wire(process *palette.Process, userAgent string) {
 	*b.clients = upstream.Clients{New: newClient(process, userAgent, b.metrics), Configs: b.configs, WritesConfigs: b.credentials.WritesConfigs, MaxLease: b.limits.MaxLease}
+	b.clockOffset = process.ClockOffset
 	b.tasks.Logger = b.Logger
 	b.limits.System = b.System
 	b.events.Logger, b.events.System, b.events.Metrics = b.Logger, b.System, b.metrics

@@ -96,3 +96,42 @@ func TestKeysOfRotationsAndInterruptionsAreByPalettesClock(t *testing.T) {
 		assert.Len(t, w.palette.LiveKeys(), 1, "found by its name and its expiry as sent")
 	})
 }
+
+func TestCheckWarnsOfAnotherClock(t *testing.T) {
+	for _, c := range []struct {
+		offset time.Duration
+		warns  string
+	}{
+		{0, ""}, {29 * time.Second, ""}, {-29 * time.Second, ""},
+		{31 * time.Second, "Palette's clock is 32s ahead of Vault's"}, {-90 * time.Second, "Palette's clock is 1m30s behind Vault's"}, {time.Hour, "Palette's clock is 1h0m1s ahead of Vault's"},
+	} {
+		bubble(t, c.offset.String(), func(t *testing.T) {
+			w := configured(t)
+			w.palette.SetClock(c.offset)
+			resp := w.read("check")
+			assert.Equal(t, true, resp.Data["ok"])
+			assert.InDelta(t, c.offset.Seconds(), resp.Data["clock_offset"], 1)
+			if c.warns == "" {
+				assert.Empty(t, resp.Warnings)
+				return
+			}
+			require.Len(t, resp.Warnings, 1)
+			assert.Contains(t, resp.Warnings[0], c.warns)
+		})
+	}
+}
+
+// The clock of somebody in between is not Palette's.
+func TestCheckWarnsOfNobodysClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		w.palette.Inject(palettetest.Revoke, palettetest.Fault{Foreign: true, Status: 401, Body: "<html>", Header: http.Header{"Date": {time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)}}})
+		resp := w.read("check")
+		assert.Equal(t, []any{true, "failed"}, []any{resp.Data["ok"], resp.Data["revocation"]})
+		require.Len(t, resp.Warnings, 1)
+		assert.Contains(t, resp.Warnings[0], "somebody between Vault and Palette answers")
+		w.palette.ClearAll()
+		w.minute()
+		assert.Empty(t, w.palette.LiveTokens())
+	})
+}

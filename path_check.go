@@ -56,7 +56,7 @@ func checkAnswer() map[string]*framework.FieldSchema {
 		"tenant_uid":     text("The tenant's UID at Palette."),
 		fieldUserUID:     text("The user's UID at Palette."),
 		"token_life":     {Type: framework.TypeInt64, Description: "How long Palette's tokens live, in seconds. Not with an API key."},
-		"clock_offset":   {Type: framework.TypeFloat, Description: "How far Palette's clock is before Vault's, in seconds (negative: behind), give or take one. The engine needs no agreement."},
+		"clock_offset":   {Type: framework.TypeFloat, Description: "How far Palette's clock is before Vault's, in seconds (negative: behind), give or take one. Beyond 30 a warning says so; beyond 900 no API key is made."},
 		"login_ms":       ms("How long the login took"),
 		"user_info_ms":   ms("How long the call took that asks who the user is"),
 		"revoke_ms":      ms("How long the revocation of the check's token took"),
@@ -64,7 +64,7 @@ func checkAnswer() map[string]*framework.FieldSchema {
 		"step":           text("Where ok is false: what failed, one of name lookup, connection, TLS, login, token."),
 		"error":          text("Where ok is false: how it failed."),
 		"advice":         text("Where ok is false: what to do."),
-		"withheld_until": text("Where the lockout guard did not let the login go out: when the next may, or the next write's where four have failed, RFC 3339, UTC."),
+		"withheld_until": text("Where login protection did not let the login go out: when the next may, or the next write's where four have failed, RFC 3339, UTC."),
 	}
 }
 
@@ -78,11 +78,11 @@ func (b *backend) handleCheck(ctx context.Context, req *logical.Request, d *fram
 	if freshLogin && cfg.APIKey != "" {
 		return logical.ErrorResponse("field %q is true, but config %q holds an API key, with which nobody can log in", fieldLogin, name), nil
 	}
-	found, err := b.checker.Run(ctx, req.Storage, name, cfg, freshLogin)
+	found, warnings, err := b.checker.Run(ctx, req.Storage, name, cfg, freshLogin)
 	if err != nil {
 		return upstream.Answer(err)
 	}
-	resp := &logical.Response{Data: found, Warnings: advice.KeyExpiry(name, cfg)}
+	resp := &logical.Response{Data: found, Warnings: append(warnings, advice.KeyExpiry(name, cfg)...)}
 	for _, r := range b.rolesOf(ctx, req.Storage, name) {
 		resp.Warnings = append(resp.Warnings, advice.NameTemplate(r.Name, r.Role)...)
 	}
@@ -91,13 +91,15 @@ func (b *backend) handleCheck(ctx context.Context, req *logical.Request, d *fram
 
 const helpCheck = `
 Asks Palette who the config's user is: with its API key, its shared session where there is
-one, or else a login, which the lockout guard counts as any other and whose token is revoked
+one, or else a login, which login protection counts as any other and whose token is revoked
 at once. login=true logs in also where there is a session. Nothing is stored.
 
   $ vault read palette/check          # the config "default"
   $ vault read palette/check/ci
 
 The answer comes with status 200 also where the check fails: ok is false then, and step,
-error and advice say where, how, and what to do. A warning says what else is to be changed: an
-api_key that expires and that nothing rotates, the name_template of one of the config's roles.
+error and advice say where, how, and what to do. "somebody between Vault and Palette answers"
+means a proxy, a gateway or another server. A warning says what else is to be changed: clocks that
+differ by more than 30 seconds, a revocation that failed, an api_key that expires and that nothing
+rotates, the name_template of one of the config's roles.
 `

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"time"
@@ -18,8 +19,8 @@ import (
 	"vault-plugin-secrets-palette/internal/telemetry"
 )
 
-// maxAges bounds the series of the ages: those of the oldest secrets are shown.
-const maxAges = 100
+// maxSeries bounds the series by config: the largest are shown.
+const maxSeries = 100
 
 func (b *backend) pathMetrics() []*framework.Path {
 	return []*framework.Path{{
@@ -90,35 +91,43 @@ func (b *backend) storageGauges(ctx context.Context, s logical.Storage) (prometh
 	}
 	count("configs", "Configs that are stored.", found.configs)
 	count("configs_unreadable", "Configs of these whose entry in Vault's storage cannot be read.", found.unreadable)
-	gauges := prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: telemetry.Namespace, Name: "root_secret_age_seconds",
-		Help: fmt.Sprintf("How long ago a config's password or API key was written or rotated; of more than %d configs the oldest.", maxAges),
-	}, []string{"config"})
-	for _, a := range found.ages[:min(len(found.ages), maxAges)] {
-		gauges.WithLabelValues(a.config).Set(a.age.Seconds())
+	byConfig := func(name, help string, values []configSeconds) {
+		gauges := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: telemetry.Namespace, Name: name, Help: help}, []string{"config"})
+		for _, v := range values {
+			gauges.WithLabelValues(v.config).Set(v.seconds)
+		}
+		registry.MustRegister(gauges)
 	}
-	registry.MustRegister(gauges)
-	telemetry.KeyGauges(registry, found.usages, maxAges)
-	telemetry.RootKeyGauges(registry, found.rootKeys, maxAges)
+	byConfig("root_secret_age_seconds", fmt.Sprintf("How long ago a config's password or API key was written or rotated; of more than %d configs the oldest.", maxSeries), found.ages)
+	byConfig("clock_offset_seconds", fmt.Sprintf("How far the clock of a config's Palette is before Vault's (negative: behind), by its newest answer; of more than %d configs the furthest.", maxSeries), found.offsets)
+	telemetry.KeyGauges(registry, found.usages, maxSeries)
+	telemetry.RootKeyGauges(registry, found.rootKeys, maxSeries)
 	return registry, nil
 }
 
-type secretAge struct {
-	config string
-	age    time.Duration
+// configSeconds is a number of seconds of a config's.
+type configSeconds struct {
+	config  string
+	seconds float64
 }
 
-// configFigures are what metrics tell of the configs. ages are those of their passwords and keys, the
-// oldest first; what was written before its time was kept has none until it is rotated.
+// most are the largest numbers, the largest first, as many as there are series.
+func most(values []configSeconds) []configSeconds {
+	slices.SortStableFunc(values, func(x, y configSeconds) int { return cmp.Compare(math.Abs(y.seconds), math.Abs(x.seconds)) })
+	return values[:min(len(values), maxSeries)]
+}
+
+// configFigures are what metrics tell of the configs.
 type configFigures struct {
 	configs, unreadable int
-	ages                []secretAge
+	ages, offsets       []configSeconds
 	usages              []telemetry.KeyUsage
 	rootKeys            []telemetry.RootKey
 }
 
 // configGauges counts the configs, and those that cannot be read: one such must not take the
-// metrics of all.
+// metrics of all. What was written before its time was kept has no age until it is rotated, and
+// a Palette that has not answered yet no clock.
 func (b *backend) configGauges(ctx context.Context, s logical.Storage) (found configFigures, err error) {
 	err = b.configs.Each(ctx, s, func(name string, cfg *store.Config, err error) {
 		found.configs++
@@ -127,7 +136,10 @@ func (b *backend) configGauges(ctx context.Context, s logical.Storage) (found co
 			return
 		}
 		if since := cmp.Or(cfg.SecretSince, cfg.LastRotated); since != 0 {
-			found.ages = append(found.ages, secretAge{name, time.Since(time.Unix(since, 0))})
+			found.ages = append(found.ages, configSeconds{name, time.Since(time.Unix(since, 0)).Seconds()})
+		}
+		if offset, known := b.clockOffset(cfg.Address); known {
+			found.offsets = append(found.offsets, configSeconds{name, offset.Seconds()})
 		}
 		if cfg.APIKey != "" && cfg.APIKeyExpiry != 0 {
 			found.rootKeys = append(found.rootKeys, telemetry.RootKey{Config: name, Expires: time.Unix(cfg.APIKeyExpiry, 0), Rotated: cfg.RotationPeriod > 0})
@@ -136,16 +148,17 @@ func (b *backend) configGauges(ctx context.Context, s logical.Storage) (found co
 			found.usages = append(found.usages, telemetry.KeyUsage{Config: name, Keys: u.Keys, Limit: cfg.KeyLimit, Listed: u.At})
 		}
 	})
-	slices.SortStableFunc(found.ages, func(x, y secretAge) int { return cmp.Compare(y.age, x.age) })
+	found.ages, found.offsets = most(found.ages), most(found.offsets)
 	return found, err
 }
 
 const helpMetrics = `
 The metrics of this mount, in Prometheus's text form: calls to Palette by endpoint and
-outcome with how long they took, waits for the rate limit, retries, leases issued, renewed
-and revoked, what the engine still has to revoke, shared sessions, rotations, how old
-the configs' passwords are, and how many API keys their users have by the last listing of
-Palette's. A read of the metrics calls nobody. Memory and goroutines are those of the plugin's process, which
+outcome with how long they took (outcome="foreign": somebody in between has answered), waits for
+the rate limit by resource, retries, leases issued, renewed and revoked, what the engine still
+has to revoke, shared sessions, rotations, how old the configs' passwords are, how far Palette's
+clock is off, and how many API keys their users have by the last listing of Palette's. A read of
+the metrics calls nobody. Memory and goroutines are those of the plugin's process, which
 may serve other mounts too. Counters begin at zero with that process.
 
   $ vault read -format=raw palette/metrics

@@ -137,7 +137,7 @@ func TestMetricsTellHowOldThePasswordIs(t *testing.T) {
 func TestMetricsShowTheOldestOfManyPasswords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		for i := range maxAges + 1 {
+		for i := range maxSeries + 1 {
 			w.write(fmt.Sprintf("config/c%d", i), w.login(fields{"verify_connection": false}))
 			time.Sleep(time.Second)
 		}
@@ -147,9 +147,9 @@ func TestMetricsShowTheOldestOfManyPasswords(t *testing.T) {
 				ages++
 			}
 		}
-		assert.Equal(t, maxAges, ages)
-		assert.NotContains(t, w.metrics(), fmt.Sprintf(`root_secret_age_seconds{config="c%d"}`, maxAges), "the youngest")
-		assert.InDelta(t, maxAges+1, w.metrics()["configs"], 0)
+		assert.Equal(t, maxSeries, ages)
+		assert.NotContains(t, w.metrics(), fmt.Sprintf(`root_secret_age_seconds{config="c%d"}`, maxSeries), "the youngest")
+		assert.InDelta(t, maxSeries+1, w.metrics()["configs"], 0)
 	})
 }
 
@@ -176,4 +176,36 @@ func TestMetricsSaySoWhereTheStorageFails(t *testing.T) {
 			w.storage.heal()
 		})
 	}
+}
+
+func TestMetricsTellOfOthersAnswersClocksAndBuckets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.palette.SetClock(-2 * time.Minute)
+		w.write("config", w.login(fields{"rate_limit": 1, "rate_burst": 1, "queue_timeout": "1s"}))
+		w.write("roles/app", fields{"renewable": true})
+		w.palette.Inject(palettetest.Revoke, palettetest.Fault{Foreign: true, Status: 401, Body: "<html>", Times: 1})
+		time.Sleep(time.Minute)
+		l := w.creds("app")
+		require.Error(t, l.revoke())
+		time.Sleep(900 * time.Millisecond)
+		w.creds("app") // waits a little
+		_, err := w.handle(t.Context(), read, "creds/app", nil)
+		requireCoded(t, err, http.StatusServiceUnavailable, "rate_limit is 1 calls a second")
+		m := w.metrics()
+		for name, want := range map[string]float64{
+			`calls_total{endpoint="revoke",outcome="foreign"}`:         1,
+			`limiter_wait_seconds{resource="logins"}`:                  4,
+			`limiter_turned_away_total{resource="logins"}`:             1,
+			`limiter_turned_away_total{resource="users"}`:              0,
+			`login_permit_wait_seconds`:                                4,
+			`clock_offset_seconds{config="default"}`:                   -120,
+			`logins_withheld_total`:                                    0,
+			`calls_total{endpoint="create_api_key",outcome="foreign"}`: 0,
+		} {
+			assert.InDelta(t, want, m[name], 0.1, name)
+		}
+		w.palette.ClearAll()
+		time.Sleep(palettetest.DefaultLifetime)
+	})
 }

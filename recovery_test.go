@@ -47,7 +47,7 @@ func TestRecoveryFindsTheOutcomeLater(t *testing.T) {
 }
 
 // Neither password works: both are kept, the config's read and the log say so, and Palette
-// is not asked more often than the lockout guard allows.
+// is not asked more often than login protection allows.
 func TestRecoveryWhereNeitherPasswordWorks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := configured(t, palettetest.WithLockout())

@@ -27,6 +27,8 @@ type life struct {
 	system  *taintable
 	// after is asked after each operation of the storage that has done its work.
 	after func(op, key string) error
+	// full: the storage takes nothing.
+	full bool
 }
 
 var errDiskFull = errors.New("the disk is full")
@@ -41,6 +43,9 @@ func (s *taintable) Tainted() bool { return s.tainted }
 
 // Put implements logical.Storage.
 func (l *life) Put(ctx context.Context, e *logical.StorageEntry) error {
+	if l.full {
+		return errDiskFull
+	}
 	if err := l.InmemStorage.Put(ctx, e); err != nil || l.after == nil {
 		return err
 	}
@@ -288,6 +293,46 @@ func TestASessionStoredInSpiteOfAnErrorIsNotHandedOut(t *testing.T) {
 		assert.True(l.t, l.palette.Alive(l.read("creds/shared").Data["token"].(string)))
 		l.must(logical.DeleteOperation, "sessions/default", nil)
 	})
+}
+
+// A token or an API key whose caller has gone can be ended neither at Palette nor later, since the storage fails too.
+// The engine keeps them in mind until the storage works again.
+func TestWhatNeitherPaletteNorTheStorageTakesIsKeptInMind(t *testing.T) {
+	for role, data := range map[string]map[string]any{"a token": {}, "an API key": {"credential_type": "api_key"}} {
+		t.Run(role, func(t *testing.T) {
+			inLife(t, nil, func(l *life) {
+				l.must(logical.CreateOperation, "roles/app", data)
+				gates := []*palettetest.Gate{l.palette.HoldAfter(palettetest.APIKeyCreate), l.palette.HoldAfter(palettetest.Login)}
+				ctx, hangUp := context.WithCancel(l.t.Context())
+				gone := make(chan struct{})
+				go func() {
+					defer close(gone)
+					_, _ = l.b.HandleRequest(ctx, &logical.Request{Operation: logical.ReadOperation, Path: "creds/app", Storage: l})
+				}()
+				if role == "an API key" {
+					gates[1].Release()
+					<-gates[0].Arrived()
+				} else {
+					<-gates[1].Arrived()
+				}
+				hangUp()
+				<-gone
+				l.full = true
+				l.palette.Down(true)
+				for _, gate := range gates {
+					gate.Release()
+				}
+				time.Sleep(10 * time.Minute)
+				l.full = false
+				l.palette.Down(false)
+				l.must(logical.RollbackOperation, "", nil)
+				synctest.Wait()
+				assert.Empty(l.t, l.palette.LiveKeys())
+				_, _ = l.handle(logical.DeleteOperation, "sessions/default", nil)
+				assert.Empty(l.t, l.palette.LiveTokens())
+			})
+		})
+	}
 }
 
 func (l *life) rename(from, to string) {

@@ -246,7 +246,7 @@ func (m *Manager) Entry(ctx context.Context, s logical.Storage, k Owned) (*revoc
 // The log's messages for keys that no lease holds.
 const (
 	MsgLoosePending = "could not delete an API key that no lease holds; the deletion is pending and retried each minute"
-	MsgLooseLost    = "could not store a pending deletion of an API key; the key lives to its own expiry"
+	MsgLooseLost    = "could not store a pending deletion of an API key; trying again each minute, until this process ends"
 )
 
 // Discard deletes a key that no lease will hold, or makes the deletion pending. why says where the
@@ -258,13 +258,19 @@ func (m *Manager) Discard(s logical.Storage, k Owned, why string) {
 		return
 	}
 	m.Logger().Warn(MsgLoosePending, "from", why, "uid", k.Key.UID, "expires_at", k.Key.ExpiresAt, "error", err)
-	entry, err := m.Entry(ctx, s, k)
-	if err == nil {
-		err = m.Revocations.Enqueue(ctx, s, "", entry)
-	}
-	if err != nil {
+	if err = m.enqueue(ctx, s, k); err != nil {
 		m.Logger().Error(MsgLooseLost, "from", why, "uid", k.Key.UID, "expires_at", k.Key.ExpiresAt, "error", err)
+		m.Revocations.StoreLater(k.Key.ExpiresAt, func(ctx context.Context, s logical.Storage) error { return m.enqueue(ctx, s, k) })
 	}
+}
+
+// enqueue makes the deletion of a key pending.
+func (m *Manager) enqueue(ctx context.Context, s logical.Storage, k Owned) error {
+	entry, err := m.Entry(ctx, s, k)
+	if err != nil {
+		return err
+	}
+	return m.Revocations.Enqueue(ctx, s, "", entry)
 }
 
 // interrupted are the write-ahead entries of keys that may have been made and that nobody was

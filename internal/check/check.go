@@ -58,17 +58,39 @@ type check struct {
 	name    string
 	cfg     *store.Config
 	found   map[string]any
+	// warnings are what works, and should be looked at.
+	warnings []string
 }
 
-// Run checks a config, and returns what it has found, by the names of the answer's fields. Where
-// freshLogin is true, Run logs in although there is a session. Errors are the storage's and the
-// caller's; Palette's are among what was found.
-func (c *Checker) Run(ctx context.Context, s logical.Storage, name string, cfg *store.Config, freshLogin bool) (map[string]any, error) {
+// Run checks a config, and returns what it has found, by the names of the answer's fields, and what
+// should be looked at. Where freshLogin is true, Run logs in although there is a session. Errors are
+// the storage's and the caller's; Palette's are among what was found.
+func (c *Checker) Run(ctx context.Context, s logical.Storage, name string, cfg *store.Config, freshLogin bool) (found map[string]any, warnings []string, err error) {
 	k := &check{
 		Checker: c, storage: s, name: name, cfg: cfg,
 		found: map[string]any{"ok": true, "config": name, "address": cfg.Address, "revocation": RevocationNotAsked},
 	}
-	return k.found, k.run(ctx, freshLogin)
+	err = k.run(ctx, freshLogin)
+	k.lookAtClock()
+	return k.found, k.warnings, err
+}
+
+// quietOffset is how far Palette's clock and Vault's may be apart without a word.
+const quietOffset = 30 * time.Second
+
+// lookAtClock warns where the clocks differ by more.
+func (c *check) lookAtClock() {
+	seconds, known := c.found["clock_offset"].(float64)
+	offset := time.Duration(seconds * float64(time.Second)).Round(time.Second)
+	if !known || offset.Abs() <= quietOffset {
+		return
+	}
+	way := "ahead of"
+	if offset < 0 {
+		way = "behind"
+	}
+	c.warnings = append(c.warnings, fmt.Sprintf("Palette's clock is %s %s Vault's: the engine sets the expiry of API keys by Palette's clock, up to %s; look at the time of both servers",
+		offset.Abs(), way, palette.MaxClockOffset))
 }
 
 func (c *check) run(ctx context.Context, freshLogin bool) error {
@@ -155,6 +177,7 @@ func (c *check) end(ctx context.Context, token palette.Token) error {
 			c.found["revocation"] = RevocationMissing
 		case out.err != nil:
 			c.found["revocation"] = RevocationFailed
+			c.warnings = append(c.warnings, "the check's token could not be revoked yet; the revocation is pending and retried each minute: "+out.err.Error())
 		default:
 			c.found["revoke_ms"] = rounded(float64(out.trace.Took) / float64(time.Millisecond))
 		}
@@ -207,7 +230,7 @@ func (c *check) failed(ctx context.Context, step string, err error, advice strin
 	return nil
 }
 
-// withheld notes until when the lockout guard lets no login go out, and says what to do: a
+// withheld notes until when login protection lets no login go out, and says what to do: a
 // write of another password may be tried sooner than the stored one.
 func (c *check) withheld(says *palette.Error) (advice string) {
 	at := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }

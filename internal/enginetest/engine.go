@@ -131,7 +131,7 @@ func (e *Engine) Restart() {
 	c := e.Credentials
 	c.Configs, c.Clients, c.Revocations, c.Tasks, c.System, c.Logger = e.Configs, e.Clients, e.Revocations, e.Tasks, system, log
 	c.Hooks = rootcred.Hooks{
-		Changed: e.Sessions.MarkSuspect, KeysInterrupted: e.Keys.Interrupted,
+		Changed: e.Sessions.MarkSuspect, Listed: e.Keys.Listed, KeysInterrupted: e.Keys.Interrupted,
 		Rotated: func(context.Context, logical.Storage, string, error) {},
 	}
 	s := e.Sessions

@@ -30,8 +30,9 @@ func (m *Manager) Retry(ctx context.Context, s logical.Storage) error {
 		return fmt.Errorf("waiting for another run over the pending revocations: %w", err)
 	}
 	defer m.retrying.Release(1)
+	errs := []error{m.storeUnstored(ctx, s)}
 	found, err := m.loadAll(ctx, s)
-	errs := []error{err}
+	errs = append(errs, err)
 	for a, entries := range found.tokens {
 		errs = append(errs, m.retryAccount(ctx, s, a, entries))
 	}

@@ -70,6 +70,8 @@ type Manager struct {
 	// retrying lets one run over the pending revocations go at a time. Two runs would revoke
 	// each token twice.
 	retrying *semaphore.Weighted
+	// unstored are the pending revocations that the storage did not take.
+	unstored unstored
 	// limited: the rate limit has stopped a run over the pending revocations.
 	limited atomic.Bool
 }
@@ -186,15 +188,17 @@ func (m *Manager) DiscardNow(s logical.Storage, a Account, token store.Token, wh
 // The log's messages for a token that no lease holds and that could not be revoked.
 const (
 	MsgLoosePending = "could not revoke a token that no lease holds; the revocation is pending and retried each minute"
-	MsgLooseLost    = "could not store a pending revocation; the token lives to its own expiry"
+	MsgLooseLost    = "could not store a pending revocation; trying again each minute, until this process ends"
 )
 
 // EnqueueLoose makes the revocation of a token pending that no lease holds. failed says why the
 // token could not be revoked.
 func (m *Manager) EnqueueLoose(s logical.Storage, a Account, token store.Token, why string, failed error) {
 	m.Logger().Warn(MsgLoosePending, "from", why, "expires_at", token.ExpiresAt, "error", failed)
-	if err := m.Enqueue(context.Background(), s, "", a.Entry([]store.Token{token})); err != nil {
+	entry := a.Entry([]store.Token{token})
+	if err := m.Enqueue(context.Background(), s, "", entry); err != nil {
 		m.Logger().Error(MsgLooseLost, "from", why, "expires_at", token.ExpiresAt, "error", err)
+		m.StoreLater(token.ExpiresAt, func(ctx context.Context, s logical.Storage) error { return m.Enqueue(ctx, s, "", entry) })
 	}
 }
 

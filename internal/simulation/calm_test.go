@@ -154,9 +154,13 @@ func (w *world) checkReads() {
 			continue
 		}
 		time.Sleep(3 * time.Second) // a config may allow three calls a second, and wait for a turn no longer than one
-		resp, err := w.handle(context.Background(), &logical.Request{Operation: logical.ReadOperation, Path: "creds/" + name})
-		if err == nil && resp.IsError() {
-			err = resp.Error()
+		resp, err := w.readOnce(name)
+		if err != nil && w.plan.lag > 0 { // a rotation of this moment is not known everywhere
+			time.Sleep(3*time.Minute + 20*time.Second)
+			resp, err = w.readOnce(name)
+		}
+		if err != nil && w.keysFull() {
+			continue
 		}
 		if err != nil {
 			w.broken(invSecretWorks, "in calm a read of creds/%s fails: %s", name, err)
@@ -168,6 +172,25 @@ func (w *world) checkReads() {
 		outcome, _ := w.vault.register("creds/"+name, resp, false)
 		w.story.tell("calm", "creds/%s: %s", name, outcome)
 	}
+}
+
+func (w *world) readOnce(role string) (*logical.Response, error) {
+	resp, err := w.handle(context.Background(), &logical.Request{Operation: logical.ReadOperation, Path: "creds/" + role})
+	if err == nil && resp.IsError() {
+		err = resp.Error()
+	}
+	return resp, err
+}
+
+// keysFull tells whether a user has as many API keys as Palette lets it have.
+func (w *world) keysFull() bool {
+	count := make(map[string]int)
+	for _, k := range w.palette.Keys() {
+		if count[k.UserUID]++; w.plan.keyLimit > 0 && count[k.UserUID] >= w.plan.keyLimit {
+			return true
+		}
+	}
+	return false
 }
 
 // endedByHand tells whether people have ended the session of a credential at Palette: the engine cannot know.

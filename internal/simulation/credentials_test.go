@@ -105,11 +105,14 @@ func (w *world) answered(q *request, a *answer) {
 		a.made.dropped = w.cutAt[q.node.id].Equal(a.made.answered)
 		w.mu.Unlock()
 	}
-	if q.endpoint == palettetest.Login && a.status == http.StatusOK {
-		w.accepted(q.node, decoded(q.body, "emailId"))
+	if q.endpoint != palettetest.Login {
+		return
 	}
-	if q.endpoint == palettetest.Login && (a.status == http.StatusUnauthorized || a.status == http.StatusForbidden) {
-		w.rejected(q.node, decoded(q.body, "emailId"))
+	switch email := decoded(q.body, "emailId") + " at " + q.Host; {
+	case a.made != nil:
+		w.accepted(q.node, email)
+	case a.status == http.StatusUnauthorized, a.status == http.StatusForbidden && !a.foreign: // Palette may have counted it
+		w.rejected(q.node, email)
 	}
 }
 

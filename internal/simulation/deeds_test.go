@@ -157,8 +157,8 @@ func address(alias int) string {
 }
 
 // login are the fields by which a config logs in.
-func login(email, password string, alias int) map[string]any {
-	return map[string]any{"address": address(alias), "org": orgName, "email": email, "password": password}
+func (w *world) login(email, password string, alias int) map[string]any {
+	return map[string]any{"address": address(alias), "org": orgName, "email": email, "password": password, "rate_burst": w.plan.burst}
 }
 
 // writeSecret writes a config with a secret that works, made by hand a moment before.
@@ -169,7 +169,7 @@ func (w *world) writeSecret(config string, alias int, pause time.Duration, more 
 	}
 	password := w.changeAtPalette(config)
 	time.Sleep(pause)
-	data := login(email, password, alias)
+	data := w.login(email, password, alias)
 	for k, v := range more {
 		data[k] = v
 	}
@@ -194,10 +194,10 @@ func (w *world) writeKey(alias int, pause time.Duration, more map[string]any, ha
 	s := "a-key-made-by-hand-" + uid
 	w.keepSecret(s)
 	w.setChanged(email, true)
-	w.palette.PlantKey(email, orgName, uid, "by hand", s, time.Now().Add(1000*time.Hour))
+	w.palette.PlantKey(email, orgName, uid, "by hand", s, time.Now().Add(100*24*time.Hour))
 	time.Sleep(pause)
 	w.excuseRootKeys("people have given the config another key")
-	data := map[string]any{"address": address(alias), "org": orgName, "api_key": s, "api_key_uid": uid}
+	data := map[string]any{"address": address(alias), "org": orgName, "api_key": s, "api_key_uid": uid, "rate_burst": w.plan.burst}
 	for k, v := range more {
 		data[k] = v
 	}
@@ -231,7 +231,7 @@ func (w *world) repair() {
 		if !has || !w.isChanged(account(name, c)) {
 			continue
 		}
-		outcome := w.writeSecret(name, 0, 0, nil, 0)
+		outcome := w.writeSecret(name, 0, w.plan.lag+time.Second, nil, 0)
 		w.story.tell("people", "mend config/%s: %s", name, outcome)
 		if outcome != "done" {
 			w.broken(invSecretWorks, "people cannot mend config/%s: %s", name, outcome)

@@ -100,7 +100,7 @@ var readDie = die{"read", 0, func(r *rand.Rand) step {
 
 var vaultDice = []die{
 	{"burst", 3, func(r *rand.Rand) step {
-		n, name := 2+r.IntN(14), role(r)
+		n, name := 2+r.IntN(pick(r, []int{6, 14, 60})), role(r)
 		return step{who: "vault", what: fmt.Sprintf("%d reads of creds/%s at once", n, name), do: many(n, func(w *world, _ int) string { return w.read(name, nil, 0, false) })}
 	}},
 	{"hang-up", 5, func(r *rand.Rand) step { return readStep(r, nil, hangUp(r), false) }},

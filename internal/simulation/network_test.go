@@ -88,6 +88,8 @@ type answer struct {
 	body   bytes.Buffer
 	// made is the credential that the answer holds, nil for none.
 	made *credential
+	// foreign: somebody between the node and Palette has given it.
+	foreign bool
 }
 
 // Header implements http.ResponseWriter.
@@ -111,22 +113,23 @@ func (n *network) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	q := &request{Request: r, node: r.Context().Value(nodeKey{}).(*node), endpoint: endpointOf(r), body: body, sent: time.Now()}
 	w := n.world
 	w.sent(q)
-	effect, delay := w.traps.onNetwork(q.endpoint)
+	t := w.traps.onNetwork(q.endpoint)
+	effect := t.effect
 	if effect != "" {
 		w.trouble()
 	}
-	a := n.meet(q, effect, delay)
+	a := n.meet(q, t)
 	says := "no answer"
 	if a != nil {
 		says = http.StatusText(a.status)
 	}
 	w.story.tell("palette", "%s: %s%s", q.endpoint, says, orNothing(effect))
-	if a == nil {
-		w.resent(q)
-	}
 	lost := a == nil || q.node.dead.Load() || r.Context().Err() != nil
 	if q.endpoint == palettetest.APIKeyUpdate && (lost || effect != "") {
 		w.lostUpdate(r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:])
+	}
+	if lost || effect == "cut" {
+		w.resent(q)
 	}
 	if lost {
 		panic(http.ErrAbortHandler)
@@ -141,7 +144,9 @@ func (n *network) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 		out.Header()[name] = values
 	}
 	out.WriteHeader(a.status)
-	_, _ = out.Write(a.body.Bytes())
+	if a.status != http.StatusNoContent {
+		_, _ = out.Write(a.body.Bytes())
+	}
 }
 
 func orNothing(effect string) string {
@@ -152,8 +157,8 @@ func orNothing(effect string) string {
 }
 
 // meet lets a call have the effect of a trap. Without an answer the connection is closed.
-func (n *network) meet(q *request, effect string, delay time.Duration) *answer {
-	switch effect {
+func (n *network) meet(q *request, t trap) *answer {
+	switch t.effect {
 	case "":
 		return n.deliver(q)
 	case "drop":
@@ -162,13 +167,20 @@ func (n *network) meet(q *request, effect string, delay time.Duration) *answer {
 		n.deliver(q)
 		return nil
 	case "slow":
-		n.wait(q, delay)
+		n.wait(q, t.delay)
 		return n.deliver(q)
 	case "429", "500", "503":
-		return spoilt(effect, delay)
+		return n.spoilt(t.effect)
+	case "foreign", "foreign-after":
+		if t.effect == "foreign-after" {
+			n.deliver(q)
+		}
+		a := &answer{header: make(http.Header), status: t.status, foreign: true}
+		a.body.WriteString(t.body)
+		return a
 	case "502-after":
 		n.deliver(q)
-		return spoilt("502", 0)
+		return n.spoilt("502")
 	case "cut":
 		if a := n.deliver(q); a.body.Len() > 0 {
 			return a
@@ -179,8 +191,8 @@ func (n *network) meet(q *request, effect string, delay time.Duration) *answer {
 		return nil
 	case "crash-before":
 		q.node.crash("before " + string(q.endpoint) + " reaches Palette")
-		if delay > 0 { // what was sent arrives all the same
-			time.Sleep(delay)
+		if t.delay > 0 { // what was sent arrives all the same
+			time.Sleep(t.delay)
 			n.deliver(q)
 		}
 		return nil
@@ -189,7 +201,7 @@ func (n *network) meet(q *request, effect string, delay time.Duration) *answer {
 		q.node.crash("before the answer to " + string(q.endpoint))
 		return nil
 	}
-	panic("there is no effect " + effect)
+	panic("there is no effect " + t.effect)
 }
 
 // wait keeps a call on its way, also when its caller has given up.
@@ -220,15 +232,13 @@ func (n *network) deliver(q *request) (a *answer) {
 	return a
 }
 
-// spoilt is an answer that is not Palette's work.
-func spoilt(status string, retryAfter time.Duration) *answer {
+// spoilt is Palette's answer to a call that it could not carry out.
+func (n *network) spoilt(status string) *answer {
 	a := &answer{header: make(http.Header)}
+	a.header.Set("Date", time.Now().Add(n.world.plan.clock).UTC().Format(http.TimeFormat))
 	switch status {
 	case "429":
 		a.status = http.StatusTooManyRequests
-		if retryAfter > 0 {
-			a.header.Set("Retry-After", "7")
-		}
 	case "500":
 		a.status = http.StatusInternalServerError
 	case "502":

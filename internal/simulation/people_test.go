@@ -36,8 +36,8 @@ func perhaps(r *rand.Rand, hang time.Duration) time.Duration {
 
 var peopleDice = []die{
 	{"change a config", 3, func(r *rand.Rand) step {
-		field := pick(r, []string{"request_timeout", "queue_timeout", "rate_limit", "rotation_period"})
-		value := map[string][]int{"request_timeout": {2, 5, 30}, "queue_timeout": {1, 10, 55, 120}, "rate_limit": {3, 5, 10}, "rotation_period": {0, 0, 60, 600, 3600}}[field]
+		field := pick(r, []string{"request_timeout", "queue_timeout", "rate_limit", "rate_burst", "rotation_period"})
+		value := map[string][]int{"request_timeout": {2, 5, 30}, "queue_timeout": {1, 10, 55, 120}, "rate_limit": {3, 5, 10}, "rate_burst": {3, 10}, "rotation_period": {0, 0, 60, 600, 3600}}[field]
 		return askStep(logical.UpdateOperation, "config/"+configName(r), map[string]any{field: pick(r, value)}, perhaps(r, hangUp(r)))
 	}},
 	{"write a secret that works", 3, func(r *rand.Rand) step {

@@ -15,6 +15,11 @@ type plan struct {
 	// Palette's habits.
 	life, sessionTimeout, latency                   time.Duration
 	bySession, strictRevoke, endsSessions, needAuth bool
+	// burst is how many calls of a resource Palette takes at once, keyLimit how many API keys a user may have.
+	burst, keyLimit int
+	// clock is how far Palette's is ahead, lag how long a new password or key is not known everywhere.
+	clock, lag     time.Duration
+	lagOldPassword bool
 	// Vault's.
 	maxTTL, storageDelay time.Duration
 	// days: the life lasts days.
@@ -61,6 +66,13 @@ func newPlan(seed uint64) *plan {
 	if r.IntN(3) == 0 {
 		p.storageDelay = pick(r, []time.Duration{time.Millisecond, 40 * time.Millisecond})
 	}
+	p.burst, p.keyLimit = pick(r, []int{50, 50, 10}), pick(r, []int{0, 0, 0, 20})
+	if r.IntN(3) == 0 {
+		p.clock = pick(r, []time.Duration{-14 * time.Minute, -3 * time.Minute, -20 * time.Second, 20 * time.Second, 3 * time.Minute, 14 * time.Minute})
+	}
+	if r.IntN(4) == 0 {
+		p.lag, p.lagOldPassword = pick(r, []time.Duration{500 * time.Millisecond, 4 * time.Second, 12 * time.Second}), r.IntN(2) == 0
+	}
 	for _, flag := range []*bool{&p.bySession, &p.strictRevoke, &p.endsSessions, &p.needAuth} {
 		*flag = r.IntN(3) == 0
 	}
@@ -78,7 +90,6 @@ func (p *plan) throw(r *rand.Rand) {
 			hat = append(hat, d)
 		}
 	}
-	// Traps are rare in some lives and many in others, and each second life has no more than one kind.
 	calmEvery := 20 + r.IntN(30)
 	for i := range steps {
 		d := readDie
@@ -133,7 +144,7 @@ func beginning(r *rand.Rand) []step {
 			more["request_timeout"] = pick(r, []int{2, 10, 30})
 			more["queue_timeout"] = pick(r, []int{1, 10, 55, 120})
 		}
-		out = append(out, write(fmt.Sprintf("config/%s %v", name, more), func(w *world) string { return w.writeSecret(name, 0, 0, more, 0) }))
+		out = append(out, write(fmt.Sprintf("config/%s %v", name, more), func(w *world) string { return w.writeSecret(name, 0, w.plan.lag, more, 0) }))
 	}
 	for _, name := range roleNames {
 		if name != "app" && r.IntN(4) == 0 {
@@ -167,7 +178,8 @@ func (p *plan) paletteOptions() []palettetest.Option {
 // String tells the world that a plan makes.
 func (p *plan) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "tokens live %s, the mount's maximum is %s, latency %s, storage %s, the life ends by %s", p.life, p.maxTTL, p.latency, p.storageDelay, p.end)
+	fmt.Fprintf(&b, "tokens live %s, the mount's maximum is %s, latency %s, storage %s, Palette's clock %s ahead, lag %s, burst %d, keys %d, the life ends by %s",
+		p.life, p.maxTTL, p.latency, p.storageDelay, p.clock, p.lag, p.burst, p.keyLimit, p.end)
 	for text, on := range map[string]bool{
 		"a revocation ends the session": p.bySession, "revocations are strict": p.strictRevoke, "a password change ends sessions": p.endsSessions,
 		"a password change needs a token": p.needAuth, "sessions time out": p.sessionTimeout > 0, "days": p.days,

@@ -24,6 +24,9 @@ type trap struct {
 	effect string
 	// delay is how long a slow call is under way.
 	delay time.Duration
+	// status and body are somebody else's answer.
+	status int
+	body   string
 	// lasts is how long the trap waits at most; zero is until it has met all or calm comes.
 	lasts time.Duration
 
@@ -35,6 +38,9 @@ func (t *trap) String() string {
 	fmt.Fprintf(&b, "trap: %s %s%s: %s", t.where, orAny(t.what), t.prefix, t.effect)
 	if t.delay > 0 {
 		fmt.Fprintf(&b, " %s", t.delay)
+	}
+	if t.status > 0 {
+		fmt.Fprintf(&b, " %d %q", t.status, t.body)
 	}
 	fmt.Fprintf(&b, ", after %d, %d times", t.skip, t.times)
 	if t.lasts > 0 {
@@ -105,11 +111,12 @@ func (s *traps) onStorage(op operation) string {
 	return ""
 }
 
-func (s *traps) onNetwork(e palettetest.Endpoint) (effect string, delay time.Duration) {
+// onNetwork is the trap that a call meets; without an effect where there is none.
+func (s *traps) onNetwork(e palettetest.Endpoint) trap {
 	if t := s.meet("network", string(e), ""); t != nil {
-		return t.effect, t.delay
+		return *t
 	}
-	return "", 0
+	return trap{}
 }
 
 // The dice of traps.
@@ -117,7 +124,9 @@ var (
 	storageWhats    = []string{"put", "put", "get", "delete", "list", ""}
 	storagePrefixes = []string{"", "config/", "owed/", "sessions/", "wal/", "wal/", "roles/", "connections/"}
 	storageEffects  = []string{"fail", "fail", "fail-after", "garble"}
-	networkEffects  = []string{"drop", "drop-after", "drop-after", "slow", "slow", "500", "503", "502-after", "429", "cut", "refuse"}
+	networkEffects  = []string{"drop", "drop-after", "drop-after", "slow", "slow", "500", "503", "502-after", "429", "cut", "refuse", "foreign", "foreign", "foreign-after"}
+	foreignStatuses = []int{200, 201, 301, 400, 401, 401, 403, 404, 407, 409, 418, 500, 502, 503, 504}
+	foreignBodies   = []string{"", "<html><body>Sign in</body></html>", `{"message":"no Route matched with those values"}`, `{"code":"","message":"Forbidden"}`, `{"Code":"X","Message":"Y"}`, "null", "[]", "gateway timeout"}
 	crashEffects    = []string{"crash-before", "crash-after"}
 	endpoints       = []palettetest.Endpoint{
 		palettetest.Login, palettetest.Login, palettetest.Refresh, palettetest.Revoke, palettetest.Revoke, palettetest.UserInfo,
@@ -146,6 +155,8 @@ func networkTrap(r *rand.Rand, effects []string) trap {
 	switch {
 	case t.effect == "slow":
 		t.delay = pick(r, []time.Duration{213 * time.Millisecond, 3137 * time.Millisecond, 11137 * time.Millisecond, 34137 * time.Millisecond})
+	case strings.HasPrefix(t.effect, "foreign"):
+		t.status, t.body = pick(r, foreignStatuses), pick(r, foreignBodies)
 	case strings.HasPrefix(t.effect, "crash"):
 		t.times = 1
 	case r.IntN(4) == 0:

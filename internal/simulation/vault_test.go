@@ -215,15 +215,15 @@ func (v *vault) checkTerm(l *lease) {
 		return
 	}
 	if token, ok := data["token"].(string); ok {
-		if dead := expiry(token); expires.After(dead.Add(time.Second)) {
+		if dead := expiry(token).Add(-v.world.plan.clock); expires.After(dead.Add(time.Second)) {
 			v.world.broken(invRevocable, "lease %d of %s lasts %s longer than its token", l.id, l.path, expires.Sub(dead))
 		}
 		return
 	}
 	uid, _ := data["api_key_uid"].(string)
 	for _, k := range v.world.palette.Keys() {
-		if k.UID == uid && expires.After(k.Expiry.Add(time.Second)) && !v.world.updateLost(uid) {
-			v.world.broken(invRevocable, "lease %d of %s lasts %s longer than its API key", l.id, l.path, expires.Sub(k.Expiry))
+		if dead := k.Expiry.Add(-v.world.plan.clock); k.UID == uid && expires.After(dead.Add(time.Second)) && !v.world.updateLost(uid) {
+			v.world.broken(invRevocable, "lease %d of %s lasts %s longer than its API key", l.id, l.path, expires.Sub(dead))
 		}
 	}
 }

@@ -64,7 +64,9 @@ type world struct {
 	// takenAway is when people last took a config or its key away.
 	takenAway time.Time
 	// cutAt is when a node's connections were last cut.
-	cutAt    map[int]time.Time
+	cutAt map[int]time.Time
+	// resends are the calls that net/http may have sent once more, by what Palette counts them in.
+	resends  map[string]int
 	handMade int
 }
 
@@ -77,7 +79,7 @@ var accountsOf = map[string]string{"default": "vault@example.com", "ci": "ci@exa
 func newWorld(p *plan) *world {
 	w := &world{
 		plan: p, story: &story{began: time.Now()}, disk: newDisk(), log: &record{}, starting: make(chan struct{}, 1), quiet: time.Now(),
-		changed: make(map[string]bool), spoiling: make(map[string]int), cutAt: make(map[int]time.Time), endedSessions: make(map[string]bool), lostUpdates: make(map[string]bool), worked: make(map[string]time.Time), rejections: make(map[string][]time.Time), buckets: make(map[string]*rate.Limiter),
+		changed: make(map[string]bool), spoiling: make(map[string]int), cutAt: make(map[int]time.Time), resends: make(map[string]int), endedSessions: make(map[string]bool), lostUpdates: make(map[string]bool), worked: make(map[string]time.Time), rejections: make(map[string][]time.Time), buckets: make(map[string]*rate.Limiter),
 		system: logical.StaticSystemView{DefaultLeaseTTLVal: p.maxTTL, MaxLeaseTTLVal: p.maxTTL},
 	}
 	if os.Getenv("LOG") != "" {
@@ -87,6 +89,9 @@ func newWorld(p *plan) *world {
 	if w.palette, err = palettetest.Start(p.paletteOptions()...); err != nil {
 		panic(err)
 	}
+	w.palette.SetBurst(p.burst)
+	w.palette.SetClock(p.clock)
+	w.palette.SetLag(palettetest.Lag{For: p.lag, OldPassword: p.lagOldPassword})
 	w.secrets = append(w.secrets, w.palette.Passwords()...)
 	w.vault = newVault(w)
 	w.network = newNetwork(w)
@@ -256,34 +261,43 @@ func (w *world) idle() {
 	w.broken(invEnded, "%d calls do not end", w.inFlight.Load())
 }
 
-// sent notes a call that a node has sent: Palette counts those of an address by resource, in a bucket each.
+// paletteLimit is how many calls of a resource Palette takes each second.
+const paletteLimit = palettetest.PublishedRate
+
+// sent notes a call that a node has sent. Palette has a bucket for each resource, and a new process's is full.
 func (w *world) sent(q *request) {
-	resource := palettetest.Resource(q.endpoint)
-	if resource == "" {
-		return
-	}
-	now := time.Now()
-	key := fmt.Sprint(q.node.id, " ", q.Host, " ", resource)
+	key := q.bucket()
 	w.mu.Lock()
-	bucket, ok := w.buckets[key]
-	if !ok {
-		bucket = rate.NewLimiter(palettetest.PublishedRate, palettetest.PublishedRate*palettetest.BurstFactor)
+	bucket := w.buckets[key]
+	if bucket == nil {
+		bucket = rate.NewLimiter(paletteLimit, w.plan.burst)
 		w.buckets[key] = bucket
 	}
-	within := bucket.AllowN(now, 1)
-	excused := now.Sub(w.cutAt[q.node.id]) < 2*time.Second
+	over := !bucket.Allow()
+	if over && w.resends[key] > 0 {
+		w.resends[key]--
+		over = false
+	}
 	w.mu.Unlock()
-	if !within && !excused {
-		w.broken(invPaced, "node %d has sent more calls of %s than its bucket holds", q.node.id, resource)
+	if over {
+		w.broken(invPaced, "a node has sent more calls than Palette's bucket holds: %s", key)
 	}
 }
 
-// resent notes that connections of a node have ended without an answer: net/http then sends a GET once more by itself,
-// which the engine's limit does not see.
+// bucket names what Palette counts a call in.
+func (q *request) bucket() string {
+	return fmt.Sprintf("node %d, %s%s", q.node.id, q.Host, palettetest.Resource(q.endpoint))
+}
+
+// resent notes that a call has got no answer: net/http sends a GET once more by itself then, which the engine's limit
+// does not see.
 func (w *world) resent(q *request) {
+	if q.Method != http.MethodGet {
+		return
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.cutAt[q.node.id] = time.Now()
+	w.resends[q.bucket()]++
 }
 
 // wasCut notes that a node's connections are cut off: answers of this moment are lost on them.
