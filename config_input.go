@@ -229,8 +229,8 @@ func asksForPassword(c, next *store.Config, d *framework.FieldData) error {
 		field   string
 		differs bool
 	}{
-		{fieldAddress, c.Address != next.Address},
-		{fieldEmail, c.Email != next.Email},
+		{fieldAddress, !store.SameAddress(c.Address, next.Address)},
+		{fieldEmail, palette.NormalEmail(c.Email) != palette.NormalEmail(next.Email)},
 		{fieldOrg, c.Org != next.Org},
 		{fieldProxyURL, c.ProxyURL != next.ProxyURL},
 		{fieldCACert, c.CACert != next.CACert},
