@@ -27,6 +27,7 @@ func (m *Manager) verifyKey(ctx context.Context, name string, cfg *store.Config)
 	auth := palette.Auth{APIKey: cfg.APIKey}
 	me, err := client.UserInfo(ctx, auth)
 	if err == nil {
+		cfg.UserUID = me.UserUID
 		m.learnExpiry(ctx, client, auth, me, name, cfg)
 	}
 	return err

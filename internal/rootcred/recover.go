@@ -121,7 +121,7 @@ func (m *Manager) recoverEntry(ctx context.Context, s logical.Storage, name, id 
 	if err = store.DecodeWAL(found.Data, &w); err != nil {
 		return false, err
 	}
-	if cfg == nil || cfg.Identity() != w.Identity {
+	if cfg == nil || !cfg.Identity().Same(w.Identity) {
 		m.Logger().Warn(MsgPasswordDropped, "config", name, "since", w.At)
 		return true, nil
 	}
@@ -186,7 +186,7 @@ func (m *Manager) tryOldPassword(ctx context.Context, s logical.Storage, name, i
 // recoverKey deletes the key that the config does not hold: the old key where the new one was
 // stored, else the new key, should Palette have made it.
 func (m *Manager) recoverKey(ctx context.Context, s logical.Storage, cfg *store.Config, w *store.KeyWAL) (known bool, err error) {
-	if cfg == nil || cfg.APIKey == "" || cfg.Address != w.Address {
+	if cfg == nil || cfg.APIKey == "" || !store.SameAddress(cfg.Address, w.Address) {
 		m.Logger().Warn(MsgKeyLeft, "config", w.ConfigName, "name", w.Name, "dead_by_itself_at", w.Expiry)
 		return true, nil
 	}

@@ -54,7 +54,6 @@ func TestRotationOfAnAPIKeySurvivesAFaultAtEachStep(t *testing.T) {
 		{"the config is not stored", disk("put", store.ConfigPrefix), true},
 		{"the keys cannot be listed", at(palettetest.APIKeyList, palettetest.Fault{Status: 403}), false},
 		{"the old one has gone already", at(palettetest.APIKeyDelete, palettetest.Fault{Status: 404, AfterWork: true}), false},
-		{"the old one cannot be deleted", func(m *mount) { m.Palette.Inject(palettetest.APIKeyDelete, palettetest.Fault{Garbage: true}) }, true},
 		{"the log keeps the entry", disk("delete", framework.WALPrefix), false},
 	} {
 		for _, restart := range []bool{false, true} {
@@ -76,15 +75,35 @@ func TestRotationOfAnAPIKeySurvivesAFaultAtEachStep(t *testing.T) {
 	}
 }
 
-// Palette would refuse again and again, and keep the config from its use.
+// The config is of use while its old key cannot be deleted: the deletion is pending.
 func TestRotationOfAnAPIKeyWhoseOldOneStays(t *testing.T) {
+	for _, fault := range []palettetest.Fault{{Status: 403}, {Status: 401}, {Garbage: true}} {
+		enginetest.Bubble(t, fmt.Sprint(fault), func(t *testing.T) {
+			m := keyed(t)
+			m.Palette.Inject(palettetest.APIKeyDelete, fault)
+			require.NoError(t, m.rotate())
+			m.Logged(rootcred.MsgOldKeyPending)
+			assert.Zero(t, m.WALs())
+			assert.Equal(t, 1, m.Pending())
+			m.Palette.ClearAll()
+			require.NoError(t, m.Revocations.Retry(t.Context(), m.Storage))
+			assert.Zero(t, m.Pending())
+			m.keyWorks()
+		})
+	}
+}
+
+// Neither Palette nor the storage takes the old key's end: the entry stays, and the next use tries again.
+func TestRotationOfAnAPIKeyWhoseOldOneCannotBePending(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := keyed(t)
-		m.Palette.Inject(palettetest.APIKeyDelete, palettetest.Fault{Status: 403, Times: 1})
-		require.NoError(t, m.rotate())
-		m.Logged(rootcred.MsgOldKeyRefused)
-		assert.Zero(t, m.WALs())
-		assert.Len(t, m.Palette.LiveKeys(), 2)
+		m.Palette.Inject(palettetest.APIKeyDelete, palettetest.Fault{Status: 403})
+		m.Storage.FailOn("put", store.PendingPrefix)
+		require.ErrorIs(t, m.rotate(), enginetest.ErrDisk)
+		assert.Equal(t, 1, m.WALs())
+		m.Storage.Heal()
+		m.Palette.ClearAll()
+		m.keyWorks()
 	})
 }
 

@@ -76,7 +76,10 @@ func TestWriteStoresWhatItHasChecked(t *testing.T) {
 				return
 			}
 			require.NoError(t, err)
-			assert.Equal(t, m.Config(c.change), m.Stored())
+			want := m.Config(c.change)
+			want.UserUID, want.APIKeyExpiry = m.Stored().UserUID, m.Stored().APIKeyExpiry // what Palette has told of a key
+			assert.Equal(t, want.APIKey != "", want.UserUID != "" && want.APIKeyExpiry != 0)
+			assert.Equal(t, want, m.Stored())
 		})
 	}
 }
@@ -175,9 +178,9 @@ func TestDeleteWaitsForARotation(t *testing.T) {
 		_, err := m.Credentials.Delete(hurried, m.Storage, name)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		go func() {
-			was, err := m.Credentials.Delete(t.Context(), m.Storage, name)
+			was, failed := m.Credentials.Delete(t.Context(), m.Storage, name)
 			assert.NotNil(t, was)
-			done <- err
+			done <- failed
 		}()
 		synctest.Wait()
 		gate.Release()

@@ -177,9 +177,9 @@ func (w *world) accounts() string {
 	return text.String()
 }
 
-// patience is how long a credential may be accounted for by nobody, with nothing going wrong meanwhile: a node has it in
+// unaccounted is how long a credential may be accounted for by nobody, with nothing going wrong meanwhile: a node has it in
 // its memory, and is about to end it.
-const patience = 5 * time.Minute
+const unaccounted = 5 * time.Minute
 
 // checkAccounts looks for credentials that nobody accounts for.
 func (w *world) checkAccounts() {
@@ -193,7 +193,7 @@ func (w *world) checkAccounts() {
 			c.orphan = time.Time{}
 		case c.orphan.IsZero():
 			c.orphan = now
-		case now.Sub(c.orphan) >= patience && now.Sub(quiet) >= patience:
+		case now.Sub(c.orphan) >= unaccounted && now.Sub(quiet) >= unaccounted:
 			lost = c
 		}
 	}
