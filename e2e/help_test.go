@@ -34,12 +34,12 @@ var fieldsOf = []struct {
 var (
 	configIn = slices.Clip([]string{
 		"address", "email", "password", "org", "ca_cert", "client_cert", "client_key", "tls_server_name",
-		"tls_skip_verify", "proxy_url", "request_timeout", "rate_limit", "key_limit", "queue_timeout", "verify_connection",
+		"tls_skip_verify", "proxy_url", "request_timeout", "rate_limit", "rate_burst", "key_limit", "queue_timeout", "verify_connection",
 		"api_key", "api_key_uid", "password_policy", "rotation_period",
 	})
 	configOut = []string{
 		"address", "email", "org", "password_set", "ca_cert", "client_cert", "client_key_set", "tls_server_name",
-		"tls_skip_verify", "proxy_url", "request_timeout", "rate_limit", "key_limit", "queue_timeout",
+		"tls_skip_verify", "proxy_url", "request_timeout", "rate_limit", "rate_burst", "key_limit", "queue_timeout",
 		"api_key_set", "api_key_uid", "api_key_expires_at", "password_policy", "rotation_period", "last_rotated", "next_rotation", "rotation_error",
 	}
 	checkOut = []string{
