@@ -209,6 +209,7 @@ func TestAnswersAreThoseOfTheOpenAPIDocument(t *testing.T) {
 		{"creds/app", map[string]any{"ttl": "1m", "renewable": false}, http.StatusOK},
 		{"creds/key", nil, http.StatusOK},
 		{"creds/shared", nil, http.StatusOK},
+		{"trust/ci", map[string]any{"tls_server_name": "palette.example.com"}, http.StatusNoContent},
 		{"rotate-root", nil, http.StatusNoContent},
 		{"rotate-root/ci", nil, http.StatusNoContent},
 	} {
