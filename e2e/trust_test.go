@@ -63,5 +63,7 @@ func TestTrustTakesSudo(t *testing.T) {
 	assert.ErrorContains(t, err, `unknown field "tls_skip_verify"`)
 	_, err = trusted.Logical().WriteWithContext(t.Context(), f.mount+"/trust/default", change)
 	require.NoError(t, err)
-	f.read()
+	secret, err := f.creds("app")
+	require.NoError(t, err)
+	assert.True(t, f.palette.Alive(tokenOf(t, secret)))
 }
