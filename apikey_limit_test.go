@@ -23,7 +23,7 @@ func (w *world) plantKeys(u palettetest.User, n int) {
 
 // Where Palette refuses a key, its words or the number of the user's keys tell whether that is its
 // limit of keys: then the error names it, and what helps; else it does not.
-func TestTheLimitOfKeysIsNamed(t *testing.T) {
+func TestKeyLimitIsNamed(t *testing.T) {
 	const limit, may = "Palette's limit of API keys for a user", "check that its user may do so"
 	refusal := func(status int, code, message string) palettetest.Fault {
 		return palettetest.Fault{Status: status, Body: fmt.Sprintf(`{"code":%q,"message":%q,"ref":"r"}`, code, message)}
@@ -65,7 +65,7 @@ func TestTheLimitOfKeysIsNamed(t *testing.T) {
 }
 
 // What is no refusal of Palette's points to no limit.
-func TestTheLimitOfKeysIsNotNamedForOtherFaults(t *testing.T) {
+func TestKeyLimitIsNotNamedForOtherFaults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := configured(t)
 		w.write("roles/key", fields{"credential_type": "api_key"})
@@ -88,7 +88,7 @@ func TestTheLimitOfKeysIsNotNamedForOtherFaults(t *testing.T) {
 }
 
 // The limit is a user's: another user of the role is looked at.
-func TestTheLimitOfKeysIsTheKeysUsers(t *testing.T) {
+func TestKeyLimitIsTheKeysUsers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := issuing(t)
 		other, _ := w.palette.User(palettetest.DefaultUser.Email, palettetest.DefaultUser.Org)
@@ -103,7 +103,7 @@ func TestTheLimitOfKeysIsTheKeysUsers(t *testing.T) {
 }
 
 // A rotation of a config's own key makes one, too.
-func TestTheLimitOfKeysIsNamedByARotation(t *testing.T) {
+func TestKeyLimitIsNamedByARotation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, own := keyed(t)
 		w.write("config/k", fields{"api_key_uid": own.UID})

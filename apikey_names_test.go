@@ -17,7 +17,7 @@ import (
 )
 
 // A role that was stored when its template was taken keeps working, and says what to change.
-func TestARoleWithATemplateThatIsRefusedNowGoesOn(t *testing.T) {
+func TestRoleWithATemplateThatIsRefusedNowGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := issuing(t)
 		w.plant(store.RolePrefix+"old", `{"config_name":"default","credential_type":"api_key","renewable":true,"name_template":"x-{{ random 1 }}"}`)
@@ -41,7 +41,7 @@ func TestARoleWithATemplateThatIsRefusedNowGoesOn(t *testing.T) {
 }
 
 // What has a key's name and was not made by the engine is left alone.
-func TestNamesakesOfALostKeyAreLeftAlone(t *testing.T) {
+func TestKeyInterruptedLeavesItsNamesakesAlone(t *testing.T) {
 	for name, off := range map[string]time.Duration{"a day later": 24 * time.Hour, "a minute later": time.Minute, "a second earlier": -time.Second} {
 		bubble(t, name, func(t *testing.T) {
 			w := issuing(t)
@@ -64,7 +64,7 @@ func TestNamesakesOfALostKeyAreLeftAlone(t *testing.T) {
 
 // The expiry that a key is found by is a time on Palette's clock, and stays what it was where one of
 // the clocks is set.
-func TestALostKeyIsFoundWhateverTheClocksShow(t *testing.T) {
+func TestKeyInterruptedIsFoundWhateverTheClocksShow(t *testing.T) {
 	for _, c := range []struct{ making, search time.Duration }{{0, 0}, {3 * time.Minute, 3 * time.Minute}, {-5*time.Minute + 300*time.Millisecond, -5 * time.Minute}, {10 * time.Minute, 0}, {0, -10 * time.Minute}} {
 		for _, restart := range []bool{false, true} {
 			bubble(t, fmt.Sprint(c, restart), func(t *testing.T) {
@@ -88,7 +88,7 @@ func TestALostKeyIsFoundWhateverTheClocksShow(t *testing.T) {
 }
 
 // A tenant administrator sees the keys of the whole tenant, and Palette lists 50 at a time.
-func TestALostKeyOnALaterPageIsFound(t *testing.T) {
+func TestKeyInterruptedIsFoundOnALaterPage(t *testing.T) {
 	for _, others := range []int{49, 50, 60, 149, 150, 260} {
 		bubble(t, fmt.Sprint(others), func(t *testing.T) {
 			w := issuing(t)
@@ -111,7 +111,7 @@ func TestALostKeyOnALaterPageIsFound(t *testing.T) {
 }
 
 // Of a user with one active key among many pages of others' keys, a rotation knows which it is.
-func TestARotationReadsTheWholeListToFindItsKey(t *testing.T) {
+func TestRotationReadsTheWholeListToFindItsKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, _ := keyed(t)
 		for i := range 120 {

@@ -109,7 +109,7 @@ func TestForeignAnswerToALogin(t *testing.T) {
 
 // A gateway that asks for a sign-in for an hour: no more than four logins in 15 minutes, and served again
 // within 15 minutes of its end, an operator's write at once.
-func TestAGatewayInTheWayForAnHour(t *testing.T) {
+func TestForeignAnswersForAnHour(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := configured(t, palettetest.WithLockout())
 		w.palette.Inject(palettetest.Login, somebodys["a gateway's 401"])

@@ -28,7 +28,7 @@ func exampleOf(pattern string) string {
 
 // A number that is none, such as a UID of digits, would be stored as another: JSON's numbers lose
 // digits. So each text field of each path takes text alone.
-func TestTextFieldsTakeText(t *testing.T) {
+func TestInputOfTextFieldsIsText(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := configured(t)
 		looked := 0
@@ -54,7 +54,7 @@ func TestTextFieldsTakeText(t *testing.T) {
 }
 
 // A client that adds a query of its own is served; a misspelt limit is not let pass.
-func TestReadsAreServedInSpiteOfHarmlessParameters(t *testing.T) {
+func TestInputOfReadsMayHaveHarmlessParameters(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		query  fields
@@ -113,7 +113,7 @@ func quotedList(query fields) string {
 }
 
 // Each field's misspellings, by a letter that is missing, doubled, another, or out of place.
-func TestMisspeltFieldsAreNeverTakenForHarmless(t *testing.T) {
+func TestInputThatIsMisspeltIsNeverTakenForHarmless(t *testing.T) {
 	rules := inputRules(newBackend(palette.NewProcess(), "v1.0.0").Paths)
 	path := &framework.Path{Pattern: "x", Fields: map[string]*framework.FieldSchema{}}
 	for _, p := range newBackend(palette.NewProcess(), "v1.0.0").Paths {
@@ -129,7 +129,7 @@ func TestMisspeltFieldsAreNeverTakenForHarmless(t *testing.T) {
 	}
 }
 
-func TestNamesMayHoldAnAt(t *testing.T) {
+func TestInputNamesMayHoldAnAt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.write("config/ops@example.com", w.login())

@@ -36,7 +36,7 @@ func (w *world) served(role string) time.Duration {
 }
 
 // A rotation's new password that Palette does not know everywhere yet is not withheld for long.
-func TestReadsAfterARotationThatPaletteIsSlowToKnow(t *testing.T) {
+func TestRotationThatPaletteIsSlowToKnow(t *testing.T) {
 	for name, lag := range lags {
 		bubble(t, name, func(t *testing.T) {
 			w := configured(t, palettetest.WithLockout())
@@ -52,7 +52,7 @@ func TestReadsAfterARotationThatPaletteIsSlowToKnow(t *testing.T) {
 }
 
 // The first refusal says what it is, and asks nobody for a password that nobody knows.
-func TestRefusalAfterARotationSaysWhatItIs(t *testing.T) {
+func TestRotationBeforeARefusalIsNamedByIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := configured(t)
 		w.palette.SetLag(palettetest.Lag{For: 4 * time.Second})
@@ -72,7 +72,7 @@ func TestRefusalAfterARotationSaysWhatItIs(t *testing.T) {
 }
 
 // In the next process too: that a rotation has set it is stored.
-func TestReadsOfTheNextProcessAfterARotation(t *testing.T) {
+func TestRotationBeforeTheNextProcess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := configured(t, palettetest.WithLockout())
 		w.palette.SetLag(palettetest.Lag{For: 10 * time.Second})
@@ -152,7 +152,7 @@ func TestKeyRotationWhoseFirstCallsGet401(t *testing.T) {
 }
 
 // A key that Palette refuses to delete itself just after its making is not taken for dead.
-func TestAYoungKeyIsNotTakenForDead(t *testing.T) {
+func TestKeyThatIsYoungIsNotTakenForDead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := issuing(t)
 		l := w.creds("key")

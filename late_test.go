@@ -2,7 +2,6 @@ package palette
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -11,7 +10,6 @@ import (
 	"vault-plugin-secrets-palette/internal/revocation"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/tasks"
-	"vault-plugin-secrets-palette/internal/upstream"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
@@ -128,23 +126,6 @@ func TestLateFailureIsNobodysBusiness(t *testing.T) {
 	})
 }
 
-// Vault throws away what is returned to a caller who has gone.
-func TestLateTokenThatArrivesWithTheHangUpIsRevoked(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := configured(t)
-		token, err := w.b.credentials.Login(t.Context(), w.storage, defaultConfigName, w.config())
-		require.NoError(t, err)
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		for range 50 { // select takes either branch
-			_, err = w.b.credentials.Detach(ctx, w.storage, w.config(), func(context.Context) (palette.Token, error) { return token, nil })
-			require.ErrorIs(t, err, context.Canceled)
-		}
-		w.wait()
-		assert.Empty(t, w.palette.LiveTokens())
-	})
-}
-
 func (w *world) config() *store.Config {
 	w.t.Helper()
 	cfg, err := w.b.configs.Get(w.t.Context(), w.storage, defaultConfigName)
@@ -179,31 +160,14 @@ func TestPanicsShowNoSecret(t *testing.T) {
 	})
 }
 
-func TestTasksAreRefusedAtTheEnd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := configured(t)
-		callBack := w.ended()
-		<-w.b.revocations.Discard(w.storage, revocation.AccountOf(w.config()), store.Token{}, "a test")
-		callBack()
-	})
-}
-
-func TestUpstreamErrorKeepsWhatIsNotPalettes(t *testing.T) {
-	assert.Equal(t, errDisk, upstream.Fault(errDisk))
-	assert.ErrorIs(t, upstream.Fault(errors.Join(context.Canceled)), context.Canceled)
-}
-
 func TestConnectionThatCannotBeUsedIsAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := configured(t)
-		bad := w.config()
-		broken := *bad
+		l := w.creds("app")
+		broken := *w.config()
 		broken.CACert = "no PEM"
-		for _, call := range []func() error{
-			func() error { _, err := w.b.refresh(t.Context(), w.storage, &broken, "t"); return err },
-			func() error { return w.b.revocations.End(t.Context(), revocation.AccountOf(&broken), nil) },
-		} {
-			assert.ErrorContains(t, call(), "ca_cert holds no certificate")
-		}
+		_, err := w.b.refresh(t.Context(), w.storage, &broken, palette.Secret(l.token()))
+		require.ErrorContains(t, err, "ca_cert holds no certificate")
+		l.mustRevoke()
 	})
 }

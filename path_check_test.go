@@ -228,7 +228,7 @@ func TestCheckTellsTheStepThatFailsAndWhatToDo(t *testing.T) {
 	}
 }
 
-func TestCheckIsCountedByTheLockoutGuard(t *testing.T) {
+func TestCheckIsCountedByTheLoginProtection(t *testing.T) {
 	for _, c := range []struct {
 		failed   int // one a minute: the check first, then writes with other passwords
 		withheld time.Duration

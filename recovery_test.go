@@ -100,9 +100,9 @@ func TestRecoveryOfAConfigThatHasGone(t *testing.T) {
 	}
 }
 
-// brokenOff is a world with a rotation whose change Palette has taken, and which does not know
+// interrupted is a world with a rotation whose change Palette has taken, and which does not know
 // it yet: the answer was lost, and so was that to the login that would have told.
-func brokenOff(t *testing.T) *world {
+func interrupted(t *testing.T) *world {
 	t.Helper()
 	w := configured(t)
 	w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{DropAfter: true, Times: 1})
@@ -114,10 +114,10 @@ func brokenOff(t *testing.T) *world {
 }
 
 // Whoever leads a config through a proxy of their own, with a password of their own, must
-// not get the one that a broken-off rotation has written ahead.
+// not get the one that a interrupted rotation has written ahead.
 func TestRecoverySendsThePasswordNowhereElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := brokenOff(t)
+		w := interrupted(t)
 		fresh := w.writtenAhead()
 		var seen strings.Builder
 		proxy := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -147,7 +147,7 @@ func TestRecoverySendsThePasswordNowhereElse(t *testing.T) {
 // may be the one that is valid.
 func TestRecoveryTriesThePasswordOfAnOlderVersion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := brokenOff(t)
+		w := interrupted(t)
 		key := w.keys(framework.WALPrefix)[0]
 		entry, err := w.storage.Get(t.Context(), key)
 		require.NoError(t, err)
@@ -217,7 +217,7 @@ func TestRecoveryLeavesAnUndecodableEntry(t *testing.T) {
 
 func TestRecoveryOfAnEntryThatIsMended(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := brokenOff(t)
+		w := interrupted(t)
 		fresh, key := w.writtenAhead(), w.keys(framework.WALPrefix)[0]
 		entry, err := w.storage.Get(t.Context(), key)
 		require.NoError(t, err)
@@ -233,7 +233,7 @@ func TestRecoveryOfAnEntryThatIsMended(t *testing.T) {
 
 func TestRecoveryWhereTheStorageFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := brokenOff(t)
+		w := interrupted(t)
 		for _, op := range []string{"get", "list"} {
 			w.storage.failOn(op, framework.WALPrefix)
 			w.mount()

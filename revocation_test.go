@@ -287,24 +287,6 @@ func TestKeptConnectionFaults(t *testing.T) {
 	})
 }
 
-func TestPendingRevocationStorageFaults(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := configured(t)
-		l := w.creds("app")
-		w.palette.Down(true)
-		require.Error(t, l.revoke())
-		w.palette.Down(false)
-		for _, op := range []string{"get", "delete"} {
-			w.storage.failOn(op, store.PendingPrefix)
-			require.ErrorIs(t, w.b.revocations.Retry(t.Context(), w.storage), errDisk)
-		}
-		w.storage.heal()
-		require.NoError(t, w.b.revocations.Retry(t.Context(), w.storage))
-		w.plant(store.PendingPrefix+"x", "{")
-		assert.ErrorContains(t, w.b.revocations.Retry(t.Context(), w.storage), "owed/x cannot be decoded")
-	})
-}
-
 // The caller hangs up in the middle of a revocation: the pending revocation is written all the same.
 func TestRevocationWhoseCallerHangsUpIsPending(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

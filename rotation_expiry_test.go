@@ -33,7 +33,7 @@ func given(data fields, more fields) fields {
 
 // The expiry of a config's key is learned where Palette tells it, and a warning says so where nothing
 // rotates it.
-func TestExpiryOfARootKeyIsLearnedWhenItIsWritten(t *testing.T) {
+func TestRootKeyExpiryIsLearnedWhenItIsWritten(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		more    fields
@@ -95,7 +95,7 @@ func TestExpiryOfARootKeyIsLearnedWhenItIsWritten(t *testing.T) {
 }
 
 // Where rotation_period is set, the key is rotated before two thirds of what was left are over.
-func TestARootKeyThatExpiresIsRotatedInTime(t *testing.T) {
+func TestRotationOfARootKeyThatExpires(t *testing.T) {
 	for _, c := range []struct{ life, period time.Duration }{{10 * time.Minute, time.Hour}, {4 * time.Minute, time.Hour}, {3 * time.Hour, 720 * time.Hour}, {3 * time.Hour, 30 * time.Minute}, {90 * 24 * time.Hour, 365 * 24 * time.Hour}} {
 		bubble(t, fmt.Sprint(c), func(t *testing.T) {
 			w := issuing(t)
@@ -125,7 +125,7 @@ func TestARootKeyThatExpiresIsRotatedInTime(t *testing.T) {
 }
 
 // A period that is set, or made longer, when the key's end is known already.
-func TestARotationPeriodThatIsLongerThanTheKeyLives(t *testing.T) {
+func TestRotationPeriodThatIsLongerThanTheKeyLives(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, _ := keyed(t)
 		w.write("config/k", fields{"rotation_period": "1h"})
@@ -147,7 +147,7 @@ func TestARotationPeriodThatIsLongerThanTheKeyLives(t *testing.T) {
 
 // Palette needs a moment until it knows the new key: the old one is deleted later, and the config is of
 // use as soon as Palette knows.
-func TestAPredecessorThatCannotBeDeletedBecomesPending(t *testing.T) {
+func TestRotationWhosePredecessorCannotBeDeletedMakesItPending(t *testing.T) {
 	for name, fault := range map[string]func(w *world){
 		"401 for a while":                func(w *world) { w.palette.SetLag(palettetest.Lag{For: 5 * time.Second}) },
 		"the first list and delete: 401": func(w *world) { w.palette.Inject(palettetest.APIKeyDelete, palettetest.Fault{Status: 401, Times: 1}) },
@@ -200,7 +200,7 @@ func TestMetricsTellWhenARootKeyExpires(t *testing.T) {
 }
 
 // A predecessor that is written to the config again is the config's own.
-func TestAPredecessorThatIsWrittenAgainIsNotDeleted(t *testing.T) {
+func TestRotationWhosePredecessorIsWrittenAgainDoesNotDeleteIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := issuing(t)
 		login := w.byHand("own", 100*time.Hour)

@@ -10,12 +10,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"vault-plugin-secrets-palette/internal/rootcred"
 	"vault-plugin-secrets-palette/internal/session"
 	"vault-plugin-secrets-palette/internal/store"
-	"vault-plugin-secrets-palette/internal/tasks"
 
-	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -339,89 +336,6 @@ func TestSessionReaderWhoHangsUp(t *testing.T) {
 		gate.Release()
 		w.wait()
 		assert.Len(t, w.palette.LiveTokens(), 1, "the session is there for the next one")
-		w.remove("sessions/default")
-	})
-}
-
-func TestSessionStorageFaults(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := sharing(t)
-		w.storage.failOn("put", store.SessionPrefix)
-		_, err := w.handle(t.Context(), read, "creds/many", nil)
-		require.ErrorIs(t, err, errDisk)
-		assert.Empty(t, w.palette.LiveTokens(), "a session that could not be stored is none")
-		w.storage.heal()
-		first := w.creds("many").token()
-
-		// A refresh that cannot be stored: the token is kept in memory and stored with the next.
-		w.storage.failOn("put", store.SessionPrefix)
-		time.Sleep(6 * time.Minute)
-		second := w.creds("many").token()
-		assert.NotEqual(t, first, second)
-		assert.Equal(t, second, w.creds("many").token())
-		w.storage.heal()
-		time.Sleep(6 * time.Minute)
-		w.creds("many")
-		assert.Equal(t, 2, w.refreshes())
-		assert.Equal(t, 2, w.read("sessions/default").Data["refreshes"])
-
-		for _, c := range []struct {
-			op      string
-			request logical.Operation
-			path    string
-		}{{"get", read, "creds/many"}, {"get", read, "sessions/default"}, {"get", del, "sessions/default"}, {"list", logical.ListOperation, "sessions/"}, {"delete", del, "sessions/default"}} {
-			w.uncache()
-			w.storage.failOn(c.op, store.SessionPrefix)
-			_, err := w.handle(t.Context(), c.request, c.path, nil)
-			require.ErrorIs(t, err, errDisk, "%s for %s", c.op, c.path)
-			w.storage.heal()
-		}
-		w.remove("sessions/default")
-	})
-}
-
-func TestSessionReadAtTheEndOfTheMount(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := sharing(t)
-		callBack := w.ended()
-		w.fault(read, "creds/many", nil, http.StatusServiceUnavailable, "sealed, reloaded or removed")
-		callBack()
-	})
-}
-
-func TestSessionPanicShowsNoSecret(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := sharing(t)
-		w.storage.fail = func(op, key string) error {
-			if op == "put" {
-				panic(palettetest.DefaultUser.Password)
-			}
-			return nil
-		}
-		_, err := w.handle(t.Context(), read, "creds/many", nil)
-		require.ErrorIs(t, err, tasks.ErrPanic)
-		time.Sleep(15 * time.Minute)
-	})
-}
-
-// Another login is written, and a read begins its session before the write has ended the old
-// one: the write leaves the new one alone.
-func TestSessionIsLeftByTheWriteOfItsLogin(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := issuing(t)
-		w.write("config", w.login())
-		w.write("roles/many", fields{"shared": true})
-		first, old := w.creds("many"), w.config()
-		d := &framework.FieldData{Schema: w.b.Route("config").Fields, Raw: w.login(fields{"email": admin.Email, "password": admin.Password})}
-		_, next, err := w.b.credentials.Write(t.Context(), w.storage, "default", rootcred.Write{
-			Verify: true, NewSecret: true,
-			Change: func(old *store.Config) (*store.Config, error) { return changeConfig(old, d, time.Now()) },
-		})
-		require.NoError(t, err)
-		second := w.creds("many")
-		require.False(t, w.palette.Alive(first.token()))
-		require.NoError(t, w.b.sessions.EndForeign(t.Context(), w.storage, "default", old, next))
-		assert.True(t, w.palette.Alive(second.token()))
 		w.remove("sessions/default")
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,7 +29,7 @@ type life struct {
 	// after is asked after each operation of the storage that has done its work.
 	after func(op, key string) error
 	// full: the storage takes nothing.
-	full bool
+	full atomic.Bool
 }
 
 var errDiskFull = errors.New("the disk is full")
@@ -43,7 +44,7 @@ func (s *taintable) Tainted() bool { return s.tainted }
 
 // Put implements logical.Storage.
 func (l *life) Put(ctx context.Context, e *logical.StorageEntry) error {
-	if l.full {
+	if l.full.Load() {
 		return errDiskFull
 	}
 	if err := l.InmemStorage.Put(ctx, e); err != nil || l.after == nil {
@@ -125,7 +126,7 @@ func (l *life) unmount(leases ...*logical.Response) {
 
 // A write-ahead entry that the storage has taken in spite of its error names a password that Palette was never told.
 // Beside it the entry of a later rotation must be tried too.
-func TestAnUnsentPasswordDoesNotHideTheOneThatWorks(t *testing.T) {
+func TestRecoveryFindsThePasswordBehindAnUnsentOne(t *testing.T) {
 	inLife(t, nil, func(l *life) {
 		t := l.t // the bubble's
 		l.must(logical.CreateOperation, "roles/app", map[string]any{"renewable": true})
@@ -156,7 +157,7 @@ func TestAnUnsentPasswordDoesNotHideTheOneThatWorks(t *testing.T) {
 }
 
 // Vault hands over old write-ahead entries once a minute, and so may rotation_period have a rotation begin.
-func TestARotationUnderWayDoesNotKeepAnotherOnesEntry(t *testing.T) {
+func TestRotationUnderWayDoesNotKeepAnotherOnesEntry(t *testing.T) {
 	inLife(t, nil, func(l *life) {
 		t := l.t
 		l.after = func(_, key string) error {
@@ -172,8 +173,8 @@ func TestARotationUnderWayDoesNotKeepAnotherOnesEntry(t *testing.T) {
 		gate := l.palette.Hold(palettetest.PasswordChange)
 		done := make(chan error)
 		go func() {
-			_, err := l.handle(logical.UpdateOperation, "rotate-root", nil)
-			done <- err
+			_, failed := l.handle(logical.UpdateOperation, "rotate-root", nil)
+			done <- failed
 		}()
 		<-gate.Arrived()
 		_, err = l.handle(logical.RollbackOperation, "", nil)
@@ -187,7 +188,7 @@ func TestARotationUnderWayDoesNotKeepAnotherOnesEntry(t *testing.T) {
 }
 
 // The config is led elsewhere and back: the session of before has ended at Palette, though the storage still holds it.
-func TestASessionThatCouldNotBeForgottenIsNotHandedOut(t *testing.T) {
+func TestSessionThatCouldNotBeForgottenIsNotHandedOut(t *testing.T) {
 	inLife(t, nil, func(l *life) {
 		l.must(logical.CreateOperation, "roles/shared", map[string]any{"shared": true, "renewable": false})
 		dead := l.read("creds/shared").Data["token"].(string)
@@ -210,7 +211,7 @@ func TestASessionThatCouldNotBeForgottenIsNotHandedOut(t *testing.T) {
 }
 
 // A login has its turn under rate_limit and then waits for other logins of the account: the turn is over by then.
-func TestALoginThatWaitedForOthersTakesAnotherTurn(t *testing.T) {
+func TestLoginThatWaitedForOthersTakesAnotherTurn(t *testing.T) {
 	inLife(t, nil, func(l *life) {
 		l.must(logical.CreateOperation, "roles/app", map[string]any{"renewable": false})
 		time.Sleep(time.Minute)
@@ -228,7 +229,7 @@ func TestALoginThatWaitedForOthersTakesAnotherTurn(t *testing.T) {
 }
 
 // The node crashes between the end of a session at Palette and its deletion from the storage.
-func TestASessionThatACrashHasEndedHalfwayIsNotHandedOut(t *testing.T) {
+func TestSessionThatACrashHasEndedHalfwayIsNotHandedOut(t *testing.T) {
 	inLife(t, nil, func(l *life) {
 		l.must(logical.CreateOperation, "roles/shared", map[string]any{"shared": true, "renewable": false})
 		dead := l.read("creds/shared").Data["token"].(string)
@@ -256,7 +257,7 @@ func (*dying) Delete(context.Context, string) error { return errDiskFull }
 
 // The storage has taken a write-ahead entry in spite of its error. By the time that a new process finds the entry, its
 // config is gone, and nobody will use the config any more.
-func TestAnInterruptedRotationGoesWithItsConfig(t *testing.T) {
+func TestRotationThatIsInterruptedGoesWithItsConfig(t *testing.T) {
 	inLife(t, nil, func(l *life) {
 		l.after = func(_, key string) error {
 			if strings.HasPrefix(key, "wal/") {
@@ -278,11 +279,12 @@ func TestAnInterruptedRotationGoesWithItsConfig(t *testing.T) {
 }
 
 // The storage takes a new session in spite of its error, and the session's token is revoked for the error.
-func TestASessionStoredInSpiteOfAnErrorIsNotHandedOut(t *testing.T) {
+func TestSessionStoredInSpiteOfAnErrorIsNotHandedOut(t *testing.T) {
 	inLife(t, nil, func(l *life) {
 		l.must(logical.CreateOperation, "roles/shared", map[string]any{"shared": true, "renewable": false})
 		l.after = func(_, key string) error {
 			if strings.HasPrefix(key, "sessions/") {
+				l.after = nil // once
 				return errDiskFull
 			}
 			return nil
@@ -290,6 +292,7 @@ func TestASessionStoredInSpiteOfAnErrorIsNotHandedOut(t *testing.T) {
 		_, err := l.handle(logical.ReadOperation, "creds/shared", nil)
 		require.ErrorIs(l.t, err, errDiskFull)
 		l.after = nil
+		l.mount()
 		assert.True(l.t, l.palette.Alive(l.read("creds/shared").Data["token"].(string)))
 		l.must(logical.DeleteOperation, "sessions/default", nil)
 	})
@@ -297,7 +300,7 @@ func TestASessionStoredInSpiteOfAnErrorIsNotHandedOut(t *testing.T) {
 
 // A token or an API key whose caller has gone can be ended neither at Palette nor later, since the storage fails too.
 // The engine keeps them in mind until the storage works again.
-func TestWhatNeitherPaletteNorTheStorageTakesIsKeptInMind(t *testing.T) {
+func TestLateCredentialThatNothingTakesIsKeptInMind(t *testing.T) {
 	for role, data := range map[string]map[string]any{"a token": {}, "an API key": {"credential_type": "api_key"}} {
 		t.Run(role, func(t *testing.T) {
 			inLife(t, nil, func(l *life) {
@@ -317,13 +320,13 @@ func TestWhatNeitherPaletteNorTheStorageTakesIsKeptInMind(t *testing.T) {
 				}
 				hangUp()
 				<-gone
-				l.full = true
+				l.full.Store(true)
 				l.palette.Down(true)
 				for _, gate := range gates {
 					gate.Release()
 				}
 				time.Sleep(10 * time.Minute)
-				l.full = false
+				l.full.Store(false)
 				l.palette.Down(false)
 				l.must(logical.RollbackOperation, "", nil)
 				synctest.Wait()
@@ -333,6 +336,31 @@ func TestWhatNeitherPaletteNorTheStorageTakesIsKeptInMind(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A rotation was interrupted before Palette took the new password. Then something keeps the config's password from its try
+// for a while: the new password must not use up all the tries that the lockout protection leaves, for ever.
+func TestAnInterruptedRotationTriesBothPasswords(t *testing.T) {
+	inLife(t, nil, func(l *life) {
+		l.must(logical.CreateOperation, "roles/app", map[string]any{"renewable": false})
+		l.palette.Inject(palettetest.PasswordChange, palettetest.Fault{Drop: true, Times: 1})
+		l.palette.Inject(palettetest.Login, palettetest.Fault{Times: 1})
+		for range 4 {
+			l.palette.Inject(palettetest.Login, palettetest.Fault{Status: 500, Times: 1})
+			l.palette.Inject(palettetest.Login, palettetest.Fault{Times: 1})
+		}
+		_, err := l.handle(logical.UpdateOperation, "rotate-root", nil)
+		require.Error(l.t, err)
+		l.mount()
+		for minute := range 45 {
+			if minute == 10 {
+				l.palette.ClearAll()
+			}
+			time.Sleep(time.Minute)
+			_, _ = l.handle(logical.RollbackOperation, "", nil)
+		}
+		l.revoke(l.read("creds/app"))
+	}, palettetest.WithLockout())
 }
 
 func (l *life) rename(from, to string) {
@@ -347,7 +375,7 @@ func (l *life) rename(from, to string) {
 
 // At the end of a mount the engine has five seconds. It waits where only the rate limit leaves no turn, for API keys and
 // for the session that deletes them as for tokens.
-func TestTheEndOfAMountWaitsForTheRateLimit(t *testing.T) {
+func TestUnmountWaitsForTheRateLimit(t *testing.T) {
 	inLife(t, map[string]any{"rate_limit": 5, "queue_timeout": 1}, func(l *life) {
 		t := l.t
 		l.must(logical.CreateOperation, "roles/key", map[string]any{"credential_type": "api_key"})

@@ -34,7 +34,7 @@ func (f *fixture) readAgain() string {
 }
 
 // Nothing that is open is lost by what may happen to a server: leases and the shared session
-// go on, what is owed is paid, and a rotation that was broken off is settled.
+// go on, what is pending is revoked, and an interrupted rotation is recovered.
 func TestWhatIsOpenOutlives(t *testing.T) {
 	t.Parallel()
 	v := ownServer(t, vaulttest.Raft)

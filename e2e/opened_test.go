@@ -18,16 +18,16 @@ const (
 )
 
 // opened is a mount with all that a version may have open: leases, a session, and, at a
-// second Palette that is away, revocations that the engine owes and a rotation of which it
+// second Palette that is away, pending revocations and a rotation of which it
 // does not know how it has ended.
 type opened struct {
 	*fixture
-	has   features
-	away  *palettetest.Server
-	lease *api.Secret // renewed once
-	first string      // its first token
-	key   *api.Secret
-	owed  []string
+	has     features
+	away    *palettetest.Server
+	lease   *api.Secret // renewed once
+	first   string      // its first token
+	key     *api.Secret
+	pending []string
 	// token is the shared session's, shown what a read of that shows.
 	token string
 	shown map[string]any
@@ -76,7 +76,7 @@ func open(f *fixture, has features) *opened {
 func (o *opened) goAway() {
 	o.t.Helper()
 	for range 2 {
-		o.owed = append(o.owed, tokenOf(o.t, o.firstRead("creds/away")))
+		o.pending = append(o.pending, tokenOf(o.t, o.firstRead("creds/away")))
 	}
 	if o.has >= apiKeys {
 		held := o.away.HoldAfter(palettetest.PasswordChange)
@@ -89,13 +89,13 @@ func (o *opened) goAway() {
 	}
 	o.away.Down(true)
 	o.cli("lease", "revoke", "-force", "-prefix", o.mount+"/creds/away")
-	o.isOwed("before")
+	o.isPending("before")
 }
 
-// isOwed checks that the engine still owes what it owed.
-func (o *opened) isOwed(when string) {
+// isPending checks that what was pending still is.
+func (o *opened) isPending(when string) {
 	o.t.Helper()
-	for _, token := range o.owed {
+	for _, token := range o.pending {
 		require.True(o.t, o.away.Alive(token), when)
 	}
 }
@@ -158,15 +158,15 @@ func (o *opened) settles() {
 	assert.Zero(o.t, o.away.FailedLogins())
 }
 
-// ends checks that what was owed is paid, and that the leases can be revoked. All that is
+// ends checks that what was pending is revoked, and that the leases can be revoked. All that is
 // alive then is the session.
 func (o *opened) ends() {
 	t := o.t
 	t.Helper()
-	o.isOwed("until Palette is back")
+	o.isPending("until Palette is back")
 	o.settles()
-	for _, token := range o.owed {
-		require.Eventually(t, func() bool { return !o.away.Alive(token) }, nextRun, often, "what is owed must be paid")
+	for _, token := range o.pending {
+		require.Eventually(t, func() bool { return !o.away.Alive(token) }, nextRun, often, "what is pending must be revoked")
 	}
 	o.cli("lease", "revoke", "-sync", o.lease.LeaseID)
 	assert.False(t, o.palette.Alive(o.first))

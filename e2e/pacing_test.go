@@ -107,13 +107,13 @@ func TestTheLowestLimitCounts(t *testing.T) {
 func TestALongLineIs503(t *testing.T) {
 	t.Parallel()
 	f := newMount(t, sharedServer(t), palettetest.WithLifetime(palettetest.DefaultLifetime)) // whose own limit would answer in its words
-	const reads, limit, patience = 60, 2, 8
-	f.pace("", map[string]any{"rate_limit": limit, "queue_timeout": patience})
+	const reads, limit, timeout = 60, 2, 8
+	f.pace("", map[string]any{"rate_limit": limit, "queue_timeout": timeout})
 	answers := burst(t, reads, "app", f)
 	refused := slices.DeleteFunc(slices.Clone(answers), func(a served) bool { return a.err == nil })
-	// Turns come at once and in each second of the patience, perhaps after it too.
-	assert.GreaterOrEqual(t, len(answers)-len(refused), limit*patience-1)
-	require.GreaterOrEqual(t, len(refused), reads-2*limit*patience)
+	// Turns come at once and in each second of the timeout, perhaps after it too.
+	assert.GreaterOrEqual(t, len(answers)-len(refused), limit*timeout-1)
+	require.GreaterOrEqual(t, len(refused), reads-2*limit*timeout)
 	for _, a := range refused {
 		text := a.err.Error()
 		assert.Contains(t, text, "Code: 503")
@@ -121,7 +121,7 @@ func TestALongLineIs503(t *testing.T) {
 		assert.Regexp(t, `the turn would come after \d[\d.]*s, later than queue_timeout`, text)
 	}
 	slices.SortFunc(refused, func(a, b served) int { return int(a.took - b.took) })
-	assert.Less(t, refused[len(refused)/2].took, patience*time.Second/2, "the refusal does not wait")
+	assert.Less(t, refused[len(refused)/2].took, timeout*time.Second/2, "the refusal does not wait")
 }
 
 // Revocations and renewals end or keep what exists, and so do not wait behind logins.

@@ -146,7 +146,7 @@ func TestKeyThatIsNotMade(t *testing.T) {
 	}
 }
 
-// A key whose caller has gone is deleted, or its deletion is pending; the log says what is lost.
+// A key whose caller has gone is deleted, or its deletion is pending, in memory where the storage fails.
 func TestKeyWhoseCallerHangsUp(t *testing.T) {
 	for what, c := range map[string]struct {
 		prepare func(m *mount)
@@ -180,7 +180,7 @@ func TestKeyWhoseCallerHangsUp(t *testing.T) {
 			m.Palette.ClearAll()
 			require.NoError(t, m.Revocations.Retry(t.Context(), m.Storage))
 			assert.Zero(t, m.Pending())
-			assert.Equal(t, c.said == apikey.MsgLooseLost, len(m.Palette.LiveKeys()) == 1)
+			assert.Empty(t, m.Palette.LiveKeys(), "what the storage did not take is kept in mind")
 		})
 	}
 }
@@ -287,4 +287,37 @@ func TestKeyWhoseDeletionIsPending(t *testing.T) {
 		m.Keys.Discard(m.Storage, m.owned(key), rootcred.LateCaller) // it is gone
 		assert.Zero(t, m.Pending())
 	})
+}
+
+// A config's retired key is pending too. Written to the config again it is not to be ended.
+func TestKeyOfAConfigThatIsRetired(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		key    store.Key
+		change func(*store.Config)
+		fails  bool
+		lives  bool
+	}{
+		{"it is another", store.Key{UID: "own", Key: "the-own-key"}, func(*store.Config) {}, false, false},
+		{"it is written again", store.Key{UID: "own", Key: "the-own-key"}, func(c *store.Config) { c.APIKey = "the-own-key" }, false, true},
+		{"it is known by its UID", store.Key{UID: "own"}, func(c *store.Config) { c.APIKey, c.APIKeyUID = "x", "own" }, false, true},
+		{"its config deletes it", store.Key{UID: "own"}, func(*store.Config) {}, false, false},
+		{"nobody can", store.Key{UID: "own"}, func(c *store.Config) { c.Org = "other" }, true, true},
+	} {
+		enginetest.Bubble(t, c.name, func(t *testing.T) {
+			m := newMount(t)
+			u := palettetest.DefaultUser
+			m.Palette.PlantKey(u.Email, u.Org, "own", "own", "the-own-key", enginetest.Epoch.Add(time.Hour))
+			entry, err := m.Keys.Entry(t.Context(), m.Storage, m.owned(c.key))
+			require.NoError(t, err)
+			m.Configure(c.change)
+			assert.Equal(t, c.fails, m.Keys.EndPending(t.Context(), m.Storage, entry) != nil)
+			assert.Equal(t, c.lives, m.Palette.KeyAlive("the-own-key"))
+			m.Configs.Invalidate(store.ConfigPrefix + name)
+			m.Storage.FailOn("get", store.ConfigPrefix)
+			require.ErrorIs(t, m.Keys.EndPending(t.Context(), m.Storage, entry), enginetest.ErrDisk)
+			m.Storage.Heal()
+			m.Configure()
+		})
+	}
 }

@@ -72,7 +72,7 @@ func TestNameTemplateMustMakeUniqueNames(t *testing.T) {
 }
 
 // Names from outside are cut between characters.
-func TestNamesAreCutBetweenCharacters(t *testing.T) {
+func TestNameIsCutBetweenCharacters(t *testing.T) {
 	for _, c := range []struct{ template, displayName, want string }{
 		{`{{ .DisplayName | truncate 4 }}`, "zoë-x", "zoë"},
 		{`{{ .DisplayName | truncate 3 }}`, "zoë-x", "zo"},

@@ -174,7 +174,7 @@ func isError(body []byte) bool {
 }
 
 // isToken is the form of the answer to a login and a refresh (schema v1UserToken). Where a second
-// factor is owed the token may be missing (assumption).
+// factor is wanted the token may be missing (assumption).
 func isToken(body []byte) bool {
 	f := fields(body)
 	var says userToken

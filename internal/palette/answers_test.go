@@ -137,13 +137,13 @@ func page(status int) palettetest.Fault {
 	return theirs(status, "<html><body>Leaky: sign in</body></html>")
 }
 
-func TestEachCallHasARule(t *testing.T) {
+func TestAnswerRulesAreThereForEachCall(t *testing.T) {
 	assert.Equal(t, slices.Sorted(slices.Values(Endpoints)), slices.Sorted(maps.Keys(rules)))
 	assert.Equal(t, slices.Sorted(maps.Keys(rules)), slices.Sorted(maps.Keys(asked)))
 }
 
 // The whole table: each kind of answer to each call.
-func TestWhatFollowsFromAnAnswer(t *testing.T) {
+func TestAnswerSaysWhatFollows(t *testing.T) {
 	for _, answer := range answerTable {
 		inBubble(t, answer.name, func(t *testing.T) {
 			r, auth := answering(t)

@@ -31,7 +31,7 @@ func (r *rig) key(t *testing.T, auth Auth, name string) (uid string, key Secret)
 	return uid, key
 }
 
-func TestExpiryIsRoundedUp(t *testing.T) {
+func TestKeyExpiryIsRoundedUp(t *testing.T) {
 	east := time.FixedZone("", 2*60*60)
 	for _, c := range []struct {
 		given time.Time

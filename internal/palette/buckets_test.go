@@ -41,7 +41,7 @@ func TestManyLoginsAtOnceOnFullBuckets(t *testing.T) {
 	}
 }
 
-func TestARevocationDoesNotWaitBehindLogins(t *testing.T) {
+func TestRevocationDoesNotWaitBehindLogins(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := limited(t)
 		token := r.login(t)
@@ -67,7 +67,7 @@ func TestARevocationDoesNotWaitBehindLogins(t *testing.T) {
 }
 
 // Of API keys, what ends one does not wait behind those that are made.
-func TestADeletionDoesNotWaitBehindCreations(t *testing.T) {
+func TestDeletionDoesNotWaitBehindCreations(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := limited(t)
 		auth := r.auth(t)
@@ -139,7 +139,7 @@ func TestCallWhoseTurnWouldComeTooLate(t *testing.T) {
 }
 
 // The lowest limit of those who call an address counts, until they close.
-func TestTheLowestLimitOfThoseWhoCallCounts(t *testing.T) {
+func TestRateLimitIsTheLowestOfThoseWhoCall(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
 		with := func(limit, burst int) *Client {
@@ -174,7 +174,7 @@ func TestBurstIsFiveTimesTheLimitUnlessSet(t *testing.T) {
 }
 
 // A 429 while others wait holds them, and each is sent in the end.
-func TestWhoWaitsWhenA429Comes(t *testing.T) {
+func TestRateLimitAndWhoWaitsWhenA429Comes(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := limited(t)
 		r.palette.SetBurst(20) // less than we think

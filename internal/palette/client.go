@@ -81,7 +81,7 @@ type answer struct {
 // it is a success. Errors are *[Error].
 func (c *Client) do(ctx context.Context, k call) (answer, error) {
 	if k.deadline.IsZero() {
-		k.deadline = time.Now().Add(c.conn.patience())
+		k.deadline = time.Now().Add(c.conn.queueTimeout())
 	}
 	x := &exchange{Client: c, call: k, bucket: c.bucketOf(k.endpoint)}
 	r, err := x.run(ctx)

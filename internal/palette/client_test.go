@@ -123,7 +123,7 @@ func TestLoginRefreshRevoke(t *testing.T) {
 }
 
 // A client whose config has changed may have calls in line. What they open is not kept.
-func TestAClosedClientKeepsNoConnections(t *testing.T) {
+func TestClientThatIsClosedKeepsNoConnections(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
 		reused := func() (was bool) {

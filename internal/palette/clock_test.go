@@ -127,7 +127,7 @@ func TestClocksThatAreTooFarApart(t *testing.T) {
 }
 
 // Whose word a Date is: only an answer of Palette's form tells of Palette's clock.
-func TestWhoseClockItIs(t *testing.T) {
+func TestClockOfWhom(t *testing.T) {
 	ahead := http.Header{"Date": {epoch.Add(time.Hour).Format(http.TimeFormat)}}
 	with := func(f palettetest.Fault) palettetest.Fault {
 		f.Header = ahead
@@ -162,7 +162,7 @@ func TestWhoseClockItIs(t *testing.T) {
 }
 
 // An answer of 204 has no form, and anybody may give it.
-func TestAnEmptyAnswerTellsNothingOfTheClock(t *testing.T) {
+func TestClockIsNotToldByAnEmptyAnswer(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r, auth := answering(t)
 		r.palette.SetClock(5 * time.Minute)
@@ -172,7 +172,7 @@ func TestAnEmptyAnswerTellsNothingOfTheClock(t *testing.T) {
 	})
 }
 
-func TestOlderAnswersDoNotCount(t *testing.T) {
+func TestClockIsNotToldByOlderAnswers(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c, at := new(clock), time.Now()
 		time.Sleep(time.Minute)

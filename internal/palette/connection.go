@@ -72,8 +72,8 @@ func (c Connection) Burst() int {
 	return min(burstFactor*c.RateLimit, MaxBurst)
 }
 
-// patience is QueueTimeout, or its default where there is none.
-func (c Connection) patience() time.Duration { return cmp.Or(c.QueueTimeout, DefaultQueueTimeout) }
+// queueTimeout is QueueTimeout, or its default where there is none.
+func (c Connection) queueTimeout() time.Duration { return cmp.Or(c.QueueTimeout, DefaultQueueTimeout) }
 
 // FieldError is a mistake in one field of a [Connection]. Its text never holds a
 // secret field's value.

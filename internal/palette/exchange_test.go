@@ -56,7 +56,7 @@ func TestCallIsSentAgainAfterA429(t *testing.T) {
 }
 
 // A 429 holds back all calls of its resource to the address, whichever client it met, and no others.
-func TestA429HoldsItsResourceBack(t *testing.T) {
+func TestRateLimit429HoldsItsResourceBack(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := pausing(t)
 		token := r.login(t)
@@ -79,7 +79,7 @@ func TestA429HoldsItsResourceBack(t *testing.T) {
 
 // Palette's wish is honoured up to a bound: an answer that was wrong would otherwise stop
 // the engine for good.
-func TestA429HoldsNotForEver(t *testing.T) {
+func TestRateLimit429HoldsNotForEver(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		// The last two are of more seconds than a Duration holds.
 		for _, retryAfter := range []string{"31536000", "9223372037", "9223372036854775807"} {
@@ -126,7 +126,7 @@ func TestPassingFaultsAreTriedWithinTheTimeThatIsLeft(t *testing.T) {
 	})
 }
 
-func TestOtherFaultsAreNotSentAgain(t *testing.T) {
+func TestFaultsThatDoNotPassAreNotSentAgain(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		for _, fault := range []palettetest.Fault{{Status: 500}, {Status: 400}, {Garbage: true}, {Huge: true}, {DropAfter: true}} {
 			r := newRig(t)

@@ -31,7 +31,7 @@ const TrustedFor = lockout.TrustedFor
 // OpLogin is what errors of a login call it.
 const OpLogin = "log in"
 
-// MFAError says that the account owes a second factor: its token is of no use (an
+// MFAError says that Palette wants a second factor of the account: its token is of no use (an
 // assumption; the document only says that isMfa "indicates the authentication flow
 // using MFA"). Token is what came along, perhaps empty, so that it can be revoked.
 type MFAError struct {
@@ -50,7 +50,7 @@ var withoutCookie = url.Values{"setCookie": {"false"}}
 // Login calls POST /v1/auth/authenticate, unless that could get the account suspended.
 // Errors are *[Error] and *[MFAError].
 func (c *Client) Login(ctx context.Context, login Login) (Token, error) {
-	until := time.Now().Add(c.conn.patience())
+	until := time.Now().Add(c.conn.queueTimeout())
 	permit, err := c.permit(ctx, login, until)
 	if err != nil {
 		return Token{}, err

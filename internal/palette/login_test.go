@@ -32,7 +32,7 @@ func (r *rig) try(t *testing.T, login Login) (asked int, err error) {
 }
 
 // A wrong password that is tried on every read: three tries in 15 minutes, spread out.
-func TestAWrongPasswordThatEachReadTries(t *testing.T) {
+func TestLoginWithAWrongPasswordThatEachReadTries(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, palettetest.WithLockout())
 		var tries []time.Duration
@@ -261,7 +261,7 @@ func TestLoginThatIsWithheld(t *testing.T) {
 
 // A gateway that answers 401 for hours meets four logins in 15 minutes at the most, an operator's
 // among them, since Palette may have counted each.
-func TestAGatewayThatAnswers401ForHours(t *testing.T) {
+func TestLoginAtAGatewayThatAnswers401ForHours(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, palettetest.WithLockout())
 		_, err := r.try(t, loginOf(palettetest.DefaultUser))
@@ -286,7 +286,7 @@ func TestAGatewayThatAnswers401ForHours(t *testing.T) {
 }
 
 // A rotation's new password that Palette does not know everywhere yet is taken within 30 s.
-func TestANewPasswordThatPaletteIsSlowToKnow(t *testing.T) {
+func TestLoginWithANewPasswordThatPaletteIsSlowToKnow(t *testing.T) {
 	for name, lag := range map[string]palettetest.Lag{"nobody knows it": {For: 4 * time.Second}, "a replica has the old one": {For: 10 * time.Second, OldPassword: true}} {
 		inBubble(t, name, func(t *testing.T) {
 			r := newRig(t, palettetest.WithLockout(), palettetest.AllowLiveTokens())
@@ -306,7 +306,7 @@ func TestANewPasswordThatPaletteIsSlowToKnow(t *testing.T) {
 	}
 }
 
-func TestOthersGoOnWhenALoginBreaksOff(t *testing.T) {
+func TestLoginThatBreaksOffLetsOthersGoOn(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, palettetest.AllowLiveTokens())
 		observer := &panicky{}

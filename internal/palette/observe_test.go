@@ -211,7 +211,7 @@ func TestTraceTellsOfTheLastTry(t *testing.T) {
 	})
 }
 
-func TestEachEndpointIsNamed(t *testing.T) {
+func TestEndpointsAreAllNamed(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r, n := watched(t, Connection{}, palettetest.AllowLiveTokens())
 		token := r.login(t)

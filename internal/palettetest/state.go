@@ -38,7 +38,7 @@ type token struct {
 	session         *session
 	issued, expires time.Time
 	revoked         bool
-	mfa             bool // owes a second factor: opens nothing
+	mfa             bool // Palette wants a second factor: it opens nothing
 }
 
 func newState() state {

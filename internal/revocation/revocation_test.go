@@ -73,7 +73,7 @@ func TestRevocationFindsTheAccountOfAnIdentity(t *testing.T) {
 	})
 }
 
-// A token that no lease will hold is revoked or, where that fails, pending; the log says what is lost.
+// A token that no lease will hold is revoked or, where that fails, pending; the log tells of it.
 func TestRevocationOfATokenThatNoLeaseHolds(t *testing.T) {
 	for name, c := range map[string]struct {
 		prepare func(m *mount)
@@ -95,6 +95,33 @@ func TestRevocationOfATokenThatNoLeaseHolds(t *testing.T) {
 			assert.Equal(t, c.pending, m.Pending())
 			m.Logged(c.said)
 			assert.Equal(t, c.said == "", m.Log.String() == "", m.Log.String())
+		})
+	}
+}
+
+// What the storage does not take is kept in memory, until the storage works again or the credential is dead by itself.
+func TestPendingRevocationIsStoredLater(t *testing.T) {
+	for name, c := range map[string]struct {
+		fails time.Duration // how long the storage does
+		lives bool          // the token, when the storage works again
+	}{"a moment": {time.Minute, true}, "longer than the token lives": {16 * time.Minute, false}} {
+		enginetest.Bubble(t, name, func(t *testing.T) {
+			m := newMount(t)
+			token := m.Login()
+			m.Storage.FailOn("put", store.PendingPrefix)
+			m.Revocations.EnqueueLoose(m.Storage, m.account, token, "a test", enginetest.ErrDisk)
+			for range int(c.fails / time.Minute) {
+				if err := m.retry(); c.lives {
+					require.ErrorIs(t, err, enginetest.ErrDisk)
+				}
+				time.Sleep(time.Minute)
+			}
+			require.Equal(t, c.lives, m.Alive(token))
+			m.Storage.Heal()
+			require.NoError(t, m.retry())
+			assert.False(t, m.Alive(token))
+			assert.Zero(t, m.Pending())
+			assert.Equal(t, c.lives, m.Counts.Enqueued.Load() == 1)
 		})
 	}
 }

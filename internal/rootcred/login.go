@@ -63,7 +63,7 @@ func (m *Manager) send(ctx context.Context, s logical.Storage, cfg *store.Config
 	var mfa *palette.MFAError
 	if errors.As(err, &mfa) && mfa.Token != "" {
 		useless := store.Token{Token: mfa.Token, ExpiresAt: time.Now().Add(palette.DefaultTokenLife)}
-		m.Revocations.DiscardNow(s, revocation.AccountOf(cfg), useless, "a login that owes a second factor")
+		m.Revocations.DiscardNow(s, revocation.AccountOf(cfg), useless, "a login whose account has a second factor")
 	}
 	return token, err
 }

@@ -152,13 +152,16 @@ func (m *Manager) recoverPassword(ctx context.Context, s logical.Storage, name, 
 		return true, nil
 	}
 	elsewhere := w.TrustDigest != "" && w.TrustDigest != cfg.TrustDigest()
-	if !elsewhere {
+	// The lockout protection leaves few tries: the new password alone would take them all, again and
+	// again, where something keeps the config's from its try.
+	rejected := m.isNewRejected(name, id)
+	if !elsewhere && !rejected {
 		fresh := cfg.Login()
 		fresh.Password, fresh.SetAt = w.Password, w.At
 		err = m.tryPassword(ctx, s, cfg, fresh)
 	}
 	switch {
-	case elsewhere || upstream.Rejected(err):
+	case elsewhere || rejected || upstream.Rejected(err):
 		return m.tryOldPassword(ctx, s, name, id, cfg, w, elsewhere)
 	case err != nil:
 		return false, err // not known yet
@@ -170,6 +173,7 @@ func (m *Manager) recoverPassword(ctx context.Context, s logical.Storage, name, 
 // tryOldPassword is recoverPassword where Palette has not taken the new password.
 func (m *Manager) tryOldPassword(ctx context.Context, s logical.Storage, name, id string, cfg *store.Config, w *store.PasswordWAL, elsewhere bool) (over bool, err error) {
 	err = m.tryPassword(ctx, s, cfg, cfg.Login())
+	m.setNewRejected(name, id, err != nil && !upstream.Rejected(err) && !elsewhere)
 	switch {
 	case err == nil:
 		m.Logger().Info(MsgNotChanged, "config", name)

@@ -178,9 +178,9 @@ func TestDeleteWaitsForARotation(t *testing.T) {
 		_, err := m.Credentials.Delete(hurried, m.Storage, name)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		go func() {
-			was, err := m.Credentials.Delete(t.Context(), m.Storage, name)
+			was, failed := m.Credentials.Delete(t.Context(), m.Storage, name)
 			assert.NotNil(t, was)
-			done <- err
+			done <- failed
 		}()
 		synctest.Wait()
 		gate.Release()

@@ -29,7 +29,7 @@ func (w *world) calm(repair bool) {
 	}
 	w.trouble()
 	waits := w.left()
-	time.Sleep(patience + 90*time.Second)
+	time.Sleep(unaccounted + 90*time.Second)
 	w.idle()
 	w.quietLogins()
 	w.check()

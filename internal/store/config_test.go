@@ -177,6 +177,12 @@ func TestConfigTimes(t *testing.T) {
 	cfg := config(here, "a")
 	cfg.QueueTimeout, cfg.RequestTimeout = time.Minute, time.Second
 	assert.Equal(t, at.Add(time.Minute+time.Second+10*time.Second), cfg.ArrivesBy(at))
+	assert.True(t, cfg.SetByRotation().IsZero(), "never rotated")
 	cfg.SetRotated(at)
+	assert.Equal(t, at.Truncate(time.Second), cfg.SetByRotation().UTC())
+	assert.Equal(t, cfg.SetByRotation(), cfg.Login().SetAt)
+	written := *cfg
+	written.SecretSince++
+	assert.True(t, written.SetByRotation().IsZero(), "an operator has written another since")
 	assert.Equal(t, []int64{at.Unix(), at.Unix(), at.Unix()}, []int64{cfg.LastRotated, cfg.RotateFrom, cfg.SecretSince})
 }

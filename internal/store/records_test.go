@@ -6,7 +6,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
+	"vault-plugin-secrets-palette/internal/enginetest"
 	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/store"
 )
@@ -45,4 +47,20 @@ func TestRoleLockMakesAChangeWhole(t *testing.T) {
 	}
 	all.Wait()
 	assert.Equal(t, 100, changes)
+}
+
+// The roles of a config are what a change of the config touches.
+func TestRolesOfAConfig(t *testing.T) {
+	s, roles := enginetest.NewStorage(), store.NewRoles()
+	for name, config := range map[string]string{"b": "ci", "a": "ci", "other": "cd"} {
+		require.NoError(t, roles.Put(t.Context(), s, name, &store.Role{ConfigName: config}))
+	}
+	s.Plant(store.RolePrefix+"broken", "{")
+	found, err := roles.Of(t.Context(), s, "ci")
+	require.NoError(t, err)
+	require.Len(t, found, 2)
+	assert.Equal(t, []string{"a", "b"}, []string{found[0].Name, found[1].Name})
+	s.FailOn("list", store.RolePrefix)
+	_, err = roles.Of(t.Context(), s, "ci")
+	assert.ErrorIs(t, err, enginetest.ErrDisk)
 }

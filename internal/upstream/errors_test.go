@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
@@ -25,6 +27,13 @@ func failed(kind palette.Kind, verdict palette.Verdict, status int) *palette.Err
 // held is a login that the login protection did not send.
 func held() *palette.Error {
 	e := failed(palette.Rejected, palette.LoginFailed, 401)
+	e.NextTry = enginetest.Epoch
+	return e
+}
+
+// heldBySomebody is a login that was not sent after one that somebody else had answered.
+func heldBySomebody() *palette.Error {
+	e := failed(palette.Foreign, palette.LoginMayHaveFailed, 401)
 	e.NextTry = enginetest.Epoch
 	return e
 }
@@ -71,6 +80,7 @@ func TestErrorMapping(t *testing.T) {
 		{"unavailable", failed(palette.Unavailable, palette.Unknown, 503), 502, "answered 503", 502, "503", 502, "503"},
 		{"malformed", failed(palette.Malformed, palette.Unknown, 200), 502, "answered 200", 502, "200", 502, "200"},
 		{"somebody else's", failed(palette.Foreign, palette.LoginMayHaveFailed, 401), 502, "could not log in", 502, "could not", 502, "could not"},
+		{"held back after somebody else's", heldBySomebody(), 502, "not asked again before 2026-03-01T12:00:00Z", 502, "could not", 502, "could not"},
 		{"wrapped", fmt.Errorf("x: %w", failed(palette.Rejected, palette.LoginFailed, 401)), 400, logsIn, 400, refuses, 400, refuses},
 		{"the storage's", enginetest.ErrDisk, 500, "disk", 500, "disk", 500, "disk"},
 		{"the caller has gone", errors.Join(failed(palette.Unreachable, palette.Unknown, 0), context.Canceled), 500, "canceled", 500, "canceled", 500, "canceled"},
@@ -113,6 +123,24 @@ func TestErrorMistakeNeedsNoHint(t *testing.T) {
 	}
 	assert.NoError(t, upstream.Fault(nil))
 	assert.NoError(t, upstream.Coded(nil))
+}
+
+// A password or key that a rotation has set is known to nobody who could check it.
+func TestErrorAfterARotation(t *testing.T) {
+	for age, rotation := range map[time.Duration]bool{time.Minute: true, palette.TrustedFor + time.Minute: false} {
+		enginetest.Bubble(t, age.String(), func(t *testing.T) {
+			withPassword, withKey := *password, *key
+			withPassword.SetRotated(time.Now())
+			withKey.SetRotated(time.Now())
+			time.Sleep(age)
+			for _, err := range []error{
+				upstream.LoginFailed("ci", &withPassword, failed(palette.Rejected, palette.LoginFailed, 401), ""),
+				upstream.KeyCallFailed("ci", &withKey, failed(palette.Rejected, palette.AuthDead, 401), ""),
+			} {
+				assert.Equal(t, rotation, strings.Contains(err.Error(), "a rotation has set this"), err)
+			}
+		})
+	}
 }
 
 // What callers decide by.

@@ -55,7 +55,7 @@ const (
 	day  = 24 * time.Hour
 )
 
-func TestWhenALoginMayGoOut(t *testing.T) {
+func TestLoginMayGoOut(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		steps []step
@@ -179,7 +179,7 @@ func TestRefusalTellsWhenAnOperatorMayWrite(t *testing.T) {
 }
 
 // Whatever comes, in any window no more than four logins that may have counted go out.
-func TestNeverMoreThanFourInAWindow(t *testing.T) {
+func TestFailuresAreNeverMoreThanFourInAWindow(t *testing.T) {
 	passwords := []string{"x", "y", "op:x", "op:y", "op:z", "set:x"}
 	for seed := range 50 {
 		synctest.Test(t, func(t *testing.T) {
@@ -209,11 +209,11 @@ type line struct {
 }
 
 // lines starts n logins.
-func (a *Account) lines(ctx context.Context, n int, l Login, patience time.Duration) *line {
+func (a *Account) lines(ctx context.Context, n int, l Login, timeout time.Duration) *line {
 	q := &line{a, make(chan *Permit, n), make(chan error, n)}
 	for range n {
 		go func() {
-			p, err := a.Acquire(ctx, l, time.Now().Add(patience))
+			p, err := a.Acquire(ctx, l, time.Now().Add(timeout))
 			if err != nil {
 				q.errs <- err
 				return
@@ -225,7 +225,7 @@ func (a *Account) lines(ctx context.Context, n int, l Login, patience time.Durat
 	return q
 }
 
-func TestHowManyGoSideBySide(t *testing.T) {
+func TestConcurrencyOfLogins(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		before []step
@@ -302,7 +302,7 @@ func TestThoseWhoWaitFollowTheOutcome(t *testing.T) {
 }
 
 // A fault on one way to Palette is no answer to a login on another one.
-func TestAFaultIsSharedOnItsWayOnly(t *testing.T) {
+func TestFaultIsSharedOnItsWayOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, mended := new(Account), of("x")
 		mended.Way = "another"
@@ -316,7 +316,7 @@ func TestAFaultIsSharedOnItsWayOnly(t *testing.T) {
 	})
 }
 
-func TestWhoeverWaitsMayHangUpOrRunOutOfTime(t *testing.T) {
+func TestWaiterMayHangUpOrRunOutOfTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := new(Account)
 		first, err := a.Acquire(t.Context(), of("x"), time.Now().Add(s))
@@ -334,7 +334,7 @@ func TestWhoeverWaitsMayHangUpOrRunOutOfTime(t *testing.T) {
 }
 
 // Who would wait too long does not join the line.
-func TestTheLineMayBeTooLong(t *testing.T) {
+func TestWaitersMayBeTooMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, l := new(Account), of("x")
 		l.Expect = func(ahead int) error {
@@ -356,7 +356,7 @@ func TestTheLineMayBeTooLong(t *testing.T) {
 }
 
 // A permit that is given to somebody who is just going goes to the next one.
-func TestAPermitIsNotLost(t *testing.T) {
+func TestPermitIsNotLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := new(Account)
 		w := &waiter{of("x"), make(chan error, 1)}

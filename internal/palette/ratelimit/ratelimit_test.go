@@ -21,7 +21,7 @@ func of(rate, burst int) *Address {
 	return a
 }
 
-const patience = time.Hour
+const timeout = time.Hour
 
 // crowd asks for n calls at once, and tells when each went out, the first one first.
 func crowd(t *testing.T, b *Bucket, n int) (went []time.Duration) {
@@ -33,7 +33,7 @@ func crowd(t *testing.T, b *Bucket, n int) (went []time.Duration) {
 	)
 	for range n {
 		all.Go(func() {
-			assert.NoError(t, b.Wait(t.Context(), start.Add(patience)))
+			assert.NoError(t, b.Wait(t.Context(), start.Add(timeout)))
 			mu.Lock()
 			defer mu.Unlock()
 			went = append(went, time.Since(start))
@@ -53,7 +53,7 @@ func gone(went []time.Duration, within time.Duration) (n int) {
 	return n
 }
 
-func TestABurstAndThenASteadyRate(t *testing.T) {
+func TestBucketGivesABurstAndThenASteadyRate(t *testing.T) {
 	for _, c := range []struct {
 		rate, burst, calls int
 		atOnce, atLeast    int           // of them at once: about the burst, and the rest of it within slack
@@ -84,7 +84,7 @@ func TestABurstAndThenASteadyRate(t *testing.T) {
 	}
 }
 
-func TestABucketFillsAgain(t *testing.T) {
+func TestBucketFillsAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := of(10, 50).Bucket("r")
 		crowd(t, b, 50)
@@ -106,7 +106,7 @@ func TestResourcesDoNotWaitForEachOther(t *testing.T) {
 }
 
 // Of ten calls a part may take eight.
-func TestAPartLeavesTheRestToTheOthers(t *testing.T) {
+func TestPartLeavesTheRestToTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := of(10, 50)
 		whole, part := a.Bucket("keys"), a.Part("keys", "creations", 0.8)
@@ -128,7 +128,7 @@ func TestAPartLeavesTheRestToTheOthers(t *testing.T) {
 	})
 }
 
-func TestTheLowestRateCounts(t *testing.T) {
+func TestRateThatIsLowestCounts(t *testing.T) {
 	for _, c := range []struct {
 		limits []Limit
 		want   Limit
@@ -148,7 +148,7 @@ func TestTheLowestRateCounts(t *testing.T) {
 	}
 }
 
-func TestALimitChangesWhileCallsWait(t *testing.T) {
+func TestLimitChangesWhileCallsWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := of(0, 0)
 		b := a.Bucket("r")
@@ -167,7 +167,7 @@ func TestALimitChangesWhileCallsWait(t *testing.T) {
 	})
 }
 
-func TestWhoWouldWaitTooLongIsRefusedAtOnce(t *testing.T) {
+func TestWaitThatWouldBeTooLongIsRefusedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := of(10, 50).Bucket("r")
 		crowd(t, b, 50)
@@ -186,18 +186,18 @@ func TestWhoWouldWaitTooLongIsRefusedAtOnce(t *testing.T) {
 	})
 }
 
-func TestWhoHangsUpLeavesItsPlace(t *testing.T) {
+func TestWaiterWhoHangsUpLeavesItsSlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := of(1, 1).Bucket("r")
 		crowd(t, b, 1)
 		ctx, hangUp := context.WithCancel(t.Context())
 		time.AfterFunc(100*time.Millisecond, hangUp)
-		require.ErrorIs(t, b.Wait(ctx, time.Now().Add(patience)), context.Canceled)
+		require.ErrorIs(t, b.Wait(ctx, time.Now().Add(timeout)), context.Canceled)
 		assert.Less(t, crowd(t, b, 1)[0], time.Second)
 	})
 }
 
-func TestA429HoldsTheBucket(t *testing.T) {
+func TestHoldAfterA429(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		rate int
@@ -228,7 +228,7 @@ func TestA429HoldsTheBucket(t *testing.T) {
 }
 
 // Whoever waits when a 429 comes waits for its end, and anew.
-func TestWhoWaitsReservesAnewAfterTheHold(t *testing.T) {
+func TestWaiterReservesAnewAfterTheHold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := of(10, 10).Bucket("r")
 		crowd(t, b, 10)
@@ -257,7 +257,7 @@ func TestWhoWaitsReservesAnewAfterTheHold(t *testing.T) {
 			}
 		}
 		assert.Positive(t, refused)
-		assert.LessOrEqual(t, refused, 10, "those whose patience the hold exceeds, and at once")
+		assert.LessOrEqual(t, refused, 10, "those whose timeout the hold exceeds, and at once")
 		for range 30 - before {
 			require.NoError(t, <-outcomes)
 		}
@@ -291,7 +291,7 @@ func TestHoldsDoubleInARow(t *testing.T) {
 }
 
 // A part's 429 is its resource's.
-func TestAPartIsHeldWithItsWhole(t *testing.T) {
+func TestPartIsHeldWithItsWhole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := of(10, 50)
 		part := a.Part("keys", "creations", 0.8)

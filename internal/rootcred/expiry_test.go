@@ -1,0 +1,82 @@
+package rootcred_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-palette/internal/enginetest"
+	"vault-plugin-secrets-palette/internal/palettetest"
+	"vault-plugin-secrets-palette/internal/rootcred"
+	"vault-plugin-secrets-palette/internal/store"
+)
+
+// A write of a key learns when it expires, where Palette tells which of the user's keys it is. No write fails for it.
+func TestRootKeyExpiryIsLearned(t *testing.T) {
+	const year = 365 * 24 * time.Hour
+	for _, c := range []struct {
+		name    string
+		uid     string
+		prepare func(m *mount)
+		known   bool
+	}{
+		{"the only key", "", func(*mount) {}, true},
+		{"one of two", "", func(m *mount) { m.plant("other", "another-key") }, false},
+		{"one of two, by its UID", "own", func(m *mount) { m.plant("other", "another-key") }, true},
+		{"a UID that is not there", "gone", func(*mount) {}, false},
+		{"nobody may list", "own", func(m *mount) { m.Palette.Inject(palettetest.APIKeyList, palettetest.Fault{Status: 403}) }, false},
+	} {
+		enginetest.Bubble(t, c.name, func(t *testing.T) {
+			m := &mount{enginetest.New(t, palettetest.AllowLiveTokens())}
+			m.plant("own", "the-own-key")
+			c.prepare(m)
+			require.NoError(t, m.write(m.to(func(cfg *store.Config) { cfg.APIKey, cfg.APIKeyUID = "the-own-key", c.uid })))
+			want := int64(0)
+			if c.known {
+				want = enginetest.Epoch.Add(2 * year).Unix()
+			}
+			assert.Equal(t, want, m.Stored().APIKeyExpiry)
+			if c.name == "nobody may list" {
+				m.Logged(rootcred.MsgExpiryUnknown)
+			}
+		})
+	}
+}
+
+// A key that expires before rotation_period is over is rotated at half of what is left of its life. Writes do not put that off.
+func TestRotationOfARootKeyThatExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := keyed(t)
+		expires := time.Now().Add(10 * time.Hour)
+		write := func(changes ...func(*store.Config)) {
+			t.Helper()
+			require.NoError(t, m.write(rootcred.Write{Change: func(old *store.Config) (*store.Config, error) {
+				next := *old
+				next.RotationPeriod, next.RotateFrom, next.APIKeyExpiry = 720*time.Hour, time.Now().Unix(), expires.Unix()
+				for _, change := range changes {
+					change(&next)
+				}
+				return &next, nil
+			}}))
+		}
+		write()
+		assert.Equal(t, 5*time.Hour, m.due())
+		time.Sleep(2 * time.Hour)
+		write()
+		assert.Equal(t, 3*time.Hour, m.due(), "the time stays")
+		write(func(c *store.Config) { c.RotationPeriod = time.Hour })
+		assert.Equal(t, time.Hour, m.due(), "a period that is shorter counts")
+		write(func(c *store.Config) { c.RotationPeriod = 0 })
+		assert.Zero(t, m.Stored().RotateBy)
+		write()
+		assert.Equal(t, 4*time.Hour, m.due(), "half of what is left")
+		time.Sleep(m.due())
+		m.minute()
+		assert.NotEqual(t, "own", m.Stored().APIKeyUID)
+		assert.Equal(t, 720*time.Hour, m.due())
+		m.keyWorks()
+	})
+}
