@@ -25,6 +25,7 @@ var fieldsOf = []struct {
 	{"creds/app", "creds/{name}", []string{"ttl", "renewable", "name"}, []string{"token", "expires_at", "address", "org", "project_uid", "api_key", "api_key_uid", "api_key_name"}},
 	{"rotate-root", "rotate-root", nil, nil},
 	{"rotate-root/ci", "rotate-root/{name}", []string{"name"}, nil},
+	{"trust/ci", "trust/{name}", []string{"ca_cert", "tls_server_name", "proxy_url", "client_cert", "client_key", "name"}, nil},
 	{"check", "check", []string{"login"}, checkOut},
 	{"check/ci", "check/{name}", []string{"login", "name"}, checkOut},
 	{"metrics", "metrics", nil, nil}, // its answer is no JSON
@@ -64,7 +65,7 @@ func TestPathHelpNamesEachField(t *testing.T) {
 		assert.Equal(t, len(row.in) > 0, strings.Contains(help, "## PARAMETERS"), row.path)
 	}
 	top := f.cli("path-help", f.mount)
-	for _, path := range []string{"config", "roles", "creds", "sessions", "rotate-root", "check", "metrics"} {
+	for _, path := range []string{"config", "roles", "creds", "sessions", "rotate-root", "trust", "check", "metrics"} {
 		assert.Contains(t, top, path)
 	}
 }
