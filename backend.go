@@ -58,10 +58,12 @@ func newBackend(process *palette.Process, version string) *backend {
 	b.Backend = &framework.Backend{
 		Help: strings.TrimSpace(backendHelp), BackendType: logical.TypeLogical, RunningVersion: version,
 		Paths: framework.PathAppend(
-			b.pathConfig(), b.pathRoles(), b.pathCreds(), b.pathSessions(), b.pathRotate(), b.pathCheck(), b.pathMetrics(),
+			b.pathConfig(), b.pathRoles(), b.pathCreds(), b.pathSessions(), b.pathRotate(), b.pathTrust(), b.pathCheck(), b.pathMetrics(),
 		),
 		Secrets: []*framework.Secret{b.tokenSecret(), b.keySecret()},
 		PathsSpecial: &logical.Paths{
+			// These send a stored secret another way, so Vault asks for the capability "sudo".
+			Root:            []string{"trust/*"},
 			SealWrapStorage: []string{store.ConfigPrefix, store.ConnectionPrefix, store.PendingPrefix, store.SessionPrefix, framework.WALPrefix},
 			// A performance secondary has leases of its own, and so pending revocations, sessions and
 			// write-ahead entries of its own.
@@ -147,6 +149,7 @@ authorization tokens and API keys. Its paths:
   sessions/<config>                the session that a config's shared roles hand out; ends it
   sessions                         lists the configs that have one
   rotate-root, rotate-root/<name>  gives a config a password or API key that nobody sees
+  trust/<config>                   changes how a config reaches Palette, without its password (sudo)
   check, check/<config>            tells whether a config works, and what to do where it does not
   metrics                          what the mount does, for Prometheus
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/vault/sdk/framework"
 
+	"vault-plugin-secrets-palette/internal/advice"
 	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/rootcred"
 	"vault-plugin-secrets-palette/internal/store"
@@ -112,18 +113,9 @@ func (c *configInput) applyRate(d *framework.FieldData) error {
 // vaultPatience is how long Vault gives a request by default (default_max_request_duration).
 const vaultPatience = 90 * time.Second
 
-// expiryWarning says that a config's API key expires and that nothing rotates it.
-func expiryWarning(name string, c *store.Config) []string {
-	if c.APIKey == "" || c.APIKeyExpiry == 0 || c.RotationPeriod > 0 {
-		return nil
-	}
-	return []string{fmt.Sprintf("the api_key of config %q expires at %s, and nothing rotates it: set rotation_period, or write rotate-root/%s or another api_key before then",
-		name, time.Unix(c.APIKeyExpiry, 0).UTC().Format(time.RFC3339), name)}
-}
-
 // warnings are what a config does that may not be meant.
 func (c *configInput) warnings(name string) (out []string) {
-	out = expiryWarning(name, &c.Config)
+	out = advice.KeyExpiry(name, &c.Config)
 	if c.QueueTimeout+c.RequestTimeout > vaultPatience {
 		out = append(out, fmt.Sprintf("%s (%s) and %s (%s) together exceed the %s that Vault gives a request by default: a call that waits and is slow may outlive its request, whose caller gets no answer",
 			fieldQueueTimeout, c.QueueTimeout, fieldRequestTimeout, c.RequestTimeout, vaultPatience))
@@ -140,12 +132,12 @@ func (c *configInput) applyRotation(d *framework.FieldData, now time.Time) error
 	case newKey && c.APIKey != "" && (newPassword || newEmail):
 		return upstream.Mistakef("field %q stands instead of %q and %q, and must not be given beside them", fieldAPIKey, fieldEmail, fieldPassword)
 	case newKey && c.APIKey != "":
-		c.Email, c.Password, c.APIKeyUID, c.APIKeyExpiry = "", "", "", 0
+		c.Email, c.Password, c.UserUID, c.APIKeyUID, c.APIKeyName, c.APIKeyExpiry = "", "", "", "", "", 0
 	case newPassword || newEmail:
-		c.APIKey, c.APIKeyUID, c.APIKeyExpiry = "", "", 0
+		c.APIKey, c.UserUID, c.APIKeyUID, c.APIKeyName, c.APIKeyExpiry = "", "", "", "", 0
 	}
 	if uid, ok := d.GetOk(fieldAPIKeyUID); ok && uid.(string) != c.APIKeyUID {
-		c.APIKeyUID, c.APIKeyExpiry = uid.(string), 0
+		c.APIKeyUID, c.APIKeyName, c.APIKeyExpiry = uid.(string), "", 0
 	}
 	if policy, ok := d.GetOk(fieldPasswordPolicy); ok {
 		c.PasswordPolicy = policy.(string)
@@ -237,8 +229,8 @@ func asksForPassword(c, next *store.Config, d *framework.FieldData) error {
 		field   string
 		differs bool
 	}{
-		{fieldAddress, c.Address != next.Address},
-		{fieldEmail, c.Email != next.Email},
+		{fieldAddress, !store.SameAddress(c.Address, next.Address)},
+		{fieldEmail, palette.NormalEmail(c.Email) != palette.NormalEmail(next.Email)},
 		{fieldOrg, c.Org != next.Org},
 		{fieldProxyURL, c.ProxyURL != next.ProxyURL},
 		{fieldCACert, c.CACert != next.CACert},

@@ -71,6 +71,12 @@ func orErrors(success map[int][]framework.Response, statuses ...int) map[int][]f
 	return success
 }
 
+// orWarned adds the answer with a warning to those of an operation that else has none.
+func orWarned(responses map[int][]framework.Response, description string) map[int][]framework.Response {
+	responses[http.StatusOK] = []framework.Response{{Description: description}}
+	return responses
+}
+
 // errorAnswers says what a status means to the caller, the same for all operations. Those
 // that Vault answers by itself are not among them, such as 403 and 405.
 var errorAnswers = map[int]string{

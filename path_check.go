@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-secrets-palette/internal/advice"
 	"vault-plugin-secrets-palette/internal/input"
 	"vault-plugin-secrets-palette/internal/upstream"
 )
@@ -81,13 +82,9 @@ func (b *backend) handleCheck(ctx context.Context, req *logical.Request, d *fram
 	if err != nil {
 		return upstream.Answer(err)
 	}
-	resp := &logical.Response{Data: found, Warnings: append(warnings, expiryWarning(name, cfg)...)}
-	roles, err := b.roles.Of(ctx, req.Storage, name)
-	if err != nil {
-		return nil, err
-	}
-	for _, r := range roles {
-		resp.Warnings = append(resp.Warnings, templateWarning(r.Name, r.Role)...)
+	resp := &logical.Response{Data: found, Warnings: append(warnings, advice.KeyExpiry(name, cfg)...)}
+	for _, r := range b.rolesOf(ctx, req.Storage, name) {
+		resp.Warnings = append(resp.Warnings, advice.NameTemplate(r.Name, r.Role)...)
 	}
 	return resp, nil
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-secrets-palette/internal/advice"
 	"vault-plugin-secrets-palette/internal/input"
 	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/rootcred"
@@ -44,16 +45,14 @@ func (b *backend) configPath(pattern, suffix string) *framework.Path {
 				Callback: b.handleConfigRead, Summary: "Read a config, without its secrets.",
 				Responses: answers(http.StatusOK, "The config.", configAnswer(), http.StatusNotFound),
 			},
-			logical.DeleteOperation: forwarded(b.announced(telemetry.EventConfigDelete, b.handleConfigDelete), "Delete a config. Its leases stay revocable.", noContent("Deleted.", http.StatusConflict)),
+			logical.DeleteOperation: forwarded(b.announced(telemetry.EventConfigDelete, b.handleConfigDelete), "Delete a config. Its leases stay revocable.", orWarned(noContent("Deleted.", http.StatusConflict), "Deleted; a warning names the roles that it breaks.")),
 		},
 	}
 }
 
 // configWritten: a write without a warning is answered 204, one with a warning 200.
 func configWritten() map[int][]framework.Response {
-	out := noContent("Stored.", http.StatusConflict, http.StatusBadGateway, http.StatusServiceUnavailable)
-	out[http.StatusOK] = []framework.Response{{Description: "Stored, with a warning."}}
-	return out
+	return orWarned(noContent("Stored.", http.StatusConflict, http.StatusBadGateway, http.StatusServiceUnavailable), "Stored, with a warning.")
 }
 
 func configFields() map[string]*framework.FieldSchema {
@@ -167,7 +166,8 @@ func (b *backend) handleConfigWrite(ctx context.Context, req *logical.Request, d
 	if err := b.sessions.EndForeign(ctx, req.Storage, name, old, next); err != nil {
 		return nil, err
 	}
-	return warned((&configInput{*next}).warnings(name)), nil
+	broken := advice.ConfigWritten(name, old, next, b.rolesOf(ctx, req.Storage, name))
+	return warned(append(broken, (&configInput{*next}).warnings(name)...)), nil
 }
 
 func (b *backend) handleConfigDelete(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
@@ -176,7 +176,10 @@ func (b *backend) handleConfigDelete(ctx context.Context, req *logical.Request, 
 	if err != nil {
 		return upstream.Answer(err)
 	}
-	return nil, b.sessions.EndForeign(ctx, req.Storage, name, old, nil)
+	if err = b.sessions.EndForeign(ctx, req.Storage, name, old, nil); err != nil || old == nil {
+		return nil, err
+	}
+	return warned(advice.ConfigDeleted(name, b.rolesOf(ctx, req.Storage, name))), nil
 }
 
 const helpConfigList = "List the names of the configs."
@@ -194,7 +197,7 @@ proxy_url, ca_cert, tls_server_name or tls_skip_verify asks for the password aga
 that a stored password never goes to another host or under another name.
 
 Deleting a config, or leading it elsewhere, leaves its leases revocable; they can not be
-renewed any more. Its shared session, if it has one, ends at Palette and in Vault.
+renewed any more. A warning names the roles that it concerns. Its shared session, if it has one, ends at Palette and in Vault.
 
 Instead of email and password a config may hold an api_key, enough for roles with
 credential_type=api_key. "rotate-root" gives it a new password or key that nobody sees,

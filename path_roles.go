@@ -3,7 +3,6 @@ package palette
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-secrets-palette/internal/advice"
 	"vault-plugin-secrets-palette/internal/apikey"
 	"vault-plugin-secrets-palette/internal/input"
 	"vault-plugin-secrets-palette/internal/palette"
@@ -40,7 +40,7 @@ func (b *backend) pathRoles() []*framework.Path {
 					Callback: b.handleRoleRead, Summary: "Read a role.",
 					Responses: answers(http.StatusOK, "The role.", shown(roleFields()), http.StatusNotFound),
 				},
-				logical.DeleteOperation: forwarded(b.announced(telemetry.EventRoleDelete, b.handleRoleDelete), "Delete a role. Its leases stay revocable.", noContent("Deleted.")),
+				logical.DeleteOperation: forwarded(b.announced(telemetry.EventRoleDelete, b.handleRoleDelete), "Delete a role. Its leases stay revocable.", orWarned(noContent("Deleted."), "Deleted; a warning says what becomes of the leases.")),
 			},
 		},
 	}
@@ -48,9 +48,7 @@ func (b *backend) pathRoles() []*framework.Path {
 
 // roleWritten: a write without a warning is answered 204, one with a warning 200.
 func roleWritten() map[int][]framework.Response {
-	out := noContent("Stored.")
-	out[http.StatusOK] = []framework.Response{{Description: "Stored, with a warning."}}
-	return out
+	return orWarned(noContent("Stored."), "Stored, with a warning.")
 }
 
 func roleFields() map[string]*framework.FieldSchema {
@@ -129,7 +127,12 @@ func (b *backend) handleRoleWrite(ctx context.Context, req *logical.Request, d *
 	if _, asked := d.GetOk(fieldRenewable); !asked && next.Renewable && !next.IsAPIKey() {
 		warnings = append(warnings, warnRenewable)
 	}
-	return warned(append(warnings, templateWarning(name, next)...)), nil
+	warnings = append(warnings, advice.NameTemplate(name, next)...)
+	var before *store.Config
+	if old != nil {
+		before, _ = b.configs.Get(ctx, req.Storage, old.ConfigName) // one that cannot be read is as good as none
+	}
+	return warned(append(warnings, advice.RoleWritten(name, old, next, before, cfg)...)), nil
 }
 
 // warned is the answer to a write that has nothing but warnings to say; nil for none.
@@ -140,22 +143,27 @@ func warned(warnings []string) *logical.Response {
 	return &logical.Response{Warnings: warnings}
 }
 
-// templateWarning says what to change in a role that was stored with a name_template which is
-// refused now. Such a role goes on.
-func templateWarning(name string, r *store.Role) []string {
-	if !r.IsAPIKey() {
-		return nil
+// rolesOf are the roles of a config, for warnings. Where the storage fails, what was asked for is done
+// all the same.
+func (b *backend) rolesOf(ctx context.Context, s logical.Storage, config string) []store.Named {
+	roles, err := b.roles.Of(ctx, s, config)
+	if err != nil {
+		b.Logger().Warn("the roles of a config could not be listed; what a write breaks is not known", "config", config, "error", err)
 	}
-	if err := apikey.CheckNameTemplate(r.NameTemplate); err != nil {
-		return []string{fmt.Sprintf("the role %q has the name_template %q, which is refused now: %s. The role goes on with it; write another one", name, r.NameTemplate, err)}
-	}
-	return nil
+	return roles
 }
 
 func (b *backend) handleRoleDelete(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := d.Get(fieldName).(string)
 	defer b.roles.Lock(name)()
-	return nil, b.roles.Delete(ctx, req.Storage, name)
+	there, err := b.roles.Has(ctx, req.Storage, name)
+	if err == nil {
+		err = b.roles.Delete(ctx, req.Storage, name)
+	}
+	if err != nil || !there {
+		return nil, err
+	}
+	return warned(advice.RoleDeleted(name)), nil
 }
 
 // changeRole returns the role with the fields of a write applied; old is nil for a new role. Errors
@@ -228,7 +236,8 @@ const helpRoleList = "List the names of the roles."
 
 const helpRole = `
 A role names the config that its credentials are issued by, and bounds their leases. A
-write changes only the fields that it names, and the config must exist.
+write changes only the fields that it names, and the config must exist. A write that shortens
+ttl or max_ttl, and a delete, are answered with what becomes of the leases.
 
 A renewal returns a new token. Clients that look at a renewal's answer (the vault CLI,
 applications with a LifetimeWatcher) use renewable=true. Clients that only extend a

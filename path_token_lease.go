@@ -111,7 +111,7 @@ func (b *backend) renewable(ctx context.Context, s logical.Storage, l *lease.Lea
 		return nil, nil, err
 	case cfg == nil:
 		return nil, nil, upstream.Mistakef("config %q of role %q does not exist any more", r.ConfigName, l.Role)
-	case l.Identity != cfg.Identity():
+	case !l.Same(cfg.Identity()):
 		return nil, nil, upstream.Mistakef("config %q of role %q has another address, org or email than the lease was issued with; read creds/%s again", r.ConfigName, l.Role, l.Role)
 	}
 	return r, cfg, nil

@@ -284,6 +284,7 @@ func TestSessionStoredInSpiteOfAnErrorIsNotHandedOut(t *testing.T) {
 		l.must(logical.CreateOperation, "roles/shared", map[string]any{"shared": true, "renewable": false})
 		l.after = func(_, key string) error {
 			if strings.HasPrefix(key, "sessions/") {
+				l.after = nil // once
 				return errDiskFull
 			}
 			return nil
@@ -291,6 +292,7 @@ func TestSessionStoredInSpiteOfAnErrorIsNotHandedOut(t *testing.T) {
 		_, err := l.handle(logical.ReadOperation, "creds/shared", nil)
 		require.ErrorIs(l.t, err, errDiskFull)
 		l.after = nil
+		l.mount()
 		assert.True(l.t, l.palette.Alive(l.read("creds/shared").Data["token"].(string)))
 		l.must(logical.DeleteOperation, "sessions/default", nil)
 	})
@@ -334,6 +336,31 @@ func TestLateCredentialThatNothingTakesIsKeptInMind(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A rotation was interrupted before Palette took the new password. Then something keeps the config's password from its try
+// for a while: the new password must not use up all the tries that the lockout protection leaves, for ever.
+func TestAnInterruptedRotationTriesBothPasswords(t *testing.T) {
+	inLife(t, nil, func(l *life) {
+		l.must(logical.CreateOperation, "roles/app", map[string]any{"renewable": false})
+		l.palette.Inject(palettetest.PasswordChange, palettetest.Fault{Drop: true, Times: 1})
+		l.palette.Inject(palettetest.Login, palettetest.Fault{Times: 1})
+		for range 4 {
+			l.palette.Inject(palettetest.Login, palettetest.Fault{Status: 500, Times: 1})
+			l.palette.Inject(palettetest.Login, palettetest.Fault{Times: 1})
+		}
+		_, err := l.handle(logical.UpdateOperation, "rotate-root", nil)
+		require.Error(l.t, err)
+		l.mount()
+		for minute := range 45 {
+			if minute == 10 {
+				l.palette.ClearAll()
+			}
+			time.Sleep(time.Minute)
+			_, _ = l.handle(logical.RollbackOperation, "", nil)
+		}
+		l.revoke(l.read("creds/app"))
+	}, palettetest.WithLockout())
 }
 
 func (l *life) rename(from, to string) {

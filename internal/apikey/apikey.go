@@ -193,7 +193,7 @@ func (m *Manager) Delete(ctx context.Context, s logical.Storage, k Owned) error 
 	if err != nil {
 		return err
 	}
-	if cfg != nil && cfg.Address == k.Address && cfg.Org == k.Org {
+	if cfg != nil && store.SameAddress(cfg.Address, k.Address) && cfg.Org == k.Org {
 		var deletion error // a 404 to the session's login says nothing of the key
 		err = m.use(ctx, s, k.ConfigName, cfg, func(client upstream.API, auth palette.Auth) error {
 			deletion = client.DeleteAPIKey(ctx, auth, k.Key.UID)

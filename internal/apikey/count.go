@@ -52,7 +52,7 @@ func (c *counts) of(name string, cfg *store.Config) *count {
 		c.byConfig = make(map[string]*count)
 	}
 	known := c.byConfig[name]
-	if known == nil || known.identity != cfg.Identity() {
+	if known == nil || !known.identity.Same(cfg.Identity()) {
 		known = &count{identity: cfg.Identity(), users: make(map[string]bool)}
 		c.byConfig[name] = known
 	}

@@ -106,7 +106,7 @@ func (m *Manager) Rollback(ctx context.Context, s logical.Storage, data any) err
 	if !w.Expiry.After(time.Now()) {
 		return nil // dead by itself
 	}
-	if cfg == nil || cfg.Address != w.Address {
+	if cfg == nil || !store.SameAddress(cfg.Address, w.Address) {
 		m.Logger().Warn(MsgCannotSearch, "name", w.Name, "dead_by_itself_at", w.Expiry)
 		return nil
 	}

@@ -152,7 +152,7 @@ func (p *keyPage) readItems(d *json.Decoder) error {
 	}
 	for d.More() {
 		var k listedKey
-		if err := d.Decode(&k); err != nil {
+		if err = d.Decode(&k); err != nil {
 			return err
 		}
 		if !isUID(k.Metadata.UID) {

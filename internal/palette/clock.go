@@ -58,6 +58,7 @@ func (c *clock) offset() (offset time.Duration, ok bool) {
 func (p *Process) ClockOffset(address string) (time.Duration, bool) { return p.clock(address).offset() }
 
 func (p *Process) clock(address string) *clock {
+	address = NormalAddress(address)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c, ok := p.clocks[address]

@@ -23,7 +23,8 @@ type Process struct {
 	dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	mu sync.Mutex
-	// limits and clocks are by address.
+	// limits and clocks are by address, and accounts by theirs, in normal form: Palette counts what it
+	// is, however it is spelled.
 	limits   map[string]*ratelimit.Address
 	clocks   map[string]*clock
 	accounts map[account]*lockout.Account
@@ -70,6 +71,7 @@ func (p *Process) NewClient(conn Connection, userAgent string, observer Observer
 }
 
 func (p *Process) limitsOf(address string) *ratelimit.Address {
+	address = NormalAddress(address)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	at, ok := p.limits[address]
@@ -80,10 +82,12 @@ func (p *Process) limitsOf(address string) *ratelimit.Address {
 	return at
 }
 
-// account is what Palette counts failed logins by.
+// account is what Palette counts failed logins by, in normal form.
 type account struct{ address, org, email string }
 
+// account returns the login protection of an account, whatever the spelling of address and email.
 func (p *Process) account(of account) *lockout.Account {
+	of.address, of.email = NormalAddress(of.address), NormalEmail(of.email)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	a, ok := p.accounts[of]

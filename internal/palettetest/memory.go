@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 )
@@ -75,8 +76,11 @@ func (l *memoryListener) Close() error {
 func (l *memoryListener) Addr() net.Addr { return l.address }
 
 // Dial reaches the stand-ins that listen in memory. It is for http.Transport.DialContext, and refuses each other
-// address as the system does where nothing listens.
+// address as the system does where nothing listens. As the system does, it reads a port as a number.
 func Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if host, port, err := net.SplitHostPort(address); err == nil {
+		address = net.JoinHostPort(host, strings.TrimLeft(port, "0"))
+	}
 	memory.mu.Lock()
 	l := memory.listeners[address]
 	memory.mu.Unlock()

@@ -63,7 +63,7 @@ func (s *Server) passwordOwner(c *call, request passwordRequest) (*user, *answer
 		if refusal != nil {
 			return nil, refusal
 		}
-		if u.Email != request.EmailID {
+		if !strings.EqualFold(u.Email, request.EmailID) {
 			return refuse(http.StatusForbidden, "OperationForbidden", "the password is another user's")
 		}
 		candidates = []*user{u}

@@ -2,6 +2,7 @@ package palettetest
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -56,10 +57,10 @@ func (s *Server) now() time.Time { return time.Now().Add(time.Duration(s.offset.
 // the Date of answers, for the times in tokens and for all that expires.
 func (s *Server) SetClock(d time.Duration) { s.offset.Store(int64(d)) }
 
-// find is the user of that email and organization, or nil.
+// find is the user of that email, which is taken without case (assumption), and organization, or nil.
 func (st *state) find(email, org string) *user {
 	for _, u := range st.users {
-		if u.Email == email && u.Org == org {
+		if strings.EqualFold(u.Email, email) && u.Org == org {
 			return u
 		}
 	}
@@ -79,7 +80,7 @@ func (st *state) byUID(uid string) *user {
 func (st *state) withEmail(email string) []*user {
 	var found []*user
 	for _, u := range st.users {
-		if u.Email == email {
+		if strings.EqualFold(u.Email, email) {
 			found = append(found, u)
 		}
 	}

@@ -112,7 +112,7 @@ func (m *Manager) Rollback(ctx context.Context, s logical.Storage, data any) err
 	if err != nil {
 		return err
 	}
-	if err := m.LookUp(ctx, s); err != nil {
+	if err = m.LookUp(ctx, s); err != nil {
 		return err
 	}
 	cfg, err := m.Configs.Get(ctx, s, name)

@@ -121,7 +121,7 @@ func (m *Manager) recoverEntry(ctx context.Context, s logical.Storage, name, id 
 	if err = store.DecodeWAL(found.Data, &w); err != nil {
 		return false, err
 	}
-	if cfg == nil || cfg.Identity() != w.Identity {
+	if cfg == nil || !cfg.Identity().Same(w.Identity) {
 		m.Logger().Warn(MsgPasswordDropped, "config", name, "since", w.At)
 		return true, nil
 	}
@@ -152,13 +152,16 @@ func (m *Manager) recoverPassword(ctx context.Context, s logical.Storage, name, 
 		return true, nil
 	}
 	elsewhere := w.TrustDigest != "" && w.TrustDigest != cfg.TrustDigest()
-	if !elsewhere {
+	// The lockout protection leaves few tries: the new password alone would take them all, again and
+	// again, where something keeps the config's from its try.
+	rejected := m.isNewRejected(name, id)
+	if !elsewhere && !rejected {
 		fresh := cfg.Login()
 		fresh.Password, fresh.SetAt = w.Password, w.At
 		err = m.tryPassword(ctx, s, cfg, fresh)
 	}
 	switch {
-	case elsewhere || upstream.Rejected(err):
+	case elsewhere || rejected || upstream.Rejected(err):
 		return m.tryOldPassword(ctx, s, name, id, cfg, w, elsewhere)
 	case err != nil:
 		return false, err // not known yet
@@ -170,6 +173,7 @@ func (m *Manager) recoverPassword(ctx context.Context, s logical.Storage, name, 
 // tryOldPassword is recoverPassword where Palette has not taken the new password.
 func (m *Manager) tryOldPassword(ctx context.Context, s logical.Storage, name, id string, cfg *store.Config, w *store.PasswordWAL, elsewhere bool) (over bool, err error) {
 	err = m.tryPassword(ctx, s, cfg, cfg.Login())
+	m.setNewRejected(name, id, err != nil && !upstream.Rejected(err) && !elsewhere)
 	switch {
 	case err == nil:
 		m.Logger().Info(MsgNotChanged, "config", name)
@@ -182,7 +186,7 @@ func (m *Manager) tryOldPassword(ctx context.Context, s logical.Storage, name, i
 // recoverKey deletes the key that the config does not hold: the old key where the new one was
 // stored, else the new key, should Palette have made it.
 func (m *Manager) recoverKey(ctx context.Context, s logical.Storage, cfg *store.Config, w *store.KeyWAL) (known bool, err error) {
-	if cfg == nil || cfg.APIKey == "" || cfg.Address != w.Address {
+	if cfg == nil || cfg.APIKey == "" || !store.SameAddress(cfg.Address, w.Address) {
 		m.Logger().Warn(MsgKeyLeft, "config", w.ConfigName, "name", w.Name, "dead_by_itself_at", w.Expiry)
 		return true, nil
 	}
@@ -195,7 +199,9 @@ func (m *Manager) recoverKey(ctx context.Context, s logical.Storage, cfg *store.
 		return m.DeleteMade(ctx, client, auth, cfg, w, "")
 	}
 	// The config's key may be neither, where an operator has written another since. Then both go.
-	if cfg.APIKeyExpiry != w.Expiry.Unix() || cfg.LastRotated != w.At.Unix() {
+	// Older versions stored no name, and two rotations may come within a second.
+	own := cfg.APIKeyName == w.Name || cfg.APIKeyName == "" && cfg.APIKeyExpiry == w.Expiry.Unix() && cfg.LastRotated == w.At.Unix()
+	if !own {
 		_, err = m.DeleteMade(ctx, client, auth, cfg, w, cfg.APIKeyUID)
 		switch {
 		case upstream.Unauthorized(err): // a key that was made just now is not known everywhere (public reports)

@@ -9,8 +9,6 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"vault-plugin-secrets-palette/internal/palette"
-	"vault-plugin-secrets-palette/internal/revocation"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/upstream"
 )
@@ -120,20 +118,10 @@ func (m *Manager) verify(ctx context.Context, s logical.Storage, name string, cf
 		}
 		return nil
 	}
-	login := cfg.Login()
-	login.ByOperator = true
-	token, err := m.Detach(ctx, s, cfg, func(ctx context.Context) (palette.Token, error) {
-		return m.send(ctx, s, cfg, login)
-	})
-	if err != nil {
+	if err := m.tryLogin(ctx, s, cfg, cfg.Login()); err != nil {
 		return upstream.LoginFailed(name, cfg, err, hint)
 	}
-	select {
-	case <-m.Revocations.Discard(s, revocation.AccountOf(cfg), store.TokenOf(token), "a config's check"):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return nil
 }
 
 // supersede lets a config be used in spite of interrupted rotations: a write has shown that the

@@ -158,6 +158,19 @@ func (m *Manager) refreshed(ctx context.Context, s logical.Storage, name string,
 	return Handle{Session: &next, State: StateRenewed}, nil
 }
 
+// unstored makes up for a session that the storage may have taken in spite of its error: its token is
+// revoked, and must not be handed out, by the next process neither.
+func (m *Manager) unstored(ctx context.Context, s logical.Storage, name string, before *Session) {
+	m.with(name, func(n *note) { n.generation++ })
+	if before != nil {
+		m.storeSuspect(ctx, s, name, before)
+		return
+	}
+	if err := m.sessions.Delete(ctx, s, name); err != nil {
+		m.Logger().Warn(MsgNotMarked, "config", name, "error", err)
+	}
+}
+
 // begin logs in. Tokens of the session before that may be alive have been handed out: they stay
 // with the new session and end with it.
 func (m *Manager) begin(ctx context.Context, s logical.Storage, name string, cfg *store.Config, before *Session) (Handle, error) {
@@ -172,8 +185,7 @@ func (m *Manager) begin(ctx context.Context, s logical.Storage, name string, cfg
 	}
 	if err := m.sessions.Put(ctx, s, name, next); err != nil {
 		m.Revocations.DiscardNow(s, revocation.AccountOf(cfg), store.TokenOf(token), sessionNotStored)
-		// The storage may have taken the session in spite of its error.
-		m.with(name, func(n *note) { n.generation++ })
+		m.unstored(ctx, s, name, before)
 		return Handle{}, err
 	}
 	// A write that has made the config another identity meanwhile has ended the session that it

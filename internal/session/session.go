@@ -50,7 +50,7 @@ func (s *Session) Newest() store.Token { return s.Tokens[len(s.Tokens)-1] }
 
 // Of tells whether the session is the config's. A config that becomes another identity gets a new
 // session.
-func (s *Session) Of(cfg *store.Config) bool { return s.Identity == cfg.Identity() }
+func (s *Session) Of(cfg *store.Config) bool { return s.Same(cfg.Identity()) }
 
 // fresh tells whether the newest token may be handed out: at least two thirds of its life are left,
 // so that its reader has time to use it.

@@ -119,6 +119,9 @@ func (w *world) answered(q *request, a *answer) {
 // refused notes what the storage did not take: a session that is kept in memory for it holds tokens that the storage
 // does not know.
 func (w *world) refused(e *logical.StorageEntry) {
+	if !strings.HasPrefix(e.Key, "sessions/") {
+		return
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	text := string(e.Value)
@@ -174,9 +177,9 @@ func (w *world) accounts() string {
 	return text.String()
 }
 
-// patience is how long a credential may be accounted for by nobody, with nothing going wrong meanwhile: a node has it in
+// unaccounted is how long a credential may be accounted for by nobody, with nothing going wrong meanwhile: a node has it in
 // its memory, and is about to end it.
-const patience = 5 * time.Minute
+const unaccounted = 5 * time.Minute
 
 // checkAccounts looks for credentials that nobody accounts for.
 func (w *world) checkAccounts() {
@@ -190,7 +193,7 @@ func (w *world) checkAccounts() {
 			c.orphan = time.Time{}
 		case c.orphan.IsZero():
 			c.orphan = now
-		case now.Sub(c.orphan) >= patience && now.Sub(quiet) >= patience:
+		case now.Sub(c.orphan) >= unaccounted && now.Sub(quiet) >= unaccounted:
 			lost = c
 		}
 	}

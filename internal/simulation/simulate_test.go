@@ -5,7 +5,6 @@ import (
 	"os"
 	"runtime"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -69,11 +68,9 @@ type outcome struct {
 	story  string
 }
 
-// watch tells on the standard error which seeds have not ended for a minute: fake time stands still while a goroutine
-// waits for a lock that another holds for ever.
+// watch bounds the real time of a life: fake time stands still while a goroutine waits for a lock that another holds for
+// ever.
 const watch = 90 * time.Second
-
-var watched sync.Map
 
 // live lives a life in a bubble. A bubble in which all goroutines wait for ever panics.
 func live(t *testing.T, p *plan, steps []step) (out outcome) {

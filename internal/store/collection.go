@@ -62,6 +62,15 @@ func (c *Collection[T]) Get(ctx context.Context, s logical.Storage, name string)
 	return item, nil
 }
 
+// Has tells whether there is an entry, also one that cannot be decoded.
+func (c *Collection[T]) Has(ctx context.Context, s logical.Storage, name string) (bool, error) {
+	raw, err := s.Get(ctx, c.prefix+name)
+	if err != nil {
+		return false, fmt.Errorf("reading %s%s from storage: %w", c.prefix, name, err)
+	}
+	return raw != nil, nil
+}
+
 // Hold keeps an entry in memory alone: the storage did not take it, and the entry must not be
 // lost for that.
 func (c *Collection[T]) Hold(name string, item *T) {

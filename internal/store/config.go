@@ -22,10 +22,14 @@ type Config struct {
 	Password palette.Secret `json:"password"`
 	// APIKey stands instead of Email and Password.
 	APIKey palette.Secret `json:"api_key,omitempty"`
+	// UserUID is the user of APIKey; "" where Palette was not asked.
+	UserUID string `json:"user_uid,omitempty"`
 	// APIKeyUID is Palette's name for APIKey; "" where the engine does not know it.
 	APIKeyUID string `json:"api_key_uid,omitempty"`
 	// APIKeyExpiry is the end of APIKey by our clock, in Unix seconds; 0 where the engine does not know it.
 	APIKeyExpiry int64 `json:"api_key_expiry,omitempty"`
+	// APIKeyName is the name of APIKey at Palette; "" where the engine has not made the key.
+	APIKeyName string `json:"api_key_name,omitempty"`
 	// PasswordPolicy names the Vault policy that makes the passwords of rotations.
 	PasswordPolicy string        `json:"password_policy,omitempty"`
 	RotationPeriod time.Duration `json:"rotation_period,omitempty"`
@@ -68,7 +72,7 @@ func (c *Config) Identity() Identity {
 }
 
 // SameIdentity tells whether two configs log in as one user at one Palette.
-func (c *Config) SameIdentity(other *Config) bool { return c.Identity() == other.Identity() }
+func (c *Config) SameIdentity(other *Config) bool { return c.Identity().Same(other.Identity()) }
 
 // Login is what the config logs in with.
 func (c *Config) Login() palette.Login {
@@ -131,7 +135,7 @@ func (c *Configs) Swap(ctx context.Context, s logical.Storage, name string, old,
 	if (current == nil) != (old == nil) || current != nil && *current != *old {
 		return false, nil
 	}
-	if current != nil && (next == nil || current.Address != next.Address) {
+	if current != nil && (next == nil || !SameAddress(current.Address, next.Address)) {
 		if err = KeepConnection(ctx, s, name, current.Connection); err != nil {
 			return false, err
 		}
@@ -150,15 +154,18 @@ func (c *Configs) ConnectionTo(ctx context.Context, s logical.Storage, configNam
 	if err != nil {
 		return palette.Connection{}, err
 	}
-	if cfg != nil && cfg.Address == address {
+	if cfg != nil && SameAddress(cfg.Address, address) {
 		return cfg.Connection, nil
 	}
-	kept, err := keptConnection(ctx, s, connectionKey(configName, address))
-	if err != nil {
-		return palette.Connection{}, err
-	}
-	if kept != nil {
-		return kept.Connection, nil
+	// Older versions have kept a connection by the address as it was written.
+	for _, key := range []string{connectionKey(configName, palette.NormalAddress(address)), connectionKey(configName, address)} {
+		kept, err := keptConnection(ctx, s, key)
+		if err != nil {
+			return palette.Connection{}, err
+		}
+		if kept != nil {
+			return kept.Connection, nil
+		}
 	}
 	return DefaultConnection(address), nil
 }

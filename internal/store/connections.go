@@ -33,7 +33,7 @@ func connectionKey(configName, address string) string {
 
 // KeepConnection stores a config's connection for the leases that need it.
 func KeepConnection(ctx context.Context, s logical.Storage, configName string, conn palette.Connection) error {
-	entry, err := logical.StorageEntryJSON(connectionKey(configName, conn.Address), kept{conn, time.Now().UTC()})
+	entry, err := logical.StorageEntryJSON(connectionKey(configName, palette.NormalAddress(conn.Address)), kept{conn, time.Now().UTC()})
 	if err != nil {
 		return fmt.Errorf("encoding the connection to %s: %w", conn.Address, err)
 	}

@@ -26,6 +26,20 @@ type Identity struct {
 	Email   string `json:"email"`
 }
 
+// Normal is the form of an identity by which two spellings of one are the same. It is for comparing
+// alone: what is stored and sent is the identity as it was written.
+func (i Identity) Normal() Identity {
+	return Identity{Address: palette.NormalAddress(i.Address), Org: i.Org, Email: palette.NormalEmail(i.Email)}
+}
+
+// Same tells whether two identities are one user at one Palette, however they are spelled.
+func (i Identity) Same(other Identity) bool { return i == other || i.Normal() == other.Normal() }
+
+// SameAddress tells whether two addresses are one, however they are spelled.
+func SameAddress(a, b string) bool {
+	return a == b || palette.NormalAddress(a) == palette.NormalAddress(b)
+}
+
 // Token is an authorization token that the engine answers for until the token is dead.
 type Token struct {
 	Token palette.Secret `json:"token"`
