@@ -106,11 +106,17 @@ unit: ## Run the unit tests with the race detector, and check their coverage
 
 # A seed is one life of a mount; docs/simulation.md tells more.
 SEEDS ?= 2000
+START ?= 1
 
 .PHONY: simulate
-simulate: ## Live SEEDS=2000 lives of a mount, with faults; SEED=17 for one, with its story
+simulate: ## Live SEEDS=2000 lives of a mount, with faults, from START=1 on; SEED=17 for one, with its story
 	$(call say,simulate)
-	cd internal/simulation && $(if $(SEED),SEED=$(SEED),SEEDS=$(SEEDS)) go test -count=1 -timeout 0 -v -run '^TestSimulate$$' .
+	cd internal/simulation && $(if $(SEED),SEED=$(SEED),START=$(START) SEEDS=$(SEEDS)) go test -count=1 -timeout 0 -v -run '^TestSimulate$$' .
+
+.PHONY: simulate-faults
+simulate-faults: ## Plant each fault of internal/simulation/testdata/faults.txt, and see that the simulator finds it; FAULT=text for some
+	$(call say,simulate: planted faults)
+	@cd internal/simulation && FAULTS=1 FAULT='$(FAULT)' SEEDS=$(SEEDS) go test -count=1 -timeout 0 -v -run '^TestPlantedFaults$$' .
 
 .PHONY: simulate-race
 simulate-race:

@@ -132,12 +132,12 @@ func (c *configInput) applyRotation(d *framework.FieldData, now time.Time) error
 	case newKey && c.APIKey != "" && (newPassword || newEmail):
 		return upstream.Mistakef("field %q stands instead of %q and %q, and must not be given beside them", fieldAPIKey, fieldEmail, fieldPassword)
 	case newKey && c.APIKey != "":
-		c.Email, c.Password, c.UserUID, c.APIKeyUID, c.APIKeyExpiry = "", "", "", "", 0
+		c.Email, c.Password, c.UserUID, c.APIKeyUID, c.APIKeyName, c.APIKeyExpiry = "", "", "", "", "", 0
 	case newPassword || newEmail:
-		c.APIKey, c.UserUID, c.APIKeyUID, c.APIKeyExpiry = "", "", "", 0
+		c.APIKey, c.UserUID, c.APIKeyUID, c.APIKeyName, c.APIKeyExpiry = "", "", "", "", 0
 	}
 	if uid, ok := d.GetOk(fieldAPIKeyUID); ok && uid.(string) != c.APIKeyUID {
-		c.APIKeyUID, c.APIKeyExpiry = uid.(string), 0
+		c.APIKeyUID, c.APIKeyName, c.APIKeyExpiry = uid.(string), "", 0
 	}
 	if policy, ok := d.GetOk(fieldPasswordPolicy); ok {
 		c.PasswordPolicy = policy.(string)

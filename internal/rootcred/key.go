@@ -73,7 +73,7 @@ func (m *Manager) rotateKey(ctx context.Context, s logical.Storage, name string,
 		return err
 	}
 	next := *cfg
-	next.APIKey, next.APIKeyUID, next.APIKeyExpiry = key, uid, w.Expiry.Unix()
+	next.APIKey, next.APIKeyUID, next.APIKeyName, next.APIKeyExpiry = key, uid, w.Name, w.Expiry.Unix()
 	next.SetRotated(now)
 	if err := m.Configs.Put(ctx, s, name, &next); err != nil {
 		return err // the old key goes on, and recovery deletes the new one

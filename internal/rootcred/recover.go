@@ -199,7 +199,9 @@ func (m *Manager) recoverKey(ctx context.Context, s logical.Storage, cfg *store.
 		return m.DeleteMade(ctx, client, auth, cfg, w, "")
 	}
 	// The config's key may be neither, where an operator has written another since. Then both go.
-	if cfg.APIKeyExpiry != w.Expiry.Unix() || cfg.LastRotated != w.At.Unix() {
+	// Older versions stored no name, and two rotations may come within a second.
+	own := cfg.APIKeyName == w.Name || cfg.APIKeyName == "" && cfg.APIKeyExpiry == w.Expiry.Unix() && cfg.LastRotated == w.At.Unix()
+	if !own {
 		_, err = m.DeleteMade(ctx, client, auth, cfg, w, cfg.APIKeyUID)
 		switch {
 		case upstream.Unauthorized(err): // a key that was made just now is not known everywhere (public reports)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/framework"
@@ -158,6 +159,8 @@ type storedConfig struct {
 	Password string `json:"password"`
 	APIKey   string `json:"api_key"`
 	UID      string `json:"api_key_uid"`
+	// RotationPeriod is in nanoseconds.
+	RotationPeriod time.Duration `json:"rotation_period"`
 }
 
 func (w *world) storedConfigs() map[string]storedConfig {

@@ -119,7 +119,7 @@ func TestPlantedFaults(t *testing.T) {
 	}
 	files := production(t, root)
 	seeds := setting("SEEDS", 2000)
-	fmt.Printf("%-70s %6s  %-24s %s\n", "fault", "seed", "found by", "took")
+	fmt.Fprintf(os.Stdout, "%-70s %6s  %-24s %s\n", "fault", "seed", "found by", "took")
 	for _, f := range readFaults(t) {
 		if !strings.Contains(f.name, os.Getenv("FAULT")) {
 			continue
@@ -130,6 +130,6 @@ func TestPlantedFaults(t *testing.T) {
 			seed, by = "-", "NOT FOUND"
 			t.Errorf("%s: %s", f.name, err)
 		}
-		fmt.Printf("%-70s %6s  %-24s %s\n", f.name, seed, by, time.Since(began).Round(time.Second))
+		fmt.Fprintf(os.Stdout, "%-70s %6s  %-24s %s\n", f.name, seed, by, time.Since(began).Round(time.Second))
 	}
 }

@@ -68,8 +68,8 @@ type outcome struct {
 	story  string
 }
 
-// watch tells on the standard error which seeds have not ended for a minute: fake time stands still while a goroutine
-// waits for a lock that another holds for ever.
+// watch bounds the real time of a life: fake time stands still while a goroutine waits for a lock that another holds for
+// ever.
 const watch = 90 * time.Second
 
 // live lives a life in a bubble. A bubble in which all goroutines wait for ever panics.

@@ -28,6 +28,8 @@ type Config struct {
 	APIKeyUID string `json:"api_key_uid,omitempty"`
 	// APIKeyExpiry is the end of APIKey by our clock, in Unix seconds; 0 where the engine does not know it.
 	APIKeyExpiry int64 `json:"api_key_expiry,omitempty"`
+	// APIKeyName is the name of APIKey at Palette; "" where the engine has not made the key.
+	APIKeyName string `json:"api_key_name,omitempty"`
 	// PasswordPolicy names the Vault policy that makes the passwords of rotations.
 	PasswordPolicy string        `json:"password_policy,omitempty"`
 	RotationPeriod time.Duration `json:"rotation_period,omitempty"`

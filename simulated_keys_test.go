@@ -1,0 +1,58 @@
+package palette_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-palette/internal/palettetest"
+)
+
+// The first rotation of an API key is interrupted, and Palette makes its key late. The second one comes within the same
+// second: the first one's key must not be taken for the config's.
+func TestTwoRotationsOfAKeyWithinASecondAreToldApart(t *testing.T) {
+	inLife(t, nil, func(l *life) {
+		u, _ := l.palette.User(palettetest.DefaultUser.Email, palettetest.DefaultUser.Org)
+		l.palette.PlantKey(u.Email, u.Org, strings.Repeat("0", 24), "by hand", "a-key-made-by-hand", time.Now().Add(1000*time.Hour))
+		l.must(logical.CreateOperation, "config/keys", map[string]any{
+			"address": l.palette.URL(), "org": u.Org, "api_key": "a-key-made-by-hand", "api_key_uid": strings.Repeat("0", 24),
+		})
+		l.palette.Inject(palettetest.APIKeyCreate, palettetest.Fault{Drop: true, Times: 1})
+		_, err := l.handle(logical.UpdateOperation, "rotate-root/keys", nil)
+		require.Error(l.t, err)
+		name, expiry := l.keyAhead()
+		l.must(logical.UpdateOperation, "rotate-root/keys", nil)
+		l.palette.PlantKey(u.Email, u.Org, strings.Repeat("1", 24), name, "a-key-that-nobody-knows", expiry)
+		for range 4 {
+			time.Sleep(time.Minute)
+			l.must(logical.RollbackOperation, "", nil)
+			time.Sleep(time.Second)
+		}
+		keys := l.palette.LiveKeys()
+		require.Len(l.t, keys, 1)
+		assert.Equal(l.t, l.read("config/keys").Data["api_key_uid"], keys[0].UID)
+	}, palettetest.AllowLiveTokens())
+}
+
+// keyAhead is the name and expiry of the one key that is written ahead.
+func (l *life) keyAhead() (name string, expiry time.Time) {
+	l.t.Helper()
+	ids, err := l.List(l.t.Context(), "wal/")
+	require.NoError(l.t, err)
+	require.Len(l.t, ids, 1)
+	entry, err := l.Get(l.t.Context(), "wal/"+ids[0])
+	require.NoError(l.t, err)
+	var ahead struct {
+		Data struct {
+			Name   string    `json:"name"`
+			Expiry time.Time `json:"expiry"`
+		} `json:"data"`
+	}
+	require.NoError(l.t, json.Unmarshal(entry.Value, &ahead))
+	return ahead.Data.Name, ahead.Data.Expiry
+}
