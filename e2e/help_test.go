@@ -22,7 +22,7 @@ var fieldsOf = []struct {
 		"roles/app", "roles/{name}",
 		append(roleFields, "name"), roleFields,
 	},
-	{"creds/app", "creds/{name}", []string{"ttl", "renewable", "name"}, []string{"token", "expires_at", "address", "org", "project_uid", "api_key", "api_key_uid", "api_key_name"}},
+	{"creds/app", "creds/{name}", []string{"ttl", "renewable", "name"}, []string{"token", "token_id", "expires_at", "address", "org", "project_uid", "api_key", "api_key_uid", "api_key_name"}},
 	{"rotate-root", "rotate-root", nil, nil},
 	{"rotate-root/ci", "rotate-root/{name}", []string{"name"}, nil},
 	{"trust/ci", "trust/{name}", []string{"ca_cert", "tls_server_name", "proxy_url", "client_cert", "client_key", "name"}, nil},
