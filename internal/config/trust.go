@@ -139,8 +139,8 @@ func (m *Manager) followTrust(ctx context.Context, s logical.Storage, name strin
 			err = store.RewriteWAL(ctx, s, w.id, w.PasswordWAL)
 		}
 	}
-	if err == nil && old.Connection != next.Connection {
-		err = m.Revocations.Reconnect(ctx, s, old.Connection, next.Connection)
+	if err == nil {
+		err = m.Revocations.Reconnect(ctx, s, name, revocation.AccountOf(old), next.Connection)
 	}
 	if err != nil {
 		m.Logger().Error(MsgTrustNotFollowed, "config", name, "error", err)

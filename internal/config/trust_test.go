@@ -258,6 +258,8 @@ func TestTrustTakesAlongWhatWasWrittenBefore(t *testing.T) {
 				require.ErrorIs(t, err, enginetest.ErrDisk)
 				m.Logged(config.MsgTrustNotFollowed)
 				assert.NotContains(t, entry, newName)
+				require.NoError(t, m.trust(renamed), "as the log says")
+				assert.Contains(t, m.Storage.Text(store.PendingPrefix+"id"), newName)
 			} else {
 				require.NoError(t, err)
 				assert.Contains(t, entry, newName)
