@@ -103,7 +103,7 @@ func (w *world) made(q *request, a *answer) {
 func (w *world) brokenOff(q *request, a *answer) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	a.made.brokenOff = !w.cutAt[q.node.id].Equal(time.Now()) && !w.over.Load()
+	a.made.brokenOff = w.cutAt[q.node.id].Before(q.sent) && !w.over.Load()
 }
 
 // answered notes that a node got an answer.
