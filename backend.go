@@ -13,6 +13,7 @@ import (
 
 	"vault-plugin-secrets-palette/internal/apikey"
 	"vault-plugin-secrets-palette/internal/check"
+	"vault-plugin-secrets-palette/internal/config"
 	"vault-plugin-secrets-palette/internal/input"
 	"vault-plugin-secrets-palette/internal/lease"
 	"vault-plugin-secrets-palette/internal/palette"
@@ -36,6 +37,7 @@ type backend struct {
 	clients     *upstream.Clients
 	tasks       *tasks.Group
 	credentials *rootcred.Manager
+	writer      *config.Manager
 	sessions    *session.Manager
 	keys        *apikey.Manager
 	revocations *revocation.Manager
@@ -51,17 +53,19 @@ type backend struct {
 func newBackend(process *palette.Process, version string) *backend {
 	b := &backend{
 		configs: store.NewConfigs(), roles: store.NewRoles(),
-		clients: &upstream.Clients{}, tasks: &tasks.Group{}, credentials: &rootcred.Manager{}, sessions: session.New(),
+		clients: &upstream.Clients{}, tasks: &tasks.Group{}, credentials: &rootcred.Manager{}, writer: &config.Manager{}, sessions: session.New(),
 		keys: &apikey.Manager{}, revocations: revocation.New(), checker: &check.Checker{},
 		limits: &lease.Limits{}, metrics: telemetry.NewMetrics(version), events: &telemetry.Events{},
 	}
 	b.Backend = &framework.Backend{
 		Help: strings.TrimSpace(backendHelp), BackendType: logical.TypeLogical, RunningVersion: version,
 		Paths: framework.PathAppend(
-			b.pathConfig(), b.pathRoles(), b.pathCreds(), b.pathSessions(), b.pathRotate(), b.pathCheck(), b.pathMetrics(),
+			b.pathConfig(), b.pathRoles(), b.pathCreds(), b.pathSessions(), b.pathRotate(), b.pathTrust(), b.pathCheck(), b.pathMetrics(),
 		),
 		Secrets: []*framework.Secret{b.tokenSecret(), b.keySecret()},
 		PathsSpecial: &logical.Paths{
+			// These send a stored secret another way, so Vault asks for the capability "sudo".
+			Root:            []string{"trust/*"},
 			SealWrapStorage: []string{store.ConfigPrefix, store.ConnectionPrefix, store.PendingPrefix, store.SessionPrefix, framework.WALPrefix},
 			// A performance secondary has leases of its own, and so pending revocations, sessions and
 			// write-ahead entries of its own.
@@ -91,6 +95,8 @@ func (b *backend) wire(process *palette.Process, userAgent string) {
 	c := b.credentials
 	c.Configs, c.Clients, c.Revocations, c.Tasks, c.System, c.Logger = b.configs, b.clients, b.revocations, b.tasks, b.System, b.Logger
 	c.Hooks = rootcred.Hooks{Changed: b.sessions.MarkSuspect, Rotated: b.rotationDone, Listed: b.keys.Listed, KeysInterrupted: b.keys.Interrupted}
+
+	*b.writer = config.Manager{Configs: b.configs, Clients: b.clients, Revocations: b.revocations, Credentials: b.credentials, Logger: b.Logger}
 
 	s := b.sessions
 	s.Configs, s.Clients, s.Revocations, s.Credentials, s.Tasks, s.Logger = b.configs, b.clients, b.revocations, b.credentials, b.tasks, b.Logger
@@ -147,6 +153,7 @@ authorization tokens and API keys. Its paths:
   sessions/<config>                the session that a config's shared roles hand out; ends it
   sessions                         lists the configs that have one
   rotate-root, rotate-root/<name>  gives a config a password or API key that nobody sees
+  trust/<config>                   changes how a config reaches Palette, without its password (sudo)
   check, check/<config>            tells whether a config works, and what to do where it does not
   metrics                          what the mount does, for Prometheus
 

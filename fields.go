@@ -49,6 +49,7 @@ const (
 	fieldAPIKeyName     = "api_key_name"
 
 	fieldToken     = "token"
+	fieldTokenID   = "token_id"
 	fieldExpiresAt = "expires_at"
 )
 

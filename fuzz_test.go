@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"vault-plugin-secrets-palette/internal/apikey"
 	"vault-plugin-secrets-palette/internal/store"
@@ -162,6 +163,53 @@ func FuzzConfigInput(f *testing.F) {
 			w.remove("config/none") // a request that changes nothing: the mount still serves
 		}
 		assert.Zero(t, w.palette.TotalCalls())
+	})
+}
+
+// FuzzTrustInput changes the way of a config that works, with whatever fields and values.
+func FuzzTrustInput(f *testing.F) {
+	for _, change := range []string{
+		`{}`, `{"ca_cert":""}`, `{"ca_cert":"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----"}`, `{"ca_cert":"` + strings.Repeat("a", 300<<10) + `"}`, `{"ca_cert":null}`,
+		`{"tls_server_name":"palette.example.com"}`, `{"tls_server_name":"\u0000\u202e"}`, `{"tls_server_name":7}`, `{"tls_server_name":["a"]}`,
+		`{"proxy_url":"http://user:` + hidden + `@127.0.0.1:1"}`, `{"proxy_url":"//:` + hidden + `@"}`, `{"proxy_url":"http://user:` + hidden + `%zz@127.0.0.1"}`, `{"proxy_url":""}`,
+		`{"client_cert":"x"}`, `{"client_key":"` + hidden + `"}`, `{"client_cert":"x","client_key":"` + hidden + `"}`,
+		`{"address":"https://elsewhere.example.com"}`, `{"tls_skip_verify":true}`, `{"email":"other@example.com"}`, `{"org":"other"}`, `{"password":"` + hidden + `"}`, `{"api_key":"` + hidden + `"}`,
+		`{"Address":"https://elsewhere.example.com"}`, `{"tls-skip-verify":true}`, `{"verify_connection":false}`, `{"name":"other"}`, `{"ca_cert":"","address":"x"}`,
+	} {
+		f.Add(change)
+	}
+	f.Fuzz(func(t *testing.T, change string) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			w.secrets = append(w.secrets, hidden)
+			w.write("config/ci", w.login())
+			data, ok := fuzzedFields(w.b, "trust/ci", change)
+			if !ok {
+				return
+			}
+			before := w.read("config/ci").Data
+			resp, err := w.handle(t.Context(), update, "trust/ci", data)
+			after := w.read("config/ci").Data
+			if err != nil || resp.IsError() {
+				assert.Equal(t, before, after, "nothing is stored")
+				if err == nil {
+					assert.Regexp(t, namesField, resp.Error().Error())
+				}
+			} else {
+				assertKept(t, data, after, fieldCACert, fieldClientCert, fieldTLSServerName)
+			}
+			for _, field := range trustFields {
+				delete(before, field)
+				delete(after, field)
+			}
+			delete(before, "client_key_set")
+			delete(after, "client_key_set")
+			assert.Equal(t, before, after, "nothing else changes")
+			text, err := json.Marshal(after)
+			require.NoError(t, err)
+			w.noSecret("a read", string(text))
+			w.wait()
+		})
 	})
 }
 

@@ -2,6 +2,7 @@ package palette
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"net/http"
 	"time"
@@ -11,6 +12,7 @@ import (
 
 	"vault-plugin-secrets-palette/internal/input"
 	"vault-plugin-secrets-palette/internal/lease"
+	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/telemetry"
 	"vault-plugin-secrets-palette/internal/upstream"
@@ -65,6 +67,7 @@ func credsAnswer() map[string]*framework.FieldSchema {
 func keyAnswer() map[string]*framework.FieldSchema {
 	fields := tokenAnswer()
 	delete(fields, fieldToken)
+	delete(fields, fieldTokenID)
 	fields[fieldAPIKey] = &framework.FieldSchema{Type: framework.TypeString, Description: "The API key, for the ApiKey header (credential_type=api_key).", DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}}
 	fields[fieldAPIKeyUID] = &framework.FieldSchema{Type: framework.TypeString, Description: "The API key's UID at Palette."}
 	fields[fieldAPIKeyName] = &framework.FieldSchema{Type: framework.TypeString, Description: "The API key's name at Palette."}
@@ -74,6 +77,7 @@ func keyAnswer() map[string]*framework.FieldSchema {
 func tokenAnswer() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
 		fieldToken:      {Type: framework.TypeString, Description: "The token, for the Authorization header, without \"Bearer\".", DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}},
+		fieldTokenID:    {Type: framework.TypeString, Description: "The token's name: its jti, or a digest. It opens nothing, and can be shown in Vault's audit log (audit-non-hmac-response-keys)."},
 		fieldExpiresAt:  {Type: framework.TypeString, Description: "When the token is dead, RFC 3339, UTC, by Vault's clock."},
 		fieldAddress:    {Type: framework.TypeString, Description: "Palette's address."},
 		fieldOrg:        {Type: framework.TypeString, Description: "The token's organization."},
@@ -105,6 +109,9 @@ func (b *backend) handleCreds(ctx context.Context, req *logical.Request, d *fram
 		return upstream.Answer(err)
 	}
 	b.applyRenewable(resp, r, d)
+	if wrap := req.WrapInfo; wrap != nil && wrap.TTL > resp.Secret.TTL {
+		resp.AddWarning(fmt.Sprintf("the wrapping token lives for %s, but the lease for %s: unwrapped after that, the credential is dead; wrap it for less", wrap.TTL, resp.Secret.TTL))
+	}
 	return resp, nil
 }
 
@@ -195,6 +202,7 @@ func (b *backend) applyRenewable(resp *logical.Response, r *store.Role, d *frame
 func shownToken(l *lease.Lease, r *store.Role, token store.Token) map[string]any {
 	data := map[string]any{
 		fieldToken:     token.Token.Reveal(),
+		fieldTokenID:   palette.TokenID(token.Token),
 		fieldExpiresAt: token.ExpiresAt.Format(time.RFC3339),
 		fieldAddress:   l.Address,
 		fieldOrg:       l.Org,
@@ -210,8 +218,9 @@ Logs in to Palette and returns the authorization token under a lease that lasts 
 as the token, cut by the request, the role and the mount. The token goes into the
 Authorization header of calls to Palette, without "Bearer".
 
-A renewal returns a new token and its expires_at; the old one lives on to its own
-expires_at. When the lease ends, those of its tokens that are alive are revoked at Palette.
+A renewal returns a new token with its token_id and expires_at; the old one lives on to its own
+expires_at. token_id names the token and opens nothing: the README has how to show it in Vault's
+audit log. When the lease ends, those of its tokens that are alive are revoked at Palette.
 
 A role with shared=true hands out the config's one session instead: the lease lasts as
 long as the token that it carries, a renewal returns the session's present token, and

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/palettetest"
 )
 
@@ -24,7 +25,7 @@ func TestCredsReturnATokenUnderALease(t *testing.T) {
 		l := w.creds("app")
 		assert.True(t, w.palette.Alive(l.token()))
 		assert.Equal(t, fields{
-			"token": l.token(), "address": w.palette.URL(), "org": "example", "project_uid": "5f0e1d",
+			"token": l.token(), "token_id": palette.TokenID(palette.Secret(l.token())), "address": w.palette.URL(), "org": "example", "project_uid": "5f0e1d",
 			"expires_at": epoch.Add(15 * time.Minute).Format(time.RFC3339),
 		}, l.data)
 		assert.Equal(t, 15*time.Minute, l.secret.TTL)

@@ -39,7 +39,7 @@ func newWithLeases(t *testing.T, v *server) *fixture {
 	}
 	readers.Wait()
 	require.Len(t, f.palette.LiveTokens(), manyLeases)
-	f.write("config", map[string]any{"rate_limit": perSecond, "verify_connection": false})
+	f.write("config", map[string]any{"rate_limit": perSecond, "rate_burst": perSecond, "verify_connection": false}) // full buckets have room for a call each
 	f.palette.SetRateLimit(perSecond)
 	return f
 }

@@ -57,6 +57,7 @@ func TestWrongInputIs400(t *testing.T) {
 		{"plain http", "PUT", "config", `{"address":"http://palette.example.com"}`, 400, []string{"address", "https://"}},
 		{"request_timeout of an hour", "PUT", "config", `{"request_timeout":"1h"}`, 400, []string{"request_timeout", "1h0m0s"}},
 		{"rate_limit below zero", "PUT", "config", `{"rate_limit":-1}`, 400, []string{"rate_limit", "-1"}},
+		{"rate_burst without a limit", "PUT", "config", `{"rate_limit":0,"rate_burst":5}`, 400, []string{"rate_burst", "rate_limit=0"}},
 		{"rate_limit is no number", "PUT", "config", `{"rate_limit":"many"}`, 400, []string{"rate_limit", "many"}},
 		{"queue_timeout of an hour", "PUT", "config", `{"queue_timeout":"1h"}`, 400, []string{"queue_timeout", "1h0m0s"}},
 		{"shared is no boolean", "PUT", "roles/app", `{"shared":"perhaps"}`, 400, []string{"shared", "perhaps"}},
@@ -106,9 +107,10 @@ func TestWhatPaletteSays(t *testing.T) {
 		{"down, config", "PUT", "config/ci-1.2", `{"request_timeout":"31s"}`, func() { f.palette.Down(true) }, 502, []string{host}},
 		{"500", "GET", "creds/ci", "", fault(palettetest.Fault{Status: 500}), 502, []string{host, "500"}},
 		{"503, after which a login is not sent again", "GET", "creds/ci", "", fault(palettetest.Fault{Status: 503, Times: 1}), 502, []string{host, "503"}},
-		{"no JSON", "GET", "creds/ci", "", fault(palettetest.Fault{Garbage: true}), 502, []string{host, "no JSON"}},
+		{"a page", "GET", "creds/ci", "", fault(palettetest.Fault{Garbage: true}), 502, []string{host, "status 200, text/html"}},
+		{"a gateway", "GET", "creds/ci", "", fault(palettetest.Fault{Foreign: true, Status: 401, Body: "<html>"}), 502, []string{host, "this is not Palette's answer", "status 401, text/html"}},
 		{"huge", "GET", "creds/ci", "", fault(palettetest.Fault{Huge: true}), 502, []string{host, "1 MiB"}},
-		{"no token", "GET", "creds/ci", "", fault(palettetest.Fault{NoToken: true}), 502, []string{host, "no token"}},
+		{"no token", "GET", "creds/ci", "", fault(palettetest.Fault{NoToken: true}), 502, []string{host, "JSON of another form"}},
 		{"dead on arrival", "GET", "creds/ci", "", fault(palettetest.Fault{Expired: true}), 502, []string{host, "dead on arrival"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -22,9 +22,10 @@ var fieldsOf = []struct {
 		"roles/app", "roles/{name}",
 		append(roleFields, "name"), roleFields,
 	},
-	{"creds/app", "creds/{name}", []string{"ttl", "renewable", "name"}, []string{"token", "expires_at", "address", "org", "project_uid", "api_key", "api_key_uid", "api_key_name"}},
+	{"creds/app", "creds/{name}", []string{"ttl", "renewable", "name"}, []string{"token", "token_id", "expires_at", "address", "org", "project_uid", "api_key", "api_key_uid", "api_key_name"}},
 	{"rotate-root", "rotate-root", nil, nil},
 	{"rotate-root/ci", "rotate-root/{name}", []string{"name"}, nil},
+	{"trust/ci", "trust/{name}", []string{"ca_cert", "tls_server_name", "proxy_url", "client_cert", "client_key", "name"}, nil},
 	{"check", "check", []string{"login"}, checkOut},
 	{"check/ci", "check/{name}", []string{"login", "name"}, checkOut},
 	{"metrics", "metrics", nil, nil}, // its answer is no JSON
@@ -34,12 +35,12 @@ var fieldsOf = []struct {
 var (
 	configIn = slices.Clip([]string{
 		"address", "email", "password", "org", "ca_cert", "client_cert", "client_key", "tls_server_name",
-		"tls_skip_verify", "proxy_url", "request_timeout", "rate_limit", "key_limit", "queue_timeout", "verify_connection",
+		"tls_skip_verify", "proxy_url", "request_timeout", "rate_limit", "rate_burst", "key_limit", "queue_timeout", "verify_connection",
 		"api_key", "api_key_uid", "password_policy", "rotation_period",
 	})
 	configOut = []string{
 		"address", "email", "org", "password_set", "ca_cert", "client_cert", "client_key_set", "tls_server_name",
-		"tls_skip_verify", "proxy_url", "request_timeout", "rate_limit", "key_limit", "queue_timeout",
+		"tls_skip_verify", "proxy_url", "request_timeout", "rate_limit", "rate_burst", "key_limit", "queue_timeout",
 		"api_key_set", "api_key_uid", "api_key_expires_at", "password_policy", "rotation_period", "last_rotated", "next_rotation", "rotation_error",
 	}
 	checkOut = []string{
@@ -64,7 +65,7 @@ func TestPathHelpNamesEachField(t *testing.T) {
 		assert.Equal(t, len(row.in) > 0, strings.Contains(help, "## PARAMETERS"), row.path)
 	}
 	top := f.cli("path-help", f.mount)
-	for _, path := range []string{"config", "roles", "creds", "sessions", "rotate-root", "check", "metrics"} {
+	for _, path := range []string{"config", "roles", "creds", "sessions", "rotate-root", "trust", "check", "metrics"} {
 		assert.Contains(t, top, path)
 	}
 }

@@ -209,6 +209,7 @@ func TestAnswersAreThoseOfTheOpenAPIDocument(t *testing.T) {
 		{"creds/app", map[string]any{"ttl": "1m", "renewable": false}, http.StatusOK},
 		{"creds/key", nil, http.StatusOK},
 		{"creds/shared", nil, http.StatusOK},
+		{"trust/ci", map[string]any{"tls_server_name": "palette.example.com"}, http.StatusNoContent},
 		{"rotate-root", nil, http.StatusNoContent},
 		{"rotate-root/ci", nil, http.StatusNoContent},
 	} {
@@ -248,10 +249,10 @@ func TestErrorsAreThoseOfTheOpenAPIDocument(t *testing.T) {
 	d := f.mountDocument()
 	for path, item := range d.Paths.Map() {
 		for method := range item.Operations() {
-			at, body := d.at(path, "app"), map[string]any{"nonsense": 1}
+			at, body := d.at(path, "app"), map[string]any{"passwrd": 1}
 			if method != http.MethodPost { // Vault reads no body there
 				bare, list, _ := strings.Cut(at, "?")
-				at, body = bare+"?nonsense=1&"+list, nil
+				at, body = bare+"?passwrd=1&"+list, nil
 			}
 			assert.Equal(t, http.StatusBadRequest, d.call(method, at, body), "%s %s", method, at)
 		}

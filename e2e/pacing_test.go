@@ -23,7 +23,7 @@ const (
 	fewLimited = perSecond
 )
 
-// newPaced mounts the engine for a stand-in with Palette's limit, with fields more in its
+// newPaced mounts the engine for a stand-in with Palette's limits, with fields more in its
 // config than those of the account.
 func newPaced(t *testing.T, more map[string]any) *fixture {
 	t.Helper()
@@ -33,12 +33,15 @@ func newPaced(t *testing.T, more map[string]any) *fixture {
 }
 
 // pace writes the config of a name ("" is the default one) and a role "app" plus that name.
-// The limit is the default one unless fields say otherwise.
+// The limit is the default one unless fields say otherwise, and no more go at once than in a second.
 func (f *fixture) pace(name string, more map[string]any) {
 	f.t.Helper()
 	data := f.login()
 	delete(data, "rate_limit")
-	data["verify_connection"] = false
+	data["verify_connection"], data["rate_burst"] = false, perSecond
+	if limit, set := more["rate_limit"].(int); set {
+		data["rate_burst"] = min(limit, perSecond)
+	}
 	maps.Copy(data, more)
 	path, role := "config", map[string]any{"renewable": false}
 	if name != "" {
@@ -82,8 +85,8 @@ func TestABurstIsServedWithinTheLimit(t *testing.T) {
 	}
 }
 
-// The lowest limit of an address counts, for mounts and configs that have a higher one or
-// none. When its config is gone, it is gone.
+// The lowest limit of those that have called an address counts, for mounts and configs that have a
+// higher one or none. When its config is gone, it is gone.
 func TestTheLowestLimitCounts(t *testing.T) {
 	t.Parallel()
 	f := newMount(t, sharedServer(t), palettetest.WithLifetime(palettetest.DefaultLifetime))
@@ -96,6 +99,9 @@ func TestTheLowestLimitCounts(t *testing.T) {
 		return time.Since(began)
 	}
 	second.pace("low", map[string]any{"rate_limit": 1})
+	assert.Less(t, timed(), 6*time.Second, "it has called nobody yet")
+	_, err := second.creds("applow")
+	require.NoError(t, err)
 	limited := timed()
 	assert.GreaterOrEqual(t, limited, 6*time.Second, "eight calls at one a second")
 	second.cli("delete", second.mount+"/config/low")

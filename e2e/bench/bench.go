@@ -35,7 +35,7 @@ type Options struct {
 type sizes struct {
 	slot, warmUp                  time.Duration
 	rounds                        int
-	reads, consumers              int
+	reads, consumers, queued      int
 	revoked, logins, unmounted    int
 	heapWarmUp, heapReads, heapBy int
 }
@@ -43,12 +43,12 @@ type sizes struct {
 var (
 	fullSizes = sizes{
 		slot: time.Second, warmUp: time.Second, rounds: 7,
-		reads: 10_000, consumers: 500, revoked: 5_000, logins: 20, unmounted: 2_000,
+		reads: 10_000, consumers: 500, queued: 120, revoked: 5_000, logins: 20, unmounted: 2_000,
 		heapWarmUp: 2_000, heapReads: 100_000, heapBy: 64,
 	}
 	quickSizes = sizes{
 		slot: 60 * time.Millisecond, warmUp: 50 * time.Millisecond, rounds: 1,
-		reads: 200, consumers: 15, revoked: 250, logins: 5, unmounted: 40,
+		reads: 200, consumers: 15, queued: 10, revoked: 250, logins: 5, unmounted: 40,
 		heapWarmUp: 100, heapReads: 1_000, heapBy: 16,
 	}
 )

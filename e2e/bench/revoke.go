@@ -51,7 +51,7 @@ func (b *bench) measureRevoke(ctx context.Context) ([]Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err = w.freshSecond(ctx); err != nil {
+	if err = w.fullBuckets(ctx); err != nil {
 		return nil, err
 	}
 	got, err := w.revokeOwn(ctx, tokens.own, b.logins)
@@ -65,7 +65,7 @@ func (b *bench) measureRevoke(ctx context.Context) ([]Row, error) {
 		Floor: seconds(plainTook[floorMount]), Wait: seconds(plainTook[waitMount]),
 		Direct:  fmt.Sprintf("%s, %d calls", seconds(directTook), callsFor(b.revoked)),
 		Verdict: judge(got.alive == 0 && got.took <= mostRevoke && got.calls <= mostRevokeCalls && len(got.logins.errs) == 0),
-		Means: "The leases are made first, then the limit of 10 calls a second is set; `sync=false`. The time is until the last of the tokens was dead at the stand-in; " +
+		Means: "The leases are made first, then Palette's limits are set (10 calls a second, 50 at once); `sync=false`. The time is until the last of the tokens was dead at the stand-in; " +
 			"the calls are those that revoke, refused ones too. Logins that begin while the revocation is under way must be served. Direct: the same tokens, 100 to a call, one call after the other.",
 	}}, nil
 }

@@ -40,7 +40,7 @@ func (b *bench) measureUnmount(ctx context.Context) ([]Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err = w.freshSecond(ctx); err != nil {
+	if err = w.fullBuckets(ctx); err != nil {
 		return nil, err
 	}
 	began := time.Now()
@@ -62,6 +62,6 @@ func (b *bench) measureUnmount(ctx context.Context) ([]Row, error) {
 		Wait:    fmt.Sprintf("%s for %s", seconds(plainTook[waitMount]), count(b.unmounted/waitShare)),
 		Direct:  fmt.Sprintf("%s, %d calls", seconds(directTook), callsFor(b.unmounted)),
 		Verdict: judge(failed == nil && took <= mostUnmount && alive == 0),
-		Means:   "The leases are made first, then the limit of 10 calls a second is set. The time is until Vault answers that the mount is gone. Vault revokes the leases one after the other; direct: their tokens, 100 to a call, one call after the other.",
+		Means:   "The leases are made first, then Palette's limits are set. The time is until Vault answers that the mount is gone. Vault revokes the leases one after the other; direct: their tokens, 100 to a call, one call after the other.",
 	}}, nil
 }

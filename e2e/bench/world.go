@@ -17,8 +17,9 @@ import (
 const (
 	// paletteLatency is how long the stand-in, and the engine that only waits, take.
 	paletteLatency = 20 * time.Millisecond
-	// paletteLimit is what Palette allows for one IP address, in calls a second.
-	paletteLimit = 10
+	// paletteLimit is what Palette allows for one IP address and resource, in calls a second;
+	// at once it takes 50.
+	paletteLimit = palettetest.PublishedRate
 	// clientTimeout is that of a consumer: the default of Vault's client.
 	clientTimeout = 60 * time.Second
 
@@ -156,12 +157,13 @@ func (w *world) limit(ctx context.Context, perSecond int) error {
 	if perSecond == 0 {
 		return nil
 	}
-	return w.freshSecond(ctx)
+	return w.fullBuckets(ctx)
 }
 
-// freshSecond waits until the calls so far count no more at the stand-in.
-func (w *world) freshSecond(ctx context.Context) error {
-	return vaulttest.Pause(ctx, 1100*time.Millisecond)
+// fullBuckets waits until the calls so far count no more, at the stand-in and in the engine, whose
+// buckets fill a little more slowly.
+func (w *world) fullBuckets(ctx context.Context) error {
+	return vaulttest.Pause(ctx, palettetest.BurstFactor*time.Second*11/10)
 }
 
 func (w *world) write(ctx context.Context, path string, fields map[string]any) error {

@@ -2,6 +2,7 @@ package palettetest
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -29,7 +30,6 @@ type Server struct {
 	// opts is written before the server starts, except for the fields that the Set methods change, under mu.
 	opts   settings
 	url    string
-	ca     *Authority
 	http   *http.Server
 	signer jose.Signer
 	// offset is how far the stand-in's clock is ahead of the machine's, in nanoseconds.
@@ -46,6 +46,10 @@ type Server struct {
 	after  map[Endpoint]*Gate
 	down   bool
 	closed bool
+	// ca and certificate are those of the server at present; nil without TLS.
+	ca          *Authority
+	certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	connections map[net.Conn]bool
 }
 
 // New starts a stand-in for the length of a test. At the test's end it is closed, and the test fails when a token or
@@ -105,6 +109,7 @@ func (s *Server) listen() error {
 	s.http = &http.Server{
 		Handler:           s.routes(),
 		ReadHeaderTimeout: time.Minute,
+		ConnState:         s.track,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		// Clients that distrust the certificate are part of the tests and would fill their output.
 		ErrorLog: log.New(io.Discard, "", 0),
@@ -115,7 +120,9 @@ func (s *Server) listen() error {
 		if err != nil {
 			return err
 		}
-		s.http.TLSConfig, s.ca = config, authority
+		s.certificate, s.ca = config.GetCertificate, authority
+		config.GetCertificate = s.present
+		s.http.TLSConfig = config
 		scheme, serve = "https", func(l net.Listener) error { return s.http.ServeTLS(l, "", "") }
 	}
 	listener, err := s.opts.listener()
@@ -165,6 +172,8 @@ func (s *Server) URL() string { return s.url }
 
 // CA is the PEM of the authority behind the server's certificate; nil without WithTLS.
 func (s *Server) CA() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.ca == nil {
 		return nil
 	}

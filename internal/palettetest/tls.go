@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"net/http"
 	"time"
 )
 
@@ -106,7 +107,7 @@ func (o *settings) tlsConfig() (*tls.Config, *Authority, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the server's certificate: %w", err)
 	}
-	config := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+	config := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &pair, nil }}
 	if o.clientCA != nil {
 		config.ClientCAs = x509.NewCertPool()
 		if !config.ClientCAs.AppendCertsFromPEM(o.clientCA) {
@@ -115,4 +116,44 @@ func (o *settings) tlsConfig() (*tls.Config, *Authority, error) {
 		config.ClientAuth = tls.RequireAndVerifyClientCert
 	}
 	return config, authority, nil
+}
+
+// NewCA gives the server a certificate of another authority, see CA. All connections are closed, as by a restart.
+func (s *Server) NewCA() error {
+	config, authority, err := s.opts.tlsConfig()
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.ca, s.certificate = authority, config.GetCertificate
+	open := s.connections
+	s.connections = nil
+	s.mu.Unlock()
+	for c := range open {
+		_ = c.Close()
+	}
+	return nil
+}
+
+// track keeps the connections that are open.
+func (s *Server) track(c net.Conn, state http.ConnState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch state {
+	case http.StateNew:
+		if s.connections == nil {
+			s.connections = make(map[net.Conn]bool)
+		}
+		s.connections[c] = true
+	case http.StateClosed, http.StateHijacked:
+		delete(s.connections, c)
+	}
+}
+
+// present is the certificate of the server at present.
+func (s *Server) present(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	s.mu.Lock()
+	certificate := s.certificate
+	s.mu.Unlock()
+	return certificate(hello)
 }

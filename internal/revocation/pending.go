@@ -59,6 +59,14 @@ func (m *Manager) Enqueue(ctx context.Context, s logical.Storage, id string, e *
 		id = made
 	}
 	e.FirstFailed = time.Now().UTC()
+	if err := put(ctx, s, id, e); err != nil {
+		return err
+	}
+	m.Metrics.PendingEnqueued()
+	return nil
+}
+
+func put(ctx context.Context, s logical.Storage, id string, e *Entry) error {
 	raw, err := logical.StorageEntryJSON(store.PendingPrefix+id, e)
 	if err != nil {
 		return fmt.Errorf("encoding the pending revocation: %w", err)
@@ -66,7 +74,6 @@ func (m *Manager) Enqueue(ctx context.Context, s logical.Storage, id string, e *
 	if err := s.Put(ctx, raw); err != nil {
 		return fmt.Errorf("storing the pending revocation: %w", err)
 	}
-	m.Metrics.PendingEnqueued()
 	return nil
 }
 
@@ -84,6 +91,29 @@ func load(ctx context.Context, s logical.Storage, id string) (*Entry, error) {
 		return nil, fmt.Errorf("the entry %s%s cannot be decoded", store.PendingPrefix, id)
 	}
 	return e, nil
+}
+
+// Reconnect lets the pending revocations that go by one connection go by another: a config has another
+// way to the same Palette. An entry that cannot be read stays as it is.
+func (m *Manager) Reconnect(ctx context.Context, s logical.Storage, from, to palette.Connection) error {
+	if err := m.retrying.Acquire(ctx, 1); err != nil { // a retry removes what it has ended
+		return fmt.Errorf("waiting for a run over the pending revocations: %w", err)
+	}
+	defer m.retrying.Release(1)
+	ids, err := s.List(ctx, store.PendingPrefix)
+	if err != nil {
+		return fmt.Errorf("listing the pending revocations: %w", err)
+	}
+	var errs []error
+	for _, id := range ids {
+		e, err := load(ctx, s, id)
+		if err != nil || e == nil || e.Connection != from {
+			continue
+		}
+		e.Connection = to
+		errs = append(errs, put(ctx, s, id, e))
+	}
+	return errors.Join(errs...)
 }
 
 // remove deletes a pending revocation that is over.

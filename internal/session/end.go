@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -28,8 +29,15 @@ func (m *Manager) Stored(ctx context.Context, s logical.Storage, name string) (*
 	return m.sessions.Get(ctx, s, name)
 }
 
-// Invalidate forgets what the cache knows of a storage key that another node has written.
-func (m *Manager) Invalidate(key string) { m.sessions.Invalidate(key) }
+// Invalidate forgets what the cache knows of a storage key that another node has written. Another
+// config may be one that was rotated: on a performance secondary nobody else marks the cluster's own
+// session, which Palette may have ended with the change.
+func (m *Manager) Invalidate(key string) {
+	m.sessions.Invalidate(key)
+	if name, isConfig := strings.CutPrefix(key, store.ConfigPrefix); isConfig {
+		m.with(name, func(n *note) { n.generation++ })
+	}
+}
 
 // MarkSuspect makes the next use of a config's session refresh the session first, even after a
 // crash: a change of the password may end sessions (an assumption). MarkSuspect waits for nobody.

@@ -96,6 +96,23 @@ func LoadWAL(ctx context.Context, s logical.Storage, id string) (entry *framewor
 	return entry, configName, nil
 }
 
+// RewriteWAL puts other data into a write-ahead entry, which keeps its id, kind and age.
+func RewriteWAL(ctx context.Context, s logical.Storage, id string, data any) error {
+	entry, _, err := LoadWAL(ctx, s, id)
+	if err != nil || entry == nil {
+		return err
+	}
+	entry.Data = data
+	raw, err := logical.StorageEntryJSON(framework.WALPrefix+id, entry)
+	if err != nil {
+		return fmt.Errorf("encoding a write-ahead entry: %w", err)
+	}
+	if err := s.Put(ctx, raw); err != nil {
+		return fmt.Errorf("writing a write-ahead entry: %w", err)
+	}
+	return nil
+}
+
 // WALConfig is the name of the config that a write-ahead entry is about.
 func WALConfig(data any) (string, error) {
 	var of struct {

@@ -16,6 +16,7 @@ import (
 const (
 	EventConfigWrite    = "palette/config-write"
 	EventConfigDelete   = "palette/config-delete"
+	EventTrustWrite     = "palette/trust-write"
 	EventRoleWrite      = "palette/role-write"
 	EventRoleDelete     = "palette/role-delete"
 	EventSessionEnd     = "palette/session-delete"

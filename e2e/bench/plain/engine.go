@@ -22,8 +22,8 @@ const (
 	RevokedField = "count"
 
 	secretType = "plain"
-	// tokenLength is about that of Palette's: an answer and a lease of the same size.
-	tokenLength = 420
+	// tokenLength is that of the stand-in's: an answer and a lease of the same size as the engine's.
+	tokenLength = 357
 )
 
 type engine struct {
@@ -69,14 +69,15 @@ func (e *engine) read(ctx context.Context, _ *logical.Request, d *framework.Fiel
 	if err != nil {
 		return nil, err
 	}
-	const address, org = "https://palette.example.com", "example"
+	const address, org = "http://127.0.0.1:40000", "example"
 	expires := time.Now().Add(Life).UTC().Format(time.RFC3339)
 	resp := e.Secret(secretType).Response(
 		map[string]any{"token": e.token, "expires_at": expires, "address": address, "org": org},
 		map[string]any{
 			"id": id, "role": d.Get("name"), "config_name": "default", "address": address, "org": org,
-			"email": "vault@example.com", "connection_id": id, "ttl": 0,
+			"email": "vault@example.com", "ttl": 0, "shared": false,
 			"tokens": []any{map[string]any{"token": e.token, "expires_at": expires}},
+			"key":    map[string]any{"uid": "", "name": "", "key": "", "expires_at": time.Time{}.Format(time.RFC3339)},
 		})
 	resp.Secret.TTL, resp.Secret.MaxTTL = Life, Life
 	return resp, nil
