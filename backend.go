@@ -13,6 +13,7 @@ import (
 
 	"vault-plugin-secrets-palette/internal/apikey"
 	"vault-plugin-secrets-palette/internal/check"
+	"vault-plugin-secrets-palette/internal/config"
 	"vault-plugin-secrets-palette/internal/input"
 	"vault-plugin-secrets-palette/internal/lease"
 	"vault-plugin-secrets-palette/internal/palette"
@@ -36,6 +37,7 @@ type backend struct {
 	clients     *upstream.Clients
 	tasks       *tasks.Group
 	credentials *rootcred.Manager
+	writer      *config.Manager
 	sessions    *session.Manager
 	keys        *apikey.Manager
 	revocations *revocation.Manager
@@ -51,7 +53,7 @@ type backend struct {
 func newBackend(process *palette.Process, version string) *backend {
 	b := &backend{
 		configs: store.NewConfigs(), roles: store.NewRoles(),
-		clients: &upstream.Clients{}, tasks: &tasks.Group{}, credentials: &rootcred.Manager{}, sessions: session.New(),
+		clients: &upstream.Clients{}, tasks: &tasks.Group{}, credentials: &rootcred.Manager{}, writer: &config.Manager{}, sessions: session.New(),
 		keys: &apikey.Manager{}, revocations: revocation.New(), checker: &check.Checker{},
 		limits: &lease.Limits{}, metrics: telemetry.NewMetrics(version), events: &telemetry.Events{},
 	}
@@ -93,6 +95,8 @@ func (b *backend) wire(process *palette.Process, userAgent string) {
 	c := b.credentials
 	c.Configs, c.Clients, c.Revocations, c.Tasks, c.System, c.Logger = b.configs, b.clients, b.revocations, b.tasks, b.System, b.Logger
 	c.Hooks = rootcred.Hooks{Changed: b.sessions.MarkSuspect, Rotated: b.rotationDone, Listed: b.keys.Listed, KeysInterrupted: b.keys.Interrupted}
+
+	*b.writer = config.Manager{Configs: b.configs, Clients: b.clients, Revocations: b.revocations, Credentials: b.credentials, Logger: b.Logger}
 
 	s := b.sessions
 	s.Configs, s.Clients, s.Revocations, s.Credentials, s.Tasks, s.Logger = b.configs, b.clients, b.revocations, b.credentials, b.tasks, b.Logger

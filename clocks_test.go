@@ -102,8 +102,12 @@ func TestCheckWarnsOfAnotherClock(t *testing.T) {
 		offset time.Duration
 		warns  string
 	}{
-		{0, ""}, {29 * time.Second, ""}, {-29 * time.Second, ""},
-		{31 * time.Second, "Palette's clock is 32s ahead of Vault's"}, {-90 * time.Second, "Palette's clock is 1m30s behind Vault's"}, {time.Hour, "Palette's clock is 1h0m1s ahead of Vault's"},
+		{0, ""},
+		{29 * time.Second, ""},
+		{-29 * time.Second, ""},
+		{31 * time.Second, "Palette's clock is 32s ahead of Vault's"},
+		{-90 * time.Second, "Palette's clock is 1m30s behind Vault's"},
+		{time.Hour, "Palette's clock is 1h0m1s ahead of Vault's"},
 	} {
 		bubble(t, c.offset.String(), func(t *testing.T) {
 			w := configured(t)

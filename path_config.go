@@ -9,9 +9,9 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-palette/internal/advice"
+	"vault-plugin-secrets-palette/internal/config"
 	"vault-plugin-secrets-palette/internal/input"
 	"vault-plugin-secrets-palette/internal/palette"
-	"vault-plugin-secrets-palette/internal/rootcred"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/telemetry"
 	"vault-plugin-secrets-palette/internal/upstream"
@@ -153,7 +153,7 @@ func (b *backend) handleConfigRead(ctx context.Context, req *logical.Request, d 
 func (b *backend) handleConfigWrite(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := configName(d)
 	given := func(field string) bool { _, ok := d.GetOk(field); return ok }
-	old, next, err := b.credentials.Write(ctx, req.Storage, name, rootcred.Write{
+	old, next, err := b.writer.Write(ctx, req.Storage, name, config.Write{
 		Change: func(old *store.Config) (*store.Config, error) { return changeConfig(old, d, time.Now()) },
 		Verify: d.Get(fieldVerifyConnection).(bool), NewPolicy: given(fieldPasswordPolicy), NewSecret: given(fieldPassword) || given(fieldAPIKey),
 	})
@@ -172,7 +172,7 @@ func (b *backend) handleConfigWrite(ctx context.Context, req *logical.Request, d
 
 func (b *backend) handleConfigDelete(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := configName(d)
-	old, err := b.credentials.Delete(ctx, req.Storage, name)
+	old, err := b.writer.Delete(ctx, req.Storage, name)
 	if err != nil {
 		return upstream.Answer(err)
 	}

@@ -37,7 +37,7 @@ func (b *backend) pathTrust() []*framework.Path {
 }
 
 func (b *backend) handleTrust(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	err := b.credentials.Trust(ctx, req.Storage, d.Get(fieldName).(string), func(old *store.Config) (*store.Config, error) {
+	err := b.writer.Trust(ctx, req.Storage, d.Get(fieldName).(string), func(old *store.Config) (*store.Config, error) {
 		next := configInput{*old}
 		if err := next.applyText(d); err != nil {
 			return nil, err

@@ -61,6 +61,20 @@ func TestCountIsOfKeysThatWereMade(t *testing.T) {
 	}
 }
 
+// Any listing is a count.
+func TestCountIsNotMadeSoonAfterAListing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMount(t)
+		m.Keys.Listed(name, m.Stored(), nil)
+		m.key()
+		m.minute()
+		assert.Zero(t, m.Palette.Calls(palettetest.APIKeyList))
+		time.Sleep(10 * time.Minute)
+		m.minute()
+		assert.Equal(t, 1, m.usage())
+	})
+}
+
 // A count that fails is logged, and tried again in ten minutes.
 func TestCountThatFails(t *testing.T) {
 	for what, c := range map[string]struct {

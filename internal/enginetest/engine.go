@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-palette/internal/apikey"
+	"vault-plugin-secrets-palette/internal/config"
 	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/palettetest"
 	"vault-plugin-secrets-palette/internal/revocation"
@@ -50,6 +51,7 @@ type Engine struct {
 	Tasks       *tasks.Group
 	Revocations *revocation.Manager
 	Credentials *rootcred.Manager
+	Writer      *config.Manager
 	Sessions    *session.Manager
 	Keys        *apikey.Manager
 	// Counts is what the revocations have counted.
@@ -134,6 +136,7 @@ func (e *Engine) Restart() {
 		Changed: e.Sessions.MarkSuspect, Listed: e.Keys.Listed, KeysInterrupted: e.Keys.Interrupted,
 		Rotated: func(context.Context, logical.Storage, string, error) {},
 	}
+	e.Writer = &config.Manager{Configs: e.Configs, Clients: e.Clients, Revocations: e.Revocations, Credentials: e.Credentials, Logger: log}
 	s := e.Sessions
 	s.Configs, s.Clients, s.Revocations, s.Credentials, s.Tasks, s.Logger = e.Configs, e.Clients, e.Revocations, e.Credentials, e.Tasks, log
 	k := e.Keys

@@ -5,12 +5,13 @@ import (
 	"testing/synctest"
 	"time"
 
+	"vault-plugin-secrets-palette/internal/config"
+
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-palette/internal/enginetest"
 	"vault-plugin-secrets-palette/internal/palettetest"
-	"vault-plugin-secrets-palette/internal/rootcred"
 	"vault-plugin-secrets-palette/internal/store"
 )
 
@@ -40,7 +41,7 @@ func TestRootKeyExpiryIsLearned(t *testing.T) {
 			}
 			assert.Equal(t, want, m.Stored().APIKeyExpiry)
 			if c.name == "nobody may list" {
-				m.Logged(rootcred.MsgExpiryUnknown)
+				m.Logged(config.MsgExpiryUnknown)
 			}
 		})
 	}
@@ -53,7 +54,7 @@ func TestRotationOfARootKeyThatExpires(t *testing.T) {
 		expires := time.Now().Add(10 * time.Hour)
 		write := func(changes ...func(*store.Config)) {
 			t.Helper()
-			require.NoError(t, m.write(rootcred.Write{Change: func(old *store.Config) (*store.Config, error) {
+			require.NoError(t, m.write(config.Write{Change: func(old *store.Config) (*store.Config, error) {
 				next := *old
 				next.RotationPeriod, next.RotateFrom, next.APIKeyExpiry = 720*time.Hour, time.Now().Unix(), expires.Unix()
 				for _, change := range changes {

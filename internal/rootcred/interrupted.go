@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -120,10 +121,10 @@ func (m *Manager) Rollback(ctx context.Context, s logical.Storage, data any) err
 		return err
 	}
 	if cfg == nil { // nobody will use the config, and so recover the rotation
-		m.drop(ctx, s, name)
+		m.Drop(ctx, s, name)
 		return nil
 	}
-	for _, id := range m.entryIDs(name) {
+	for _, id := range m.entryIDs(name, func(*entry) bool { return true }) {
 		own, _, err := store.LoadWAL(ctx, s, id)
 		if err != nil {
 			return err
@@ -135,20 +136,37 @@ func (m *Manager) Rollback(ctx context.Context, s logical.Storage, data any) err
 	return nil
 }
 
-// entryIDs are the ids of a config's write-ahead entries that the process knows.
-func (m *Manager) entryIDs(name string) (ids []string) {
-	m.with(name, func(st *state) {
-		for _, e := range st.entries {
-			ids = append(ids, e.id)
-		}
-	})
-	return ids
-}
-
-// drop forgets the interrupted rotations of a config that is gone.
-func (m *Manager) drop(ctx context.Context, s logical.Storage, name string) {
-	for _, id := range m.entryIDs(name) {
+// Drop forgets the interrupted rotations of a config that is gone.
+func (m *Manager) Drop(ctx context.Context, s logical.Storage, name string) {
+	for _, id := range m.entryIDs(name, func(*entry) bool { return true }) {
 		m.resolve(name, id)
 		m.deleteWAL(ctx, s, name, id)
 	}
+}
+
+// Supersede lets a config be used in spite of interrupted rotations: a write has shown that the
+// config's secret works. The rotations are recovered when none of their calls can reach Palette
+// any more.
+func (m *Manager) Supersede(name string, cfg *store.Config) {
+	until := cfg.ArrivesBy(time.Now())
+	for _, id := range m.unresolved(name) {
+		m.grant(name, id, until)
+	}
+}
+
+// Unrecovered are the ids of a config's write-ahead entries whose outcome is not known.
+func (m *Manager) Unrecovered(name string) []string {
+	return m.entryIDs(name, func(e *entry) bool { return !e.resolved })
+}
+
+// entryIDs are the ids of a config's write-ahead entries that match.
+func (m *Manager) entryIDs(name string, matches func(*entry) bool) (ids []string) {
+	m.with(name, func(st *state) {
+		for _, e := range st.entries {
+			if matches(e) {
+				ids = append(ids, e.id)
+			}
+		}
+	})
+	return ids
 }

@@ -18,21 +18,6 @@ import (
 // lives twice the period, a day at least, so that rotations may fail for a while.
 const RootKeyLife = 365 * 24 * time.Hour
 
-// verifyKey asks Palette whose a config's API key is, and when it expires.
-func (m *Manager) verifyKey(ctx context.Context, name string, cfg *store.Config) error {
-	client, err := m.Clients.For(cfg.Connection)
-	if err != nil {
-		return err
-	}
-	auth := palette.Auth{APIKey: cfg.APIKey}
-	me, err := client.UserInfo(ctx, auth)
-	if err == nil {
-		cfg.UserUID = me.UserUID
-		m.learnExpiry(ctx, client, auth, me, name, cfg)
-	}
-	return err
-}
-
 // rotateKey makes a new key for a config, stores the key, and deletes the old one. The name of the
 // new key is written ahead. After a crash the config's api_key_uid tells which key to delete.
 func (m *Manager) rotateKey(ctx context.Context, s logical.Storage, name string, cfg *store.Config) error {
@@ -95,19 +80,12 @@ func (m *Manager) rootKeyUID(ctx context.Context, client upstream.API, auth pale
 	if err != nil {
 		return "", err
 	}
-	m.listed(name, cfg, keys)
-	mine := activeOf(me, keys)
+	m.Hooks.Listed(name, cfg, keys)
+	mine := ActiveOf(me, keys)
 	if len(mine) != 1 {
 		return "", upstream.Mistakef("Palette's user has %d API keys, so that it is not known which one is the config's; write its UID to the config's field %q", len(mine), "api_key_uid")
 	}
 	return mine[0].UID, nil
-}
-
-// listed tells of a listing, if anybody wants to hear of it.
-func (m *Manager) listed(name string, cfg *store.Config, keys []palette.APIKey) {
-	if m.Hooks.Listed != nil {
-		m.Hooks.Listed(name, cfg, keys)
-	}
 }
 
 // MsgKeyDeleted is the log's message for a key whose making was interrupted.
@@ -124,7 +102,7 @@ func (m *Manager) DeleteMade(ctx context.Context, client upstream.API, auth pale
 	if err != nil {
 		return false, err
 	}
-	m.listed(w.ConfigName, cfg, keys)
+	m.Hooks.Listed(w.ConfigName, cfg, keys)
 	for _, key := range keys {
 		if key.Name != w.Name || key.UID == stays {
 			continue
@@ -140,4 +118,14 @@ func (m *Manager) DeleteMade(ctx context.Context, client upstream.API, auth pale
 		m.Logger().Info(MsgKeyDeleted, "name", w.Name, "uid", key.UID)
 	}
 	return found, nil
+}
+
+// ActiveOf are the keys of a user that may open something.
+func ActiveOf(me palette.UserInfo, keys []palette.APIKey) (mine []palette.APIKey) {
+	for _, k := range keys {
+		if k.Active && (k.UserUID == me.UserUID || k.UserUID == "") {
+			mine = append(mine, k)
+		}
+	}
+	return mine
 }

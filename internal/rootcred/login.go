@@ -50,11 +50,11 @@ func (m *Manager) loginOnce(ctx context.Context, s logical.Storage, name string,
 		return palette.Token{}, err
 	}
 	defer release()
-	return m.send(ctx, s, cfg, cfg.Login())
+	return m.Send(ctx, s, cfg, cfg.Login())
 }
 
-// send sends a login. A token of an account with a second factor is useless and is revoked.
-func (m *Manager) send(ctx context.Context, s logical.Storage, cfg *store.Config, login palette.Login) (palette.Token, error) {
+// Send sends a login. A token of an account with a second factor is useless and is revoked.
+func (m *Manager) Send(ctx context.Context, s logical.Storage, cfg *store.Config, login palette.Login) (palette.Token, error) {
 	client, err := m.Clients.For(cfg.Connection)
 	if err != nil {
 		return palette.Token{}, err
@@ -70,7 +70,7 @@ func (m *Manager) send(ctx context.Context, s logical.Storage, cfg *store.Config
 
 // tryPassword logs in and revokes the token.
 func (m *Manager) tryPassword(ctx context.Context, s logical.Storage, cfg *store.Config, login palette.Login) error {
-	token, err := m.send(ctx, s, cfg, login)
+	token, err := m.Send(ctx, s, cfg, login)
 	if err != nil {
 		return err
 	}

@@ -21,9 +21,9 @@ const (
 	symbols = "-_.!*+="
 )
 
-// newPassword makes a password by the named policy of Vault or, without a policy, of all four
+// NewPassword makes a password by the named policy of Vault or, without a policy, of all four
 // classes.
-func (m *Manager) newPassword(ctx context.Context, policy string) (palette.Secret, error) {
+func (m *Manager) NewPassword(ctx context.Context, policy string) (palette.Secret, error) {
 	if policy != "" {
 		text, err := m.System().GeneratePasswordFromPolicy(ctx, policy)
 		if err != nil {

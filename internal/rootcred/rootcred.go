@@ -117,16 +117,9 @@ func (m *Manager) lock(name string) (lock *semaphore.Weighted) {
 
 // unresolved are the ids of the entries that keep a config from its use: those without a grace
 // period, and those whose grace period is over.
-func (m *Manager) unresolved(name string) (ids []string) {
+func (m *Manager) unresolved(name string) []string {
 	now := time.Now()
-	m.with(name, func(st *state) {
-		for _, e := range st.entries {
-			if !now.Before(e.graceUntil) {
-				ids = append(ids, e.id)
-			}
-		}
-	})
-	return ids
+	return m.entryIDs(name, func(e *entry) bool { return !now.Before(e.graceUntil) })
 }
 
 // add notes a write-ahead entry of a rotation.
@@ -220,16 +213,16 @@ func (m *Manager) Acquire(ctx context.Context, s logical.Storage, name string) (
 				return nil, err
 			}
 		}
-		if release, err = m.acquireLock(ctx, name); err != nil || !first || len(m.unresolved(name)) == 0 {
+		if release, err = m.AcquireShared(ctx, name); err != nil || !first || len(m.unresolved(name)) == 0 {
 			return release, err
 		}
 		release() // the rotation that Acquire has waited for was interrupted
 	}
 }
 
-// acquireLock waits for a config's rotation under way, and keeps others from starting until
+// AcquireShared waits for a config's rotation under way, and keeps others from starting until
 // release is called.
-func (m *Manager) acquireLock(ctx context.Context, name string) (release func(), err error) {
+func (m *Manager) AcquireShared(ctx context.Context, name string) (release func(), err error) {
 	lock := m.lock(name)
 	if err := lock.Acquire(ctx, 1); err != nil {
 		return nil, fmt.Errorf("waiting for a rotation of config %q: %w", name, err)

@@ -88,7 +88,7 @@ func (m *Manager) rotatePassword(ctx context.Context, s logical.Storage, name st
 		return err
 	}
 	defer m.Revocations.Discard(s, revocation.AccountOf(cfg), store.TokenOf(token), rotationLogin)
-	fresh, err := m.newPassword(ctx, cfg.PasswordPolicy)
+	fresh, err := m.NewPassword(ctx, cfg.PasswordPolicy)
 	if err != nil {
 		return err
 	}
@@ -121,7 +121,7 @@ func (m *Manager) rotatePassword(ctx context.Context, s logical.Storage, name st
 // earlier change that is still on its way names this password too, and Palette refuses it once
 // this rotation is through.
 func (m *Manager) loginToRotate(ctx context.Context, s logical.Storage, name string, cfg *store.Config) (*store.Config, palette.Token, error) {
-	token, err := m.send(ctx, s, cfg, cfg.Login())
+	token, err := m.Send(ctx, s, cfg, cfg.Login())
 	if !upstream.Rejected(err) || !m.endGrace(name) {
 		return cfg, token, err
 	}
@@ -132,7 +132,7 @@ func (m *Manager) loginToRotate(ctx context.Context, s logical.Storage, name str
 	if cfg, err = m.Configs.Get(ctx, s, name); err != nil {
 		return nil, palette.Token{}, err
 	}
-	token, err = m.send(ctx, s, cfg, cfg.Login())
+	token, err = m.Send(ctx, s, cfg, cfg.Login())
 	return cfg, token, err
 }
 

@@ -12,10 +12,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"vault-plugin-secrets-palette/internal/config"
 	"vault-plugin-secrets-palette/internal/enginetest"
 	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/palettetest"
-	"vault-plugin-secrets-palette/internal/rootcred"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/upstream"
 )
@@ -23,12 +23,12 @@ import (
 var errMistake = &upstream.Mistake{Text: "field x is y"}
 
 // to is a write that verifies, and makes the config for the stand-in's user with changes.
-func (m *mount) to(changes ...func(*store.Config)) rootcred.Write {
-	return rootcred.Write{Verify: true, NewSecret: true, Change: func(*store.Config) (*store.Config, error) { return m.Config(changes...), nil }}
+func (m *mount) to(changes ...func(*store.Config)) config.Write {
+	return config.Write{Verify: true, NewSecret: true, Change: func(*store.Config) (*store.Config, error) { return m.Config(changes...), nil }}
 }
 
-func (m *mount) write(w rootcred.Write) error {
-	_, _, err := m.Credentials.Write(m.T.Context(), m.Storage, name, w)
+func (m *mount) write(w config.Write) error {
+	_, _, err := m.Writer.Write(m.T.Context(), m.Storage, name, w)
 	m.Wait()
 	return err
 }
@@ -39,27 +39,27 @@ func TestWriteStoresWhatItHasChecked(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		change  func(*store.Config)
-		prepare func(*mount, *rootcred.Write)
+		prepare func(*mount, *config.Write)
 		fails   string
 		logins  int
 	}{
-		{"a login that works", ok, func(*mount, *rootcred.Write) {}, "", 1},
-		{"without a check", func(c *store.Config) { c.Password = "wrong" }, func(_ *mount, w *rootcred.Write) { w.Verify = false }, "", 0},
-		{"a mistake", ok, func(_ *mount, w *rootcred.Write) {
+		{"a login that works", ok, func(*mount, *config.Write) {}, "", 1},
+		{"without a check", func(c *store.Config) { c.Password = "wrong" }, func(_ *mount, w *config.Write) { w.Verify = false }, "", 0},
+		{"a mistake", ok, func(_ *mount, w *config.Write) {
 			w.Change = func(*store.Config) (*store.Config, error) { return nil, errMistake }
 		}, "field x is y", 0},
-		{"a wrong password", func(c *store.Config) { c.Password = "wrong" }, func(*mount, *rootcred.Write) {}, "nothing is stored", 1},
-		{"a second factor", ok, func(m *mount, _ *rootcred.Write) { m.Palette.Inject(palettetest.Login, palettetest.Fault{MFA: true}) }, "second factor", 1},
-		{"a connection that cannot be used", func(c *store.Config) { c.CACert = "no PEM" }, func(*mount, *rootcred.Write) {}, "ca_cert", 0},
-		{"an API key that works", func(c *store.Config) { c.APIKey = "the-own-key" }, func(m *mount, _ *rootcred.Write) { m.plant("own", "the-own-key") }, "", 0},
-		{"an API key that does not", func(c *store.Config) { c.APIKey = "nobodys" }, func(*mount, *rootcred.Write) {}, "does not accept the api_key", 0},
-		{"a key's connection that cannot be used", func(c *store.Config) { c.APIKey, c.CACert = "x", "no PEM" }, func(*mount, *rootcred.Write) {}, "ca_cert", 0},
-		{"a policy", func(c *store.Config) { c.PasswordPolicy = "mine" }, func(_ *mount, w *rootcred.Write) { w.NewPolicy = true }, "", 1},
-		{"a policy that is not there", func(c *store.Config) { c.PasswordPolicy = "other" }, func(_ *mount, w *rootcred.Write) { w.NewPolicy = true }, `"password_policy" is "other"`, 0},
-		{"a policy taken back", ok, func(_ *mount, w *rootcred.Write) { w.NewPolicy = true }, "", 1},
-		{"the storage cannot be read", ok, func(m *mount, _ *rootcred.Write) { m.Storage.FailOn("get", store.ConfigPrefix) }, "disk", 0},
-		{"the storage cannot be written", ok, func(m *mount, _ *rootcred.Write) { m.Storage.FailOn("put", store.ConfigPrefix) }, "disk", 1},
-		{"the log cannot be listed", ok, func(m *mount, _ *rootcred.Write) { m.Storage.FailOn("list", framework.WALPrefix) }, "disk", 0},
+		{"a wrong password", func(c *store.Config) { c.Password = "wrong" }, func(*mount, *config.Write) {}, "nothing is stored", 1},
+		{"a second factor", ok, func(m *mount, _ *config.Write) { m.Palette.Inject(palettetest.Login, palettetest.Fault{MFA: true}) }, "second factor", 1},
+		{"a connection that cannot be used", func(c *store.Config) { c.CACert = "no PEM" }, func(*mount, *config.Write) {}, "ca_cert", 0},
+		{"an API key that works", func(c *store.Config) { c.APIKey = "the-own-key" }, func(m *mount, _ *config.Write) { m.plant("own", "the-own-key") }, "", 0},
+		{"an API key that does not", func(c *store.Config) { c.APIKey = "nobodys" }, func(*mount, *config.Write) {}, "does not accept the api_key", 0},
+		{"a key's connection that cannot be used", func(c *store.Config) { c.APIKey, c.CACert = "x", "no PEM" }, func(*mount, *config.Write) {}, "ca_cert", 0},
+		{"a policy", func(c *store.Config) { c.PasswordPolicy = "mine" }, func(_ *mount, w *config.Write) { w.NewPolicy = true }, "", 1},
+		{"a policy that is not there", func(c *store.Config) { c.PasswordPolicy = "other" }, func(_ *mount, w *config.Write) { w.NewPolicy = true }, `"password_policy" is "other"`, 0},
+		{"a policy taken back", ok, func(_ *mount, w *config.Write) { w.NewPolicy = true }, "", 1},
+		{"the storage cannot be read", ok, func(m *mount, _ *config.Write) { m.Storage.FailOn("get", store.ConfigPrefix) }, "disk", 0},
+		{"the storage cannot be written", ok, func(m *mount, _ *config.Write) { m.Storage.FailOn("put", store.ConfigPrefix) }, "disk", 1},
+		{"the log cannot be listed", ok, func(m *mount, _ *config.Write) { m.Storage.FailOn("list", framework.WALPrefix) }, "disk", 0},
 	} {
 		enginetest.Bubble(t, c.name, func(t *testing.T) {
 			m := &mount{enginetest.New(t, palettetest.AllowLiveTokens())}
@@ -111,7 +111,7 @@ func TestWriteThatOthersOvertake(t *testing.T) {
 	}{{"once", 1, false}, {"twice", 2, false}, {"again and again", 3, true}} {
 		enginetest.Bubble(t, c.name, func(t *testing.T) {
 			m, seen := newMount(t), 0
-			err := m.write(rootcred.Write{Verify: true, NewSecret: true, Change: func(old *store.Config) (*store.Config, error) {
+			err := m.write(config.Write{Verify: true, NewSecret: true, Change: func(old *store.Config) (*store.Config, error) {
 				if seen++; seen <= c.others {
 					m.change(func(c *store.Config) { c.RequestTimeout += time.Second }) // another write
 				}
@@ -138,7 +138,7 @@ func TestWriteWhoseCallerHangsUp(t *testing.T) {
 			gate := m.Palette.Hold(at)
 			ctx, hangUp := context.WithTimeout(t.Context(), time.Second)
 			defer hangUp()
-			_, _, err := m.Credentials.Write(ctx, m.Storage, name, m.to())
+			_, _, err := m.Writer.Write(ctx, m.Storage, name, m.to())
 			require.ErrorIs(t, err, context.DeadlineExceeded)
 			gate.Release()
 			m.Wait()
@@ -155,12 +155,14 @@ func TestWriteBesideAnInterruptedRotation(t *testing.T) {
 		m := newMount(t)
 		m.interrupted()
 		m.Palette.Down(true)
-		keep := rootcred.Write{Change: func(old *store.Config) (*store.Config, error) { return old, nil }}
+		keep := config.Write{Change: func(old *store.Config) (*store.Config, error) { return old, nil }}
 		requireCode(t, m.write(keep), http.StatusBadGateway)
 		m.Palette.Down(false)
 		m.setPassword(others)
 		require.NoError(t, m.write(m.to(func(c *store.Config) { c.Password = others })))
+		failed := m.Palette.FailedLogins()
 		m.End(m.Login())
+		assert.Equal(t, failed, m.Palette.FailedLogins(), "the password of the rotation is not tried")
 		assert.Equal(t, 1, m.WALs(), "the change may still arrive")
 		m.works()
 	})
@@ -175,10 +177,10 @@ func TestDeleteWaitsForARotation(t *testing.T) {
 		<-gate.Arrived()
 		hurried, hangUp := context.WithTimeout(t.Context(), time.Second)
 		defer hangUp()
-		_, err := m.Credentials.Delete(hurried, m.Storage, name)
+		_, err := m.Writer.Delete(hurried, m.Storage, name)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		go func() {
-			was, failed := m.Credentials.Delete(t.Context(), m.Storage, name)
+			was, failed := m.Writer.Delete(t.Context(), m.Storage, name)
 			assert.NotNil(t, was)
 			done <- failed
 		}()
@@ -186,7 +188,7 @@ func TestDeleteWaitsForARotation(t *testing.T) {
 		gate.Release()
 		require.NoError(t, errors.Join(<-done, <-done))
 		assert.Nil(t, m.Stored())
-		was, err := m.Credentials.Delete(t.Context(), m.Storage, name)
+		was, err := m.Writer.Delete(t.Context(), m.Storage, name)
 		require.NoError(t, err, "once more")
 		assert.Nil(t, was)
 	})
@@ -196,7 +198,7 @@ func TestDeleteForgetsAnInterruptedRotation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMount(t)
 		m.interrupted()
-		_, err := m.Credentials.Delete(t.Context(), m.Storage, name)
+		_, err := m.Writer.Delete(t.Context(), m.Storage, name)
 		require.NoError(t, err)
 		assert.Zero(t, m.WALs())
 		assert.Empty(t, m.Clients.Connections())
@@ -206,7 +208,7 @@ func TestDeleteForgetsAnInterruptedRotation(t *testing.T) {
 func TestDeleteThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMount(t)
-		remove := func() error { _, err := m.Credentials.Delete(t.Context(), m.Storage, name); return err }
+		remove := func() error { _, err := m.Writer.Delete(t.Context(), m.Storage, name); return err }
 		for _, c := range []struct{ op, prefix string }{{"delete", store.ConfigPrefix}, {"put", store.ConnectionPrefix}, {"get", store.ConfigPrefix}} {
 			m.Configs.Invalidate(store.ConfigPrefix + name)
 			m.Storage.FailOn(c.op, c.prefix)

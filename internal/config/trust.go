@@ -1,4 +1,4 @@
-package rootcred
+package config
 
 import (
 	"context"
@@ -23,10 +23,10 @@ const nothingStored = "nothing is stored"
 //
 // Errors are Mistakes, coded errors (409, 502, 503) and the storage's.
 func (m *Manager) Trust(ctx context.Context, s logical.Storage, name string, change func(*store.Config) (*store.Config, error)) error {
-	if err := m.LookUp(ctx, s); err != nil {
+	if err := m.Credentials.LookUp(ctx, s); err != nil {
 		return err
 	}
-	release, err := m.acquireLock(ctx, name)
+	release, err := m.Credentials.AcquireShared(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -107,15 +107,7 @@ type ahead struct {
 
 // writtenAhead are the passwords of a config's interrupted rotations.
 func (m *Manager) writtenAhead(ctx context.Context, s logical.Storage, name string, cfg *store.Config) (found []ahead, err error) {
-	var ids []string
-	m.with(name, func(st *state) {
-		for _, e := range st.entries {
-			if !e.resolved {
-				ids = append(ids, e.id)
-			}
-		}
-	})
-	for _, id := range ids {
+	for _, id := range m.Credentials.Unrecovered(name) {
 		entry, _, err := store.LoadWAL(ctx, s, id)
 		if err != nil {
 			return nil, err
@@ -160,8 +152,8 @@ func (m *Manager) followTrust(ctx context.Context, s logical.Storage, name strin
 // tryLogin logs in with a config that is not stored yet, and revokes the token.
 func (m *Manager) tryLogin(ctx context.Context, s logical.Storage, cfg *store.Config, login palette.Login) error {
 	login.ByOperator = true
-	token, err := m.Detach(ctx, s, cfg, func(ctx context.Context) (palette.Token, error) {
-		return m.send(ctx, s, cfg, login)
+	token, err := m.Credentials.Detach(ctx, s, cfg, func(ctx context.Context) (palette.Token, error) {
+		return m.Credentials.Send(ctx, s, cfg, login)
 	})
 	if err != nil {
 		return err

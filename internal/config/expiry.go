@@ -1,16 +1,32 @@
-package rootcred
+package config
 
 import (
 	"context"
 	"time"
 
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/rootcred"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/upstream"
 )
 
 // MsgExpiryUnknown is the log's message for an API key whose expiry Palette does not tell.
 const MsgExpiryUnknown = "the expiry of a config's API key could not be learned"
+
+// verifyKey asks Palette whose a config's API key is, and when it expires.
+func (m *Manager) verifyKey(ctx context.Context, name string, cfg *store.Config) error {
+	client, err := m.Clients.For(cfg.Connection)
+	if err != nil {
+		return err
+	}
+	auth := palette.Auth{APIKey: cfg.APIKey}
+	me, err := client.UserInfo(ctx, auth)
+	if err == nil {
+		cfg.UserUID = me.UserUID
+		m.learnExpiry(ctx, client, auth, me, name, cfg)
+	}
+	return err
+}
 
 // learnExpiry notes when a config's own key expires, where Palette tells which of the user's keys that
 // is. A write does not fail for it.
@@ -38,21 +54,11 @@ func ownKey(cfg *store.Config, me palette.UserInfo, keys []palette.APIKey) (key 
 		}
 		return key, false
 	}
-	mine := activeOf(me, keys)
+	mine := rootcred.ActiveOf(me, keys)
 	if len(mine) != 1 {
 		return key, false
 	}
 	return mine[0], true
-}
-
-// activeOf are the keys of a user that may open something.
-func activeOf(me palette.UserInfo, keys []palette.APIKey) (mine []palette.APIKey) {
-	for _, k := range keys {
-		if k.Active && (k.UserUID == me.UserUID || k.UserUID == "") {
-			mine = append(mine, k)
-		}
-	}
-	return mine
 }
 
 // plan sets when a config's key must have been rotated at the latest, whatever rotation_period says:

@@ -1,4 +1,11 @@
-package rootcred
+// Package config writes and deletes configs.
+//
+// Promise: a write is tried at Palette before it is stored, unless its writer says otherwise. A write
+// stores all of its fields or none, and takes nothing back that another write has stored meanwhile.
+//
+// State: none of its own. The credential lock of package rootcred is held over a write, so that no
+// rotation stores its outcome over it.
+package config
 
 import (
 	"cmp"
@@ -7,8 +14,11 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-secrets-palette/internal/revocation"
+	"vault-plugin-secrets-palette/internal/rootcred"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/upstream"
 )
@@ -16,6 +26,15 @@ import (
 // writeTries is how often a write starts over because another write came between its login at
 // Palette and its swap.
 const writeTries = 3
+
+// Manager writes the configs of a mount.
+type Manager struct {
+	Configs     *store.Configs
+	Clients     *upstream.Clients
+	Revocations *revocation.Manager
+	Credentials *rootcred.Manager
+	Logger      func() hclog.Logger
+}
 
 // Write is a write of a config.
 type Write struct {
@@ -65,7 +84,7 @@ func (m *Manager) Write(ctx context.Context, s logical.Storage, name string, w W
 		}
 		if swapped {
 			if w.Verify {
-				m.supersede(name, next)
+				m.Credentials.Supersede(name, next)
 			}
 			return old, next, nil
 		}
@@ -87,18 +106,18 @@ func (m *Manager) swap(ctx context.Context, s logical.Storage, name string, old,
 // not recover an interrupted rotation first.
 func (m *Manager) acquireToWrite(ctx context.Context, s logical.Storage, name string, w Write) (release func(), err error) {
 	if !w.NewSecret {
-		return m.Acquire(ctx, s, name)
+		return m.Credentials.Acquire(ctx, s, name)
 	}
-	if err := m.LookUp(ctx, s); err != nil {
+	if err := m.Credentials.LookUp(ctx, s); err != nil {
 		return nil, err
 	}
-	return m.acquireLock(ctx, name)
+	return m.Credentials.AcquireShared(ctx, name)
 }
 
 // check tries what a write brings: its password policy at Vault and its login at Palette.
 func (m *Manager) check(ctx context.Context, s logical.Storage, name string, next *store.Config, w Write) error {
 	if w.NewPolicy && next.PasswordPolicy != "" {
-		if _, err := m.newPassword(ctx, next.PasswordPolicy); err != nil {
+		if _, err := m.Credentials.NewPassword(ctx, next.PasswordPolicy); err != nil {
 			return upstream.Mistakef("field %q is %q, but Vault cannot make a password by it: %s", "password_policy", next.PasswordPolicy, err)
 		}
 	}
@@ -124,20 +143,10 @@ func (m *Manager) verify(ctx context.Context, s logical.Storage, name string, cf
 	return nil
 }
 
-// supersede lets a config be used in spite of interrupted rotations: a write has shown that the
-// config's secret works. The rotations are recovered when none of their calls can reach Palette
-// any more.
-func (m *Manager) supersede(name string, cfg *store.Config) {
-	until := cfg.ArrivesBy(time.Now())
-	for _, id := range m.unresolved(name) {
-		m.grant(name, id, until)
-	}
-}
-
 // Delete deletes a config, and returns the config that was there; nil for none. A rotation under
 // way would bring the config back when it stores its outcome, so Delete waits for it.
 func (m *Manager) Delete(ctx context.Context, s logical.Storage, name string) (*store.Config, error) {
-	release, err := m.acquireLock(ctx, name)
+	release, err := m.Credentials.AcquireShared(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +161,7 @@ func (m *Manager) Delete(ctx context.Context, s logical.Storage, name string) (*
 			return nil, err
 		}
 		if deleted {
-			m.drop(ctx, s, name)
+			m.Credentials.Drop(ctx, s, name)
 			return old, nil
 		}
 	}
