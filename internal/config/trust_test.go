@@ -1,7 +1,11 @@
 package config_test
 
 import (
+	"context"
+	"errors"
+	"net/http"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -10,106 +14,262 @@ import (
 
 	"vault-plugin-secrets-palette/internal/config"
 	"vault-plugin-secrets-palette/internal/enginetest"
+	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/palettetest"
+	"vault-plugin-secrets-palette/internal/revocation"
 	"vault-plugin-secrets-palette/internal/store"
 )
 
-const name = "default"
+const newName = "palette.example.com"
 
-// named is a config with another server name, as a write of its trust makes it.
-func named(old *store.Config) (*store.Config, error) {
+// renamed is the config with another way, on which the stand-in is reached as before.
+func renamed(old *store.Config) (*store.Config, error) {
 	next := *old
-	next.TLSServerName = "palette.example.com"
+	next.TLSServerName = newName
 	return &next, nil
 }
 
-// A way is stored where the secret works on it, and only there.
-func TestTrustStoresAWayThatWorks(t *testing.T) {
-	for what, c := range map[string]struct {
-		prepare func(*enginetest.Engine)
+type change = func(*store.Config) (*store.Config, error)
+
+func (m *mount) trust(change change) error {
+	err := m.Writer.Trust(m.T.Context(), m.Storage, name, change)
+	m.Wait()
+	return err
+}
+
+// A new way is tried with the stored secret. What does not work is not stored, and leaves no client behind.
+func TestTrustStoresWhatItHasTried(t *testing.T) {
+	with := func(set func(*store.Config)) change {
+		return func(old *store.Config) (*store.Config, error) { next := *old; set(&next); return &next, nil }
+	}
+	own := func(m *mount) { m.ConfigureKey() }
+	for _, c := range []struct {
+		name    string
+		prepare func(m *mount)
+		change  change
 		fails   string
+		logins  int
 	}{
-		"it works": {func(*enginetest.Engine) {}, ""},
-		"Palette rejects the password": {func(e *enginetest.Engine) {
-			e.Palette.SetPassword(palettetest.DefaultUser.Email, palettetest.DefaultUser.Org, "Changed-Meanwhile-1")
-		}, "nothing is stored"},
-		"Palette is away": {func(e *enginetest.Engine) { e.Palette.Down(true) }, "could not log in"},
-		"somebody else answers": {func(e *enginetest.Engine) {
-			e.Palette.Inject(palettetest.Login, palettetest.Fault{Status: 401, Foreign: true, Body: "<html>"})
-		}, "not Palette's answer"},
-		"a second factor":               {func(e *enginetest.Engine) { e.Palette.Inject(palettetest.Login, palettetest.Fault{MFA: true}) }, "second factor"},
-		"the storage cannot be written": {func(e *enginetest.Engine) { e.Storage.FailOn("put", store.ConfigPrefix) }, "disk"},
-		"the log cannot be listed":      {func(e *enginetest.Engine) { e.Restart(); e.Storage.FailOn("list", framework.WALPrefix) }, "disk"},
-		"there is no config":            {func(e *enginetest.Engine) { require.NoError(e.T, e.Configs.Delete(e.T.Context(), e.Storage, name)) }, "there is no config"},
+		{"it works", func(*mount) {}, renamed, "", 1},
+		{"nothing changes", func(*mount) {}, with(func(*store.Config) {}), "", 1},
+		{"a mistake", func(*mount) {}, func(*store.Config) (*store.Config, error) { return nil, errMistake }, "field x is y", 0},
+		{"the password is rejected", func(m *mount) { m.SetPassword(others) }, renamed, "nothing is stored", 1},
+		{"a second factor", func(m *mount) { m.Palette.Inject(palettetest.Login, palettetest.Fault{MFA: true}) }, renamed, "second factor", 1},
+		{"a way that cannot be used", func(*mount) {}, with(func(c *store.Config) { c.CACert = "no PEM" }), "ca_cert", 0},
+		{"an API key", own, renamed, "", 0},
+		{"an API key that is rejected", func(m *mount) { own(m); m.Palette.DeleteKey("own") }, renamed, "does not accept the api_key", 0},
+		{"an API key's way that cannot be used", own, with(func(c *store.Config) { c.CACert = "no PEM" }), "ca_cert", 0},
+		{"the log cannot be listed", func(m *mount) { m.Storage.FailOn("list", framework.WALPrefix) }, renamed, "disk", 0},
+		{"the config cannot be written", func(m *mount) { m.Storage.FailOn("put", store.ConfigPrefix) }, renamed, "disk", 1},
+		{"the config cannot be read", func(m *mount) {
+			m.Configs.Invalidate(store.ConfigPrefix + name)
+			m.Storage.FailOn("get", store.ConfigPrefix)
+		}, renamed, "disk", 0},
 	} {
-		enginetest.Bubble(t, what, func(t *testing.T) {
-			e := enginetest.New(t, palettetest.AllowLiveTokens())
-			e.Configure()
-			c.prepare(e)
-			err := e.Writer.Trust(t.Context(), e.Storage, name, named)
-			e.Storage.Heal()
-			cfg, read := e.Configs.Get(t.Context(), e.Storage, name)
-			require.NoError(t, read)
+		enginetest.Bubble(t, c.name, func(t *testing.T) {
+			m := newMount(t)
+			c.prepare(m)
+			err := m.trust(c.change)
+			m.Storage.Heal()
+			assert.Equal(t, c.logins, m.Palette.Calls(palettetest.Login))
+			assert.Empty(t, m.Palette.LiveTokens())
 			if c.fails != "" {
 				require.ErrorContains(t, err, c.fails)
-				assert.True(t, cfg == nil || cfg.TLSServerName == "")
+				assert.Empty(t, m.Stored().TLSServerName)
+				assert.Empty(t, m.Stored().CACert)
+				for _, conn := range m.Clients.Connections() {
+					assert.Empty(t, conn.CACert+conn.TLSServerName, "a client that nobody needs")
+				}
 				return
 			}
 			require.NoError(t, err)
-			assert.Equal(t, "palette.example.com", cfg.TLSServerName)
+			for _, conn := range m.Clients.Connections() {
+				assert.Equal(t, m.Stored().Connection, conn)
+			}
 		})
 	}
 }
 
-// What was written on the old way goes the new one: the password of an interrupted rotation, and pending
-// revocations.
-func TestTrustIsFollowed(t *testing.T) {
-	enginetest.Bubble(t, "", func(t *testing.T) {
-		e := enginetest.New(t, palettetest.AllowLiveTokens())
-		old := *e.Configure()
-		e.Storage.FailOn("put", store.ConfigPrefix)
-		require.Error(t, e.Credentials.Rotate(t.Context(), e.Storage, name))
-		e.Storage.Heal()
-		e.Restart()
-		require.NoError(t, e.Writer.Trust(t.Context(), e.Storage, name, named))
-		cfg, err := e.Configs.Get(t.Context(), e.Storage, name)
+func TestTrustChangesNothingElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMount(t)
+		want, err := renamed(m.Stored())
 		require.NoError(t, err)
-		assert.NotEqual(t, old.TrustDigest(), cfg.TrustDigest())
-		time.Sleep(time.Minute)
-		require.NoError(t, e.Credentials.EachMinute(t.Context(), e.Storage))
-		require.NoError(t, e.Tasks.Wait(t.Context()))
-		cfg, err = e.Configs.Get(t.Context(), e.Storage, name)
-		require.NoError(t, err)
-		assert.Equal(t, e.Palette.Passwords()[1], cfg.Password.Reveal(), "the new one is stored")
-		assert.Empty(t, e.Storage.Keys(framework.WALPrefix))
+		require.NoError(t, m.trust(renamed))
+		assert.Equal(t, want, m.Stored())
+		m.Works()
 	})
 }
 
-func TestAskForSecret(t *testing.T) {
-	base := store.NewConfig("https://palette.example.com")
-	base.Email, base.Org, base.Password = "vault@example.com", "org", "p"
-	for _, c := range []struct {
-		change              func(*store.Config)
-		hasPassword, hasKey bool
-		asks                string
-	}{
-		{func(*store.Config) {}, false, false, ""},
-		{func(c *store.Config) { c.RateLimit = 3 }, false, false, ""},
-		{func(c *store.Config) { c.Email = "VAULT@example.com" }, false, false, ""},
-		{func(c *store.Config) { c.Address = "https://palette.example.com:443" }, false, false, ""},
-		{func(c *store.Config) { c.Address = "https://palette.example.com:8443" }, false, false, `"password" must be given again when address changes`},
-		{func(c *store.Config) { c.Address = "https://palette.example.com:8443" }, true, false, ""},
-		{func(c *store.Config) { c.Org, c.CACert = "other", "x" }, false, true, `"password" must be given again when org, ca_cert changes`},
-		{func(c *store.Config) { c.APIKey, c.ProxyURL = "k", "http://127.0.0.1" }, true, false, `"api_key" must be given again when proxy_url changes`},
-		{func(c *store.Config) { c.APIKey, c.ProxyURL = "k", "http://127.0.0.1" }, false, true, ""},
-	} {
-		next := *base
-		c.change(&next)
-		err := config.AskForSecret(base, &next, c.hasPassword, c.hasKey)
-		if c.asks == "" {
-			assert.NoError(t, err)
-			continue
+func TestTrustOfNoConfig(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &mount{enginetest.New(t)}
+		require.ErrorContains(t, m.trust(renamed), `there is no config "default"`)
+	})
+}
+
+// Where Palette rejects the stored password, a password counts that an interrupted rotation has written ahead.
+func TestTrustTriesThePasswordsOfInterruptedRotations(t *testing.T) {
+	const fresh, newer = "Written-Ahead-Password-1", "Written-Ahead-Password-2"
+	stored := palettetest.DefaultUser.Password
+	ahead := func(passwords ...palette.Secret) func(*mount) {
+		return func(m *mount) {
+			for _, p := range passwords {
+				m.PasswordAhead(p)
+				time.Sleep(time.Second)
+			}
 		}
-		assert.ErrorContains(t, err, c.asks)
+	}
+	for _, c := range []struct {
+		name    string
+		prepare func(m *mount)
+		palette string // the password that works
+		fails   string
+		logins  int
+	}{
+		{"the stored one works", ahead(fresh), stored, "", 1},
+		{"the one written ahead", ahead(fresh), fresh, "", 2},
+		{"the older of two", ahead(fresh, newer), fresh, "", 3},
+		{"the newer of two", ahead(fresh, newer), newer, "", 2},
+		{"neither", ahead(fresh), others, "rejects the login", 2},
+		{"that of another user", func(m *mount) { m.PasswordAhead(fresh, func(w *store.PasswordWAL) { w.Email = "b@example.com" }) }, fresh, "rejects the login", 1},
+		{"the entry is of a key", func(m *mount) {
+			m.WriteAhead(store.WALRootKey, &store.KeyWAL{ConfigName: name})
+			m.Restart()
+		}, others, "rejects the login", 1},
+		{"the entry has another form", func(m *mount) {
+			m.WriteAhead(store.WALPassword, map[string]any{"config_name": name, "password": 7})
+			m.Restart()
+		}, others, "cannot be decoded", 1},
+		{"the entry cannot be read", func(m *mount) {
+			ahead(fresh)(m)
+			require.NoError(m.T, m.Credentials.LookUp(m.T.Context(), m.Storage))
+			m.Storage.FailOn("get", framework.WALPrefix)
+		}, fresh, "disk", 1},
+		{"the entry has gone", func(m *mount) {
+			ahead(fresh)(m)
+			require.NoError(m.T, m.Credentials.LookUp(m.T.Context(), m.Storage))
+			require.NoError(m.T, m.Storage.Delete(m.T.Context(), m.Storage.Keys(framework.WALPrefix)[0]))
+		}, fresh, "rejects the login", 1},
+		{"Palette fails meanwhile", func(m *mount) {
+			ahead(fresh)(m)
+			m.Palette.Inject(palettetest.Login, palettetest.Fault{Status: 401, Times: 1})
+			m.Palette.Inject(palettetest.Login, palettetest.Fault{Status: 500, Times: 1})
+		}, fresh, "500", 2},
+	} {
+		enginetest.Bubble(t, c.name, func(t *testing.T) {
+			m := newMount(t)
+			c.prepare(m)
+			m.SetPassword(c.palette)
+			err := m.trust(renamed)
+			m.Storage.Heal()
+			assert.Equal(t, c.logins, m.Palette.Calls(palettetest.Login))
+			assert.Equal(t, stored, m.Stored().Password.Reveal(), "the recovery stores the password, not the trust")
+			if c.fails != "" {
+				require.ErrorContains(t, err, c.fails)
+				assert.Empty(t, m.Stored().TLSServerName)
+				return
+			}
+			require.NoError(t, err)
+			time.Sleep(time.Hour) // the login protection
+			m.Works()
+			assert.Equal(t, c.palette, m.Stored().Password.Reveal())
+		})
+	}
+}
+
+// A way that others overtake starts over from what they have stored.
+func TestTrustThatOthersOvertake(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		others int
+		fails  bool
+	}{{"once", 1, false}, {"twice", 2, false}, {"again and again", 3, true}} {
+		enginetest.Bubble(t, c.name, func(t *testing.T) {
+			m, seen := newMount(t), 0
+			err := m.trust(func(old *store.Config) (*store.Config, error) {
+				if seen++; seen <= c.others {
+					m.Change(func(c *store.Config) { c.PasswordPolicy += "x" }) // another write
+				}
+				return renamed(old)
+			})
+			assert.Len(t, m.Stored().PasswordPolicy, c.others, "nothing of theirs is lost")
+			if c.fails {
+				enginetest.RequireCode(t, err, http.StatusConflict)
+				assert.Empty(t, m.Stored().TLSServerName)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, newName, m.Stored().TLSServerName)
+		})
+	}
+}
+
+// The failure of a config that is no more says nothing: another write has brought the right password.
+func TestTrustThatFailsForAConfigThatIsNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMount(t)
+		m.SetPassword(others)
+		require.NoError(t, m.trust(func(old *store.Config) (*store.Config, error) {
+			m.Change(func(c *store.Config) { c.Password = others })
+			return renamed(old)
+		}))
+		m.Works()
+	})
+}
+
+func TestTrustWaitsForARotation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMount(t)
+		gate, done := m.Palette.Hold(palettetest.PasswordChange), make(chan error, 2)
+		go func() { done <- m.Credentials.Rotate(t.Context(), m.Storage, name) }()
+		<-gate.Arrived()
+		hurried, hangUp := context.WithTimeout(t.Context(), time.Second)
+		defer hangUp()
+		require.ErrorIs(t, m.Writer.Trust(hurried, m.Storage, name, renamed), context.DeadlineExceeded)
+		go func() { done <- m.Writer.Trust(t.Context(), m.Storage, name, renamed) }()
+		synctest.Wait()
+		gate.Release()
+		require.NoError(t, errors.Join(<-done, <-done))
+		m.Wait()
+		m.Works()
+		assert.Equal(t, newName, m.Stored().TLSServerName)
+	})
+}
+
+// What was written on the old way goes the new one. A fault there is said, and the way is stored.
+func TestTrustTakesAlongWhatWasWrittenBefore(t *testing.T) {
+	for fault, c := range map[string]struct{ op, prefix string }{
+		"none": {"", ""}, "the entry cannot be written": {"put", framework.WALPrefix},
+		"the pending revocations cannot be listed": {"list", store.PendingPrefix},
+	} {
+		enginetest.Bubble(t, fault, func(t *testing.T) {
+			m := newMount(t)
+			token := m.Login()
+			before := m.Stored()
+			require.NoError(t, m.Revocations.Enqueue(t.Context(), m.Storage, "id", revocation.AccountOf(before).Entry([]store.Token{token})))
+			m.PasswordAhead("Written-Ahead-Password-1")
+			m.Storage.FailOn(c.op, c.prefix)
+			err := m.trust(renamed)
+			m.Storage.Heal()
+			assert.Equal(t, newName, m.Stored().TLSServerName)
+			entry := m.Storage.Text(store.PendingPrefix + "id")
+			if c.op != "" {
+				require.ErrorIs(t, err, enginetest.ErrDisk)
+				m.Logged(config.MsgTrustNotFollowed)
+				assert.NotContains(t, entry, newName)
+				require.NoError(t, m.trust(renamed), "as the log says")
+				assert.Contains(t, m.Storage.Text(store.PendingPrefix+"id"), newName)
+			} else {
+				require.NoError(t, err)
+				assert.Contains(t, entry, newName)
+				wal, _, err := store.LoadWAL(t.Context(), m.Storage, m.Credentials.Unrecovered(name)[0])
+				require.NoError(t, err)
+				assert.Equal(t, m.Stored().TrustDigest(), wal.Data.(map[string]any)["way"])
+			}
+			require.NoError(t, m.Revocations.EachMinute(t.Context(), m.Storage))
+			assert.False(t, m.Alive(token))
+			m.Works()
+		})
 	}
 }

@@ -209,7 +209,7 @@ func (m *Manager) Acquire(ctx context.Context, s logical.Storage, name string) (
 	}
 	for first := true; ; first = false {
 		if len(m.unresolved(name)) > 0 {
-			if err = m.recoverAlone(ctx, s, name); err != nil {
+			if err = m.recoverApart(ctx, s, name); err != nil {
 				return nil, err
 			}
 		}

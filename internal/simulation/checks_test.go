@@ -154,12 +154,12 @@ func statusOf(req *logical.Request, resp *logical.Response, err error) int {
 
 // storedConfig is a config as it is stored, by the fields that a check needs. Golden files keep their names.
 type storedConfig struct {
-	Address  string `json:"address"`
-	Email    string `json:"email"`
-	Password string `json:"password"`
-	APIKey   string `json:"api_key"`
-	UID      string `json:"api_key_uid"`
-	// RotationPeriod is in nanoseconds.
+	Address        string        `json:"address"`
+	Email          string        `json:"email"`
+	Password       string        `json:"password"`
+	APIKey         string        `json:"api_key"`
+	UID            string        `json:"api_key_uid"`
+	RequestTimeout time.Duration `json:"request_timeout"`
 	RotationPeriod time.Duration `json:"rotation_period"`
 }
 
