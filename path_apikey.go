@@ -71,17 +71,8 @@ func ownedKey(l *lease.Lease) apikey.Owned {
 // shownKey is what a read and a renewal of an API key return. expires_at is the lease's end; the
 // key lives longer, by apikey.Grace.
 func shownKey(l *lease.Lease, r *store.Role, ttl time.Duration, now time.Time) map[string]any {
-	data := map[string]any{
-		fieldAPIKey:     l.Key.Key.Reveal(),
-		fieldAPIKeyUID:  l.Key.UID,
-		fieldAPIKeyName: l.Key.Name,
-		fieldExpiresAt:  now.Add(ttl).UTC().Format(time.RFC3339),
-		fieldAddress:    l.Address,
-		fieldOrg:        l.Org,
-	}
-	if r.ProjectUID != "" {
-		data[fieldProjectUID] = r.ProjectUID
-	}
+	data := shownLease(l, r, now.Add(ttl).UTC())
+	data[fieldAPIKey], data[fieldAPIKeyUID], data[fieldAPIKeyName] = l.Key.Key.Reveal(), l.Key.UID, l.Key.Name
 	return data
 }
 

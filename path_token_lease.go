@@ -51,7 +51,7 @@ func (b *backend) renewOwn(ctx context.Context, req *logical.Request, r *store.R
 	}
 	token, err := b.refresh(ctx, req.Storage, cfg, newest.Token)
 	if err != nil {
-		return nil, failedRefresh(l, err)
+		return nil, upstream.RefreshFailed(l.Role, err)
 	}
 	l.Tokens = append(store.Alive(l.Tokens, time.Now()), store.TokenOf(token))
 	resp, err := b.renewed(req.Secret, r, l, store.TokenOf(token), token.Life)
@@ -70,14 +70,6 @@ func (b *backend) refresh(ctx context.Context, s logical.Storage, cfg *store.Con
 	return b.credentials.Detach(ctx, s, cfg, func(ctx context.Context) (palette.Token, error) {
 		return client.Refresh(ctx, newest)
 	})
-}
-
-// failedRefresh is the error of a renewal whose refresh failed.
-func failedRefresh(l *lease.Lease, err error) error {
-	if says := palette.Refusal(err); says != nil {
-		return upstream.Mistakef("Palette refuses to renew the session, which is over%s; read creds/%s again", says.PaletteSays(), l.Role)
-	}
-	return upstream.Fault(err)
 }
 
 // renewShared returns the present token of the config's shared session.

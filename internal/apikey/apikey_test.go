@@ -48,8 +48,7 @@ func newMount(t *testing.T, opts ...palettetest.Option) *mount {
 // keyed leads the config to an API key of the user's own.
 func keyed(t *testing.T) *mount {
 	m := newMount(t)
-	u := palettetest.DefaultUser
-	m.Palette.PlantKey(u.Email, u.Org, "own", "own", "the-own-key", enginetest.Epoch.Add(enginetest.Month))
+	m.PlantKey("own", "the-own-key", enginetest.Month)
 	m.Configure(func(c *store.Config) { c.Email, c.Password, c.APIKey = "", "", "the-own-key" })
 	return m
 }
@@ -306,8 +305,7 @@ func TestKeyOfAConfigThatIsRetired(t *testing.T) {
 	} {
 		enginetest.Bubble(t, c.name, func(t *testing.T) {
 			m := newMount(t)
-			u := palettetest.DefaultUser
-			m.Palette.PlantKey(u.Email, u.Org, "own", "own", "the-own-key", enginetest.Epoch.Add(time.Hour))
+			m.PlantKey("own", "the-own-key", time.Hour)
 			entry, err := m.Keys.Entry(t.Context(), m.Storage, m.owned(c.key))
 			require.NoError(t, err)
 			m.Configure(c.change)

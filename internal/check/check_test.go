@@ -96,8 +96,7 @@ func TestCheckOfASession(t *testing.T) {
 func TestCheckOfAnAPIKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMount(t, palettetest.AllowLiveTokens())
-		u := palettetest.DefaultUser
-		m.Palette.PlantKey(u.Email, u.Org, "own", "own", "the-own-key", time.Now().Add(time.Hour))
+		m.PlantKey("own", "the-own-key", time.Hour)
 		m.Configure(func(c *store.Config) { c.APIKey = "the-own-key" })
 		assert.Equal(t, []any{true, "api_key", "example"}, fields(m.found(), "ok", "method", "org"))
 		m.Palette.DeleteKey("own")

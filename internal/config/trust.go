@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/hashicorp/vault/sdk/logical"
 
@@ -44,9 +45,7 @@ func (m *Manager) Trust(ctx context.Context, s logical.Storage, name string, cha
 			return err
 		}
 		if err = m.tryWay(ctx, s, name, next); err != nil {
-			if old.Connection != next.Connection {
-				m.Clients.Drop(next.Connection) // nobody will use the client
-			}
+			m.leave(next, old)
 			now, unread := m.Configs.Get(ctx, s, name)
 			if unread == nil && now != nil && *now != *old {
 				continue // the failure is that of a config which is no more
@@ -82,7 +81,7 @@ func (m *Manager) tryWay(ctx context.Context, s logical.Storage, name string, cf
 	if err != nil {
 		return err
 	}
-	for _, w := range ahead {
+	for _, w := range slices.Backward(ahead) { // Palette knows the last that it took
 		login := cfg.Login()
 		login.Password = w.Password
 		if err := m.tryLogin(ctx, s, cfg, login); !upstream.Rejected(err) {
@@ -140,8 +139,8 @@ func (m *Manager) followTrust(ctx context.Context, s logical.Storage, name strin
 			err = store.RewriteWAL(ctx, s, w.id, w.PasswordWAL)
 		}
 	}
-	if err == nil && old.Connection != next.Connection {
-		err = m.Revocations.Reconnect(ctx, s, old.Connection, next.Connection)
+	if err == nil {
+		err = m.Revocations.Reconnect(ctx, s, name, revocation.AccountOf(old), next.Connection)
 	}
 	if err != nil {
 		m.Logger().Error(MsgTrustNotFollowed, "config", name, "error", err)

@@ -72,9 +72,7 @@ func (m *Manager) Write(ctx context.Context, s logical.Storage, name string, w W
 			return nil, nil, err
 		}
 		if err = m.check(ctx, s, name, next, w); err != nil {
-			if old == nil || old.Connection != next.Connection {
-				m.Clients.Drop(next.Connection) // nobody will use the client
-			}
+			m.leave(next, old)
 			return nil, nil, err
 		}
 		plan(old, next, time.Now())
@@ -93,13 +91,22 @@ func (m *Manager) Write(ctx context.Context, s logical.Storage, name string, w W
 		fmt.Sprintf("config %q is being changed by others at the same time; nothing of this write is stored, try it again", name))
 }
 
-// swap swaps a config, and forgets the client that the config leaves.
+// swap swaps a config, and forgets the client that nobody uses then.
 func (m *Manager) swap(ctx context.Context, s logical.Storage, name string, old, next *store.Config) (swapped bool, err error) {
 	swapped, err = m.Configs.Swap(ctx, s, name, old, next)
-	if swapped && old != nil && (next == nil || old.Connection != next.Connection) {
-		m.Clients.Drop(old.Connection)
+	if err != nil || !swapped {
+		m.leave(next, old)
+		return false, err
 	}
-	return swapped, err
+	m.leave(old, next)
+	return true, nil
+}
+
+// leave forgets the client of one config, unless another config has the same connection.
+func (m *Manager) leave(cfg, other *store.Config) {
+	if cfg != nil && (other == nil || cfg.Connection != other.Connection) {
+		m.Clients.Drop(cfg.Connection)
+	}
 }
 
 // acquireToWrite acquires a config's credential lock. A write that brings a secret of its own does

@@ -105,6 +105,23 @@ func TestInputOfAReadMayHaveExtras(t *testing.T) {
 	assert.Equal(t, `the engine has no field "a", "b", and was not guided by it`, input.Extras([]string{"a", "b"}))
 }
 
+// How far a name may be from a field's to be taken for its misspelling grows with their length: what is one or
+// two letters long is no misspelling.
+func TestInputOfAReadThatMayBeMisspelt(t *testing.T) {
+	for name, meant := range map[string]string{
+		"t": "", "ts": "", "_": "", "v": "", "a": "", "tt": "ttl", "tl": "ttl", "tttl": "ttl", "tlt": "ttl", "ttl2": "ttl", "xtl": "ttl", "T": "", "ttl-x": "", "txxl": "",
+		"tex": "text", "txet": "text", "texxt": "text", "te": "", "exts": "", "sizes": "size", "siez": "size", "sz": "", "scret": "secret", "scrt": "secret", "sekred": "secret", "enabeld": "enabled", "enbld": "enabled", "enld": "",
+		"elsewere": "elsewhere", "elswere": "elsewhere", "elswer": "", "Else-where": "elsewhere", "version": "", "nocache": "", "pretty": "",
+	} {
+		r, path := rules()
+		problem, extras := r.Check(path, &logical.Request{Operation: logical.ReadOperation, Path: "things/a", Data: map[string]any{name: "1"}})
+		assert.Equal(t, meant == "", len(extras) == 1, "%s: %s", name, problem)
+		if meant != "" {
+			assert.Contains(t, problem, `did you mean "`+meant+`"`, name)
+		}
+	}
+}
+
 func TestInputNames(t *testing.T) {
 	for name, ok := range map[string]bool{"app": true, "a-b_c.d@e": true, "": false, "a/b": false, "a b": false, "-a": false, "ä": false} {
 		assert.Equal(t, ok, input.IsName(name), name)

@@ -45,9 +45,7 @@ func (e *Entry) Account() Account {
 }
 
 // Identity is the user whose credential the entry holds.
-func (e *Entry) Identity() store.Identity {
-	return store.Identity{Address: e.Connection.Address, Org: e.Org, Email: e.Email}
-}
+func (e *Entry) Identity() store.Identity { return e.Account().Identity() }
 
 // Enqueue stores a pending revocation. An empty id gets one made.
 func (m *Manager) Enqueue(ctx context.Context, s logical.Storage, id string, e *Entry) error {
@@ -93,9 +91,11 @@ func load(ctx context.Context, s logical.Storage, id string) (*Entry, error) {
 	return e, nil
 }
 
-// Reconnect lets the pending revocations that go by one connection go by another: a config has another
-// way to the same Palette. An entry that cannot be read stays as it is.
-func (m *Manager) Reconnect(ctx context.Context, s logical.Storage, from, to palette.Connection) error {
+// Reconnect lets the pending revocations of a config go by another connection: the config has another
+// way to the same Palette. They are what went by the config's old connection, the config's API keys, and
+// its user's tokens. An entry that cannot be read stays as it is. After an error Reconnect may be called
+// again, also where the config has the new connection by then.
+func (m *Manager) Reconnect(ctx context.Context, s logical.Storage, configName string, old Account, to palette.Connection) error {
 	if err := m.retrying.Acquire(ctx, 1); err != nil { // a retry removes what it has ended
 		return fmt.Errorf("waiting for a run over the pending revocations: %w", err)
 	}
@@ -107,13 +107,24 @@ func (m *Manager) Reconnect(ctx context.Context, s logical.Storage, from, to pal
 	var errs []error
 	for _, id := range ids {
 		e, err := load(ctx, s, id)
-		if err != nil || e == nil || e.Connection != from {
+		if err != nil || e == nil || e.Connection == to || !e.isOf(configName, old) {
 			continue
 		}
 		e.Connection = to
 		errs = append(errs, put(ctx, s, id, e))
 	}
 	return errors.Join(errs...)
+}
+
+// isOf tells whether an entry is a config's, whose account is a.
+func (e *Entry) isOf(configName string, a Account) bool {
+	switch {
+	case e.Connection == a.Connection:
+		return true
+	case e.Key != nil:
+		return e.ConfigName == configName && store.SameAddress(e.Connection.Address, a.Connection.Address)
+	}
+	return e.Identity().Same(a.Identity())
 }
 
 // remove deletes a pending revocation that is over.

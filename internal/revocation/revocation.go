@@ -37,6 +37,11 @@ func AccountOf(cfg *store.Config) Account {
 	return Account{Connection: cfg.Connection, Org: cfg.Org, Email: cfg.Email}
 }
 
+// Identity is the user, and where.
+func (a Account) Identity() store.Identity {
+	return store.Identity{Address: a.Connection.Address, Org: a.Org, Email: a.Email}
+}
+
 // Metrics counts pending revocations.
 type Metrics interface {
 	// PendingEnqueued is told of each revocation that becomes pending.

@@ -41,7 +41,7 @@ func TestLockIsSharedByLoginsAndARotationsAlone(t *testing.T) {
 		require.NoError(t, err)
 		release()
 		assert.NotEqual(t, first.Password, cfg.Password, "the config as it is after the rotation")
-		m.works()
+		m.Works()
 	})
 }
 
@@ -60,15 +60,15 @@ func TestLockIsRefusedWhereTheConfigHasChanged(t *testing.T) {
 		m.Configure(func(c *store.Config) { c.Password = "another" })
 		require.NoError(t, use(), "the same user")
 		m.Configure(func(c *store.Config) { c.Email = "b@example.com" })
-		requireCode(t, use(), http.StatusServiceUnavailable)
+		enginetest.RequireCode(t, use(), http.StatusServiceUnavailable)
 		require.NoError(t, m.Configs.Delete(t.Context(), m.Storage, name))
-		requireCode(t, use(), http.StatusServiceUnavailable)
+		enginetest.RequireCode(t, use(), http.StatusServiceUnavailable)
 		m.Storage.FailOn("get", store.ConfigPrefix)
 		require.ErrorIs(t, use(), enginetest.ErrDisk)
 		m.Storage.Heal()
 		m.Configure()
-		require.NoError(t, m.rotate(), "none of them has kept the lock")
-		m.works()
+		require.NoError(t, m.Rotate(), "none of them has kept the lock")
+		m.Works()
 	})
 }
 
@@ -94,7 +94,7 @@ func TestLockAfterARotationThatIsBrokenOff(t *testing.T) {
 			m.End(<-tokens)
 		}
 		assert.LessOrEqual(t, m.Palette.FailedLogins(), 0, "nobody has tried the old one")
-		m.works()
+		m.Works()
 	})
 }
 
@@ -105,12 +105,47 @@ func TestLockOfAStorageThatFails(t *testing.T) {
 		_, err := m.Credentials.Acquire(t.Context(), m.Storage, name)
 		require.ErrorIs(t, err, enginetest.ErrDisk)
 		m.Storage.Heal()
-		m.interrupted()
+		m.InterruptRotation()
 		m.Storage.FailOn("get", framework.WALPrefix)
 		_, err = m.Credentials.Acquire(t.Context(), m.Storage, name)
 		require.ErrorIs(t, err, enginetest.ErrDisk)
 		assert.Contains(t, m.Credentials.LastError(name), "disk")
 		m.Storage.Heal()
-		m.works()
+		m.Works()
+	})
+}
+
+// A write shows that the config's secret works: the config is used in spite of an interrupted rotation,
+// which is recovered when its call cannot arrive any more.
+func TestLockOfAConfigWhoseSecretHasWorked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMount(t)
+		m.InterruptRotation()
+		require.Len(t, m.Credentials.Unrecovered(name), 1)
+		m.SetPassword(others)
+		m.Change(func(c *store.Config) { c.Password = others })
+		m.Credentials.Supersede(name, m.Stored())
+		m.End(m.Login())
+		assert.Zero(t, m.Palette.FailedLogins(), "the rotation's password is not tried")
+		assert.Len(t, m.Credentials.Unrecovered(name), 1, "the change may still arrive")
+		m.Works()
+		assert.Empty(t, m.Credentials.Unrecovered(name))
+	})
+}
+
+// A use and a recovery whose caller hangs up while a rotation is under way.
+func TestLockThatIsNotGivenInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMount(t)
+		m.InterruptRotation()
+		release, err := m.Credentials.AcquireShared(t.Context(), name)
+		require.NoError(t, err)
+		hurried, hangUp := context.WithTimeout(t.Context(), time.Second)
+		defer hangUp()
+		_, err = m.Credentials.Acquire(hurried, m.Storage, name)
+		require.ErrorContains(t, err, "waiting for the calls under way of config")
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		release()
+		m.Works()
 	})
 }

@@ -23,23 +23,6 @@ const (
 	others = "Set-By-Somebody-Else-14"
 )
 
-// setPassword is what an administrator of Palette does.
-func (m *mount) setPassword(password string) {
-	m.Palette.SetPassword(palettetest.DefaultUser.Email, palettetest.DefaultUser.Org, password)
-}
-
-// aheadOf writes a password ahead of a rotation that began just now.
-func (m *mount) aheadOf(password palette.Secret, changes ...func(*store.PasswordWAL)) {
-	m.T.Helper()
-	cfg := m.Stored()
-	w := &store.PasswordWAL{ConfigName: name, Identity: cfg.Identity(), Password: password, TrustDigest: cfg.TrustDigest(), At: time.Now().UTC()}
-	for _, change := range changes {
-		change(w)
-	}
-	m.ahead(store.WALPassword, w)
-	m.Restart()
-}
-
 // What an earlier process has left is recovered at the config's first use: the password that works becomes the config's.
 func TestRecoveryFindsThePasswordThatWorks(t *testing.T) {
 	stored := palettetest.DefaultUser.Password
@@ -64,8 +47,8 @@ func TestRecoveryFindsThePasswordThatWorks(t *testing.T) {
 	} {
 		enginetest.Bubble(t, c.name, func(t *testing.T) {
 			m := newMount(t)
-			m.setPassword(c.palette)
-			m.aheadOf(fresh, c.change)
+			m.SetPassword(c.palette)
+			m.PasswordAhead(fresh, c.change)
 			token, err := m.Credentials.Login(t.Context(), m.Storage, name, m.Stored())
 			require.Equal(t, c.works, err == nil, err)
 			m.Wait()
@@ -75,7 +58,7 @@ func TestRecoveryFindsThePasswordThatWorks(t *testing.T) {
 			assert.Equal(t, c.works, m.Credentials.LastError(name) == "")
 			if c.works {
 				m.End(store.TokenOf(token))
-				m.works()
+				m.Works()
 			}
 		})
 	}
@@ -85,7 +68,7 @@ func TestRecoveryFindsThePasswordThatWorks(t *testing.T) {
 func TestRecoveryOfAConfigThatHasGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMount(t)
-		m.aheadOf(fresh)
+		m.PasswordAhead(fresh)
 		require.NoError(t, m.Configs.Delete(t.Context(), m.Storage, name))
 		release, err := m.Credentials.Acquire(t.Context(), m.Storage, name)
 		require.NoError(t, err)
@@ -95,47 +78,107 @@ func TestRecoveryOfAConfigThatHasGone(t *testing.T) {
 	})
 }
 
-// Of several passwords Palette knows the last that it took, whatever order the storage lists them in.
+// Of several passwords Palette knows the last that it took, whatever order the storage lists them in. Where
+// Palette has none of the first ones, login protection holds recovery back, which goes on with the others then.
 func TestRecoveryOfSeveralRotations(t *testing.T) {
-	const first, second, third = "First-Written-Ahead-1", "Second-Written-Ahead-2", "Third-Written-Ahead-3"
+	passwords := []palette.Secret{"First-Written-Ahead-1", "Second-Written-Ahead-2", "Third-Written-Ahead-3", "Fourth-Written-Ahead-4", "Fifth-Written-Ahead-5", "Sixth-Written-Ahead-6"}
+	stored := palette.Secret(palettetest.DefaultUser.Password)
 	for _, c := range []struct {
-		ahead []palette.Secret
-		works string
+		ahead int
+		works palette.Secret
+		fails int           // logins with other passwords: each is tried once
+		after time.Duration // of login protection
 	}{
-		{[]palette.Secret{first, second}, first},
-		{[]palette.Secret{first, second}, second},
-		{[]palette.Secret{first, second, third}, second},
-		{[]palette.Secret{first, second, third}, third},
+		{2, passwords[1], 0, 0},
+		{2, stored, 1, 0},
+		{2, passwords[0], 2, 0},
+		{3, passwords[2], 0, 0},
+		{3, stored, 1, 0},
+		{3, passwords[1], 2, 0},
+		{3, passwords[0], 3, 15 * time.Minute},
+		{6, passwords[5], 0, 0},
+		{6, stored, 1, 0},
+		{6, passwords[2], 4, 15 * time.Minute},
+		{6, passwords[0], 6, 30 * time.Minute},
 	} {
-		enginetest.Bubble(t, fmt.Sprint(len(c.ahead), c.works), func(t *testing.T) {
+		enginetest.Bubble(t, fmt.Sprint(c.ahead, c.works.Reveal()), func(t *testing.T) {
 			m := newMount(t)
-			for _, password := range c.ahead {
-				m.aheadOf(password)
+			for _, password := range passwords[:c.ahead] {
+				m.PasswordAhead(password)
 				time.Sleep(time.Second)
 			}
-			m.setPassword(c.works)
-			m.minute()
-			time.Sleep(15 * time.Minute) // the login protection
-			m.works()
-			assert.Equal(t, c.works, m.Stored().Password.Reveal())
+			m.SetPassword(c.works.Reveal())
+			m.recovers(c.works, c.after)
+			assert.Equal(t, c.fails, m.Palette.FailedLogins())
+			m.Works()
 		})
 	}
+}
+
+// recovers requires that the periodic run has made a password the config's after a time, and not before.
+func (m *mount) recovers(password palette.Secret, after time.Duration) {
+	m.T.Helper()
+	began := time.Now()
+	for m.Minute(); m.Credentials.LastError(name) != ""; m.Minute() {
+		require.Less(m.T, time.Since(began), 24*time.Hour, "never recovered")
+		time.Sleep(time.Minute)
+	}
+	assert.InDelta(m.T, after.Minutes(), time.Since(began).Minutes(), 1)
+	assert.Equal(m.T, password, m.Stored().Password)
+}
+
+// Where Palette has rejected all, recovery begins anew: an administrator may set one of them.
+func TestRecoveryBeginsAnewWhereNoPasswordWorks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMount(t)
+		for _, password := range []palette.Secret{"First-Written-Ahead-1", "Second-Written-Ahead-2", fresh} {
+			m.PasswordAhead(password)
+			time.Sleep(time.Second)
+		}
+		m.SetPassword(others)
+		for range 60 {
+			m.Minute()
+			time.Sleep(time.Minute)
+		}
+		m.Logged(rootcred.MsgNeitherWorks)
+		assert.LessOrEqual(t, m.Palette.FailedLogins(), 3*4, "login protection")
+		m.SetPassword("First-Written-Ahead-1")
+		m.recovers("First-Written-Ahead-1", 15*time.Minute)
+		m.Works()
+	})
+}
+
+// What an operator writes is tried next: its outcome is not known yet.
+func TestRecoveryTriesAConfigThatWasWrittenMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMount(t)
+		for _, password := range []palette.Secret{"First-Written-Ahead-1", "Second-Written-Ahead-2", fresh} {
+			m.PasswordAhead(password)
+			time.Sleep(time.Second)
+		}
+		m.SetPassword(others)
+		m.Minute()
+		m.Change(func(c *store.Config) { c.Password = others })
+		m.recovers(others, 15*time.Minute)
+		assert.Equal(t, 3, m.Palette.FailedLogins())
+		m.Works()
+	})
 }
 
 // Palette does not answer when the outcome is to be found out: the config is not used until it is known.
 func TestRecoveryIsTriedAtEachUse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMount(t)
-		m.interrupted()
+		m.InterruptRotation()
 		m.Palette.Down(true)
 		_, err := m.Credentials.Acquire(t.Context(), m.Storage, name)
 		require.Error(t, err)
 		assert.Equal(t, err.Error(), m.Credentials.LastError(name))
 		m.Logged(rootcred.MsgUnresolved)
-		m.minute() // it logs, and goes on
-		require.Error(t, m.rotate(), "no rotation before the outcome is known")
+		m.Minute() // it logs, and goes on
+		require.Error(t, m.Rotate(), "no rotation before the outcome is known")
 		m.Palette.Down(false)
-		m.works()
+		m.Works()
 	})
 }
 
@@ -143,17 +186,17 @@ func TestRecoveryIsTriedAtEachUse(t *testing.T) {
 func TestRecoveryOfAChangeThatArrivesLate(t *testing.T) {
 	for use, next := range map[string]func(m *mount){
 		"a login":    func(m *mount) { m.End(m.Login()) },
-		"a rotation": func(m *mount) { require.NoError(m.T, m.rotate()) },
+		"a rotation": func(m *mount) { require.NoError(m.T, m.Rotate()) },
 		"nothing":    func(*mount) {},
 	} {
 		enginetest.Bubble(t, use, func(t *testing.T) {
 			m := newMount(t)
-			m.aheadOf(fresh)
+			m.PasswordAhead(fresh)
 			m.End(m.Login())
 			require.Equal(t, 1, m.WALs(), "kept as long as its change may arrive")
-			m.setPassword(fresh)
+			m.SetPassword(fresh)
 			next(m)
-			m.works()
+			m.Works()
 		})
 	}
 }
@@ -169,15 +212,15 @@ func TestRecoveryInARotationThatFails(t *testing.T) {
 	} {
 		enginetest.Bubble(t, fault, func(t *testing.T) {
 			m := newMount(t)
-			m.aheadOf(fresh)
+			m.PasswordAhead(fresh)
 			m.End(m.Login())
-			m.setPassword(fresh)
+			m.SetPassword(fresh)
 			fail(m)
-			require.Error(t, m.rotate())
+			require.Error(t, m.Rotate())
 			m.Storage.Heal()
 			m.Palette.ClearAll()
 			time.Sleep(20 * time.Minute)
-			m.works()
+			m.Works()
 		})
 	}
 }
@@ -186,7 +229,7 @@ func TestRecoveryInARotationThatFails(t *testing.T) {
 func TestRecoveryOfAnUndecodableEntry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMount(t)
-		m.interrupted()
+		m.InterruptRotation()
 		key := m.Storage.Keys(framework.WALPrefix)[0]
 		text := m.Storage.Text(key)
 		m.Storage.Plant(key, "{a secret")
@@ -202,8 +245,8 @@ func TestRecoveryOfAnUndecodableEntry(t *testing.T) {
 		require.ErrorIs(t, m.Credentials.EachMinute(t.Context(), m.Storage), enginetest.ErrDisk)
 		m.Storage.Heal()
 		m.Storage.Plant(key, text)
-		m.minute()
-		m.works()
+		m.Minute()
+		m.Works()
 	})
 }
 
@@ -212,7 +255,7 @@ func TestRecoveryOfAnEntryOfAnotherForm(t *testing.T) {
 	for _, kind := range []string{store.WALPassword, store.WALRootKey} {
 		enginetest.Bubble(t, kind, func(t *testing.T) {
 			m := newMount(t)
-			m.ahead(kind, map[string]any{"config_name": name, "password": 7, "name": 7})
+			m.WriteAhead(kind, map[string]any{"config_name": name, "password": 7, "name": 7})
 			_, err := m.Credentials.Login(t.Context(), m.Storage, name, m.Stored())
 			require.ErrorIs(t, err, store.ErrUndecodable)
 			assert.Equal(t, store.ErrUndecodable.Error(), m.Credentials.LastError(name))
@@ -224,7 +267,7 @@ func TestRecoveryOfAnEntryOfAnotherForm(t *testing.T) {
 func TestRecoveryAfterAnInitializeThatFailed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMount(t)
-		m.interrupted()
+		m.InterruptRotation()
 		calls := m.Palette.TotalCalls()
 		for _, op := range []string{"list", "get"} {
 			m.Restart()
@@ -235,7 +278,7 @@ func TestRecoveryAfterAnInitializeThatFailed(t *testing.T) {
 		assert.Equal(t, 2, strings.Count(m.Log.String(), rootcred.MsgLookUpFailed))
 		assert.Equal(t, calls, m.Palette.TotalCalls())
 		m.Storage.Heal()
-		m.works()
+		m.Works()
 	})
 }
 
@@ -243,7 +286,7 @@ func TestRecoveryAfterAnInitializeThatFailed(t *testing.T) {
 func TestRecoveryBeforeVaultsRollback(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMount(t)
-		m.interrupted()
+		m.InterruptRotation()
 		entry, _, err := store.LoadWAL(t.Context(), m.Storage, strings.TrimPrefix(m.Storage.Keys(framework.WALPrefix)[0], framework.WALPrefix))
 		require.NoError(t, err)
 		rollback := func(data any) error { return m.Credentials.Rollback(t.Context(), m.Storage, data) }
@@ -259,9 +302,9 @@ func TestRecoveryBeforeVaultsRollback(t *testing.T) {
 			require.ErrorIs(t, rollback(entry.Data), enginetest.ErrDisk, c.prefix)
 		}
 		m.Storage.Heal()
-		m.works()
+		m.Works()
 		require.NoError(t, rollback(entry.Data))
-		m.interrupted()
+		m.InterruptRotation()
 		require.NoError(t, m.Configs.Delete(t.Context(), m.Storage, name))
 		require.NoError(t, rollback(entry.Data), "nobody will use the config")
 		assert.Zero(t, m.WALs())

@@ -24,13 +24,13 @@ func TestRotationOfAnAPIKey(t *testing.T) {
 			cfg := *m.Stored()
 			cfg.RotationPeriod = c.period
 			require.NoError(t, m.Configs.Put(t.Context(), m.Storage, name, &cfg))
-			require.NoError(t, m.rotate())
+			require.NoError(t, m.Rotate())
 			now := m.Stored()
 			assert.NotEqual(t, cfg.APIKey, now.APIKey)
 			assert.Equal(t, time.Now().Add(c.life).Unix(), now.APIKeyExpiry)
 			assert.WithinDuration(t, time.Now().Add(c.life), m.Palette.LiveKeys()[0].Expiry, 5*time.Minute)
 			now.RotationPeriod = 0
-			m.keyWorks()
+			m.KeyWorks()
 		})
 	}
 }
@@ -60,16 +60,16 @@ func TestRotationOfAnAPIKeySurvivesAFaultAtEachStep(t *testing.T) {
 			enginetest.Bubble(t, fmt.Sprint(c.name, restart), func(t *testing.T) {
 				m := keyed(t)
 				c.fault(m)
-				err := m.rotate()
+				err := m.Rotate()
 				assert.Equal(t, c.fails, err != nil, err)
 				m.Storage.Heal()
 				m.Palette.ClearAll()
 				if restart {
 					m.Restart()
 				}
-				m.keyWorks()
-				require.NoError(t, m.rotate())
-				m.keyWorks()
+				m.KeyWorks()
+				require.NoError(t, m.Rotate())
+				m.KeyWorks()
 			})
 		}
 	}
@@ -81,14 +81,14 @@ func TestRotationOfAnAPIKeyWhoseOldOneStays(t *testing.T) {
 		enginetest.Bubble(t, fmt.Sprint(fault), func(t *testing.T) {
 			m := keyed(t)
 			m.Palette.Inject(palettetest.APIKeyDelete, fault)
-			require.NoError(t, m.rotate())
+			require.NoError(t, m.Rotate())
 			m.Logged(rootcred.MsgOldKeyPending)
 			assert.Zero(t, m.WALs())
 			assert.Equal(t, 1, m.Pending())
 			m.Palette.ClearAll()
 			require.NoError(t, m.Revocations.Retry(t.Context(), m.Storage))
 			assert.Zero(t, m.Pending())
-			m.keyWorks()
+			m.KeyWorks()
 		})
 	}
 }
@@ -99,11 +99,11 @@ func TestRotationOfAnAPIKeyWhoseOldOneCannotBePending(t *testing.T) {
 		m := keyed(t)
 		m.Palette.Inject(palettetest.APIKeyDelete, palettetest.Fault{Status: 403})
 		m.Storage.FailOn("put", store.PendingPrefix)
-		require.ErrorIs(t, m.rotate(), enginetest.ErrDisk)
+		require.ErrorIs(t, m.Rotate(), enginetest.ErrDisk)
 		assert.Equal(t, 1, m.WALs())
 		m.Storage.Heal()
 		m.Palette.ClearAll()
-		m.keyWorks()
+		m.KeyWorks()
 	})
 }
 
@@ -115,37 +115,29 @@ func TestRotationOfAnAPIKeyWhoseUIDIsNotKnown(t *testing.T) {
 		text    string
 	}{
 		{"one key", func(*mount) {}, ""},
-		{"two keys", func(m *mount) { m.plant("other", "another-key") }, "has 2 API keys"},
+		{"two keys", func(m *mount) { m.PlantKey("other", "another-key", enginetest.OwnKeyLife) }, "has 2 API keys"},
 		{"the user cannot be looked up", func(m *mount) { m.Palette.Inject(palettetest.UserInfo, palettetest.Fault{Status: 403, Times: 1}) }, "look up the user"},
 		{"the keys cannot be listed", func(m *mount) { m.Palette.Inject(palettetest.APIKeyList, palettetest.Fault{Status: 403, Times: 1}) }, "list"},
-		{"the connection cannot be used", func(m *mount) { m.change(func(c *store.Config) { c.CACert = "no PEM" }) }, "ca_cert"},
+		{"the connection cannot be used", func(m *mount) { m.Change(func(c *store.Config) { c.CACert = "no PEM" }) }, "ca_cert"},
 	} {
 		enginetest.Bubble(t, c.name, func(t *testing.T) {
 			m := keyed(t)
-			m.change(func(c *store.Config) { c.APIKeyUID = "" })
+			m.Change(func(c *store.Config) { c.APIKeyUID = "" })
 			c.prepare(m)
-			if err := m.rotate(); c.text != "" {
+			if err := m.Rotate(); c.text != "" {
 				require.ErrorContains(t, err, c.text)
 				return
 			}
-			m.keyWorks()
+			m.KeyWorks()
 		})
 	}
-}
-
-// change changes the stored config.
-func (m *mount) change(change func(*store.Config)) {
-	m.T.Helper()
-	cfg := *m.Stored()
-	change(&cfg)
-	require.NoError(m.T, m.Configs.Put(m.T.Context(), m.Storage, name, &cfg))
 }
 
 // A rotation of a key was interrupted, and the config has changed since: of the three keys the one stays that the config holds.
 func TestRecoveryOfAnAPIKey(t *testing.T) {
 	made := func(m *mount) { // the answer was lost
 		m.Palette.Inject(palettetest.APIKeyCreate, palettetest.Fault{DropAfter: true, Times: 1})
-		require.Error(m.T, m.rotate())
+		require.Error(m.T, m.Rotate())
 		require.Len(m.T, m.Palette.LiveKeys(), 2)
 	}
 	for _, c := range []struct {
@@ -156,16 +148,16 @@ func TestRecoveryOfAnAPIKey(t *testing.T) {
 	}{
 		{"nothing has changed", func(*mount) {}, 1, rootcred.MsgKeyDeleted},
 		{"an operator has written another", func(m *mount) {
-			m.plant("theirs", "their-own-key")
-			m.change(func(c *store.Config) { c.APIKey, c.APIKeyUID = "their-own-key", "theirs" })
+			m.PlantKey("theirs", "their-own-key", enginetest.OwnKeyLife)
+			m.Change(func(c *store.Config) { c.APIKey, c.APIKeyUID = "their-own-key", "theirs" })
 		}, 1, rootcred.MsgKeyDeleted},
 		{"and Palette refuses to list them", func(m *mount) {
-			m.plant("theirs", "their-own-key")
-			m.change(func(c *store.Config) { c.APIKey, c.APIKeyUID = "their-own-key", "theirs" })
+			m.PlantKey("theirs", "their-own-key", enginetest.OwnKeyLife)
+			m.Change(func(c *store.Config) { c.APIKey, c.APIKeyUID = "their-own-key", "theirs" })
 			m.Palette.Inject(palettetest.APIKeyList, palettetest.Fault{Status: 403, Times: 1})
 		}, 2, ""},
 		{"the config has a login again", func(m *mount) { m.Configure() }, 2, rootcred.MsgKeyLeft},
-		{"the config leads elsewhere", func(m *mount) { m.change(func(c *store.Config) { c.Address = "https://palette.example.com" }) }, 2, rootcred.MsgKeyLeft},
+		{"the config leads elsewhere", func(m *mount) { m.Change(func(c *store.Config) { c.Address = "https://palette.example.com" }) }, 2, rootcred.MsgKeyLeft},
 		{"the config has gone", func(m *mount) { assert.NoError(m.T, m.Configs.Delete(m.T.Context(), m.Storage, name)) }, 2, rootcred.MsgKeyLeft},
 	} {
 		enginetest.Bubble(t, c.name, func(t *testing.T) {
@@ -187,10 +179,10 @@ func TestRecoveryOfAnAPIKey(t *testing.T) {
 func TestRecoveryOfAnAPIKeyLeavesItsNamesakes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := keyed(t)
-		m.ahead(store.WALRootKey, &store.KeyWAL{
-			ConfigName: name, Address: m.Palette.URL(), Name: "name of other", OldUID: "own", Expiry: time.Now().Add(time.Hour), At: time.Now().Add(-time.Hour),
+		m.WriteAhead(store.WALRootKey, &store.KeyWAL{
+			ConfigName: name, Address: m.Palette.URL(), Name: "other", OldUID: "own", Expiry: time.Now().Add(time.Hour), At: time.Now().Add(-time.Hour),
 		})
-		m.plant("other", "another-key")
+		m.PlantKey("other", "another-key", enginetest.OwnKeyLife)
 		release, err := m.Credentials.Acquire(t.Context(), m.Storage, name)
 		require.NoError(t, err)
 		release()
@@ -205,7 +197,7 @@ func TestRecoveryOfAnAPIKeyThatFails(t *testing.T) {
 	for fault, fail := range map[string]func(m *mount){
 		"the keys cannot be listed":     func(m *mount) { m.Palette.Inject(palettetest.APIKeyList, palettetest.Fault{Garbage: true}) },
 		"a key cannot be deleted":       func(m *mount) { m.Palette.Inject(palettetest.APIKeyDelete, palettetest.Fault{Garbage: true}) },
-		"the connection cannot be used": func(m *mount) { m.change(func(c *store.Config) { c.CACert = "no PEM" }) },
+		"the connection cannot be used": func(m *mount) { m.Change(func(c *store.Config) { c.CACert = "no PEM" }) },
 		"the config cannot be read": func(m *mount) {
 			m.Configs.Invalidate(store.ConfigPrefix + name)
 			m.Storage.FailOn("get", store.ConfigPrefix)
@@ -214,7 +206,7 @@ func TestRecoveryOfAnAPIKeyThatFails(t *testing.T) {
 		enginetest.Bubble(t, fault, func(t *testing.T) {
 			m := keyed(t)
 			m.Palette.Inject(palettetest.APIKeyCreate, palettetest.Fault{DropAfter: true, Times: 1})
-			require.Error(t, m.rotate())
+			require.Error(t, m.Rotate())
 			before := *m.Stored()
 			fail(m)
 			_, err := m.Credentials.Acquire(t.Context(), m.Storage, name)
@@ -222,8 +214,8 @@ func TestRecoveryOfAnAPIKeyThatFails(t *testing.T) {
 			assert.Equal(t, 1, m.WALs())
 			m.Palette.ClearAll()
 			m.Storage.Heal()
-			m.change(func(c *store.Config) { *c = before })
-			m.keyWorks()
+			m.Change(func(c *store.Config) { *c = before })
+			m.KeyWorks()
 		})
 	}
 }

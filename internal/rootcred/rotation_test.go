@@ -56,7 +56,7 @@ func TestRotationSurvivesAFaultAtEachStep(t *testing.T) {
 				m := newMount(t)
 				old := m.Password()
 				c.fault(m)
-				err := m.rotate()
+				err := m.Rotate()
 				assert.Equal(t, c.fails, err != nil, err)
 				assert.Equal(t, c.changed, m.Password() != old)
 				assert.Equal(t, c.wals, m.WALs())
@@ -64,9 +64,9 @@ func TestRotationSurvivesAFaultAtEachStep(t *testing.T) {
 				if restart {
 					m.Restart()
 				}
-				m.works()
-				require.NoError(t, m.rotate())
-				m.works()
+				m.Works()
+				require.NoError(t, m.Rotate())
+				m.Works()
 			})
 		}
 	}
@@ -80,12 +80,12 @@ func TestRotationNotesWhenAndTellsOfItself(t *testing.T) {
 		m.Credentials.Hooks.Rotated = func(_ context.Context, _ logical.Storage, of string, err error) {
 			told = append(told, fmt.Sprint("rotated ", of, " ", err != nil))
 		}
-		require.NoError(t, m.rotate())
+		require.NoError(t, m.Rotate())
 		cfg := m.Stored()
 		assert.Equal(t, enginetest.Epoch, cfg.SetByRotation().UTC())
 		assert.Equal(t, enginetest.Epoch.Unix(), cfg.RotateFrom)
 		m.Palette.Inject(palettetest.PasswordChange, palettetest.Fault{Status: 400, Times: 1})
-		require.Error(t, m.rotate())
+		require.Error(t, m.Rotate())
 		assert.Equal(t, []string{"changed", "rotated default false", "rotated default true"}, told)
 	})
 }
@@ -97,19 +97,19 @@ func TestRotationIsRefused(t *testing.T) {
 		for _, fault := range []string{store.ConfigPrefix, framework.WALPrefix} {
 			m.Restart()
 			m.Storage.FailOn(map[string]string{store.ConfigPrefix: "get", framework.WALPrefix: "list"}[fault], fault)
-			require.ErrorIs(t, m.rotate(), enginetest.ErrDisk)
+			require.ErrorIs(t, m.Rotate(), enginetest.ErrDisk)
 			m.Storage.Heal()
 		}
 		m.Configure(func(c *store.Config) { c.CACert = "no PEM" })
-		require.ErrorContains(t, m.rotate(), "ca_cert")
+		require.ErrorContains(t, m.Rotate(), "ca_cert")
 		m.Configure(func(c *store.Config) { c.PasswordPolicy = "missing" })
-		require.ErrorContains(t, m.rotate(), `by the policy "missing"`)
+		require.ErrorContains(t, m.Rotate(), `by the policy "missing"`)
 		m.Configure()
 		require.NoError(t, m.Tasks.Drain(t.Context()))
-		require.ErrorIs(t, m.rotate(), tasks.ErrEnding)
-		require.ErrorIs(t, m.rotate(), tasks.ErrEnding, "the first one has ended")
+		require.ErrorIs(t, m.Rotate(), tasks.ErrEnding)
+		require.ErrorIs(t, m.Rotate(), tasks.ErrEnding, "the first one has ended")
 		m.Restart()
-		m.works()
+		m.Works()
 	})
 }
 
@@ -120,12 +120,12 @@ func TestRotationIsOneAtATime(t *testing.T) {
 		gate, done := m.Palette.Hold(palettetest.PasswordChange), make(chan error)
 		go func() { done <- m.Credentials.Rotate(t.Context(), m.Storage, name) }()
 		<-gate.Arrived()
-		requireCode(t, m.Credentials.Rotate(t.Context(), m.Storage, name), http.StatusConflict)
+		enginetest.RequireCode(t, m.Credentials.Rotate(t.Context(), m.Storage, name), http.StatusConflict)
 		gate.Release()
 		require.NoError(t, <-done)
 		require.NoError(t, m.Credentials.Rotate(t.Context(), m.Storage, name))
 		m.Wait()
-		m.works()
+		m.Works()
 	})
 }
 
@@ -139,7 +139,7 @@ func TestRotationGoesOnWhereItsCallerHangsUp(t *testing.T) {
 		gate.Release()
 		m.Wait()
 		assert.NotEqual(t, old, m.Password())
-		m.works()
+		m.Works()
 	})
 }
 
@@ -148,12 +148,12 @@ func TestRotationWaitsUntilTheLogHasLetGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMount(t)
 		m.Storage.FailOn("delete", framework.WALPrefix)
-		require.NoError(t, m.rotate())
-		require.ErrorContains(t, m.rotate(), "does not delete the write-ahead entry")
+		require.NoError(t, m.Rotate())
+		require.ErrorContains(t, m.Rotate(), "does not delete the write-ahead entry")
 		m.Logged(rootcred.MsgWALNotDeleted)
 		m.Storage.Heal()
-		require.NoError(t, m.rotate())
-		m.works()
+		require.NoError(t, m.Rotate())
+		m.Works()
 	})
 }
 
@@ -167,10 +167,10 @@ func TestRotationSurvivesAPanic(t *testing.T) {
 			}
 			return nil
 		})
-		require.ErrorIs(t, m.rotate(), tasks.ErrPanic)
+		require.ErrorIs(t, m.Rotate(), tasks.ErrPanic)
 		m.Storage.Heal()
-		require.NoError(t, m.rotate())
-		m.works()
+		require.NoError(t, m.Rotate())
+		m.Works()
 	})
 }
 
@@ -185,13 +185,13 @@ func TestRotationMakesPasswordsThatPaletteTakes(t *testing.T) {
 			m.Configure(func(c *store.Config) { c.PasswordPolicy = policy })
 			for range 20 {
 				if want == "" {
-					require.ErrorContains(t, m.rotate(), "the policy makes no password")
+					require.ErrorContains(t, m.Rotate(), "the policy makes no password")
 					continue
 				}
-				require.NoError(t, m.rotate())
+				require.NoError(t, m.Rotate())
 				assert.Regexp(t, want, m.Password().Reveal())
 			}
-			m.works()
+			m.Works()
 		})
 	}
 }

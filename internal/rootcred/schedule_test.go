@@ -25,26 +25,23 @@ func periodic(t *testing.T) *mount {
 	return m
 }
 
-// due is in how long the next rotation is due.
-func (m *mount) due() time.Duration { return time.Until(m.Credentials.DueAt(name, m.Stored())) }
-
 func TestRotationPeriod(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := periodic(t)
 		for range 3 {
 			before := m.Password()
-			require.Equal(t, time.Hour, m.due())
+			require.Equal(t, time.Hour, m.DueIn())
 			time.Sleep(time.Hour - time.Second)
-			m.minute()
+			m.Minute()
 			require.Equal(t, before, m.Password(), "a second too early")
 			time.Sleep(time.Second)
-			m.minute()
+			m.Minute()
 			require.NotEqual(t, before, m.Password())
 		}
 		m.Logged(rootcred.MsgRotated)
 		m.Configure(func(c *store.Config) { c.Password = m.Stored().Password })
-		assert.Greater(t, m.due(), 100*365*24*time.Hour, "without a period")
-		m.works()
+		assert.Greater(t, m.DueIn(), 100*365*24*time.Hour, "without a period")
+		m.Works()
 	})
 }
 
@@ -53,21 +50,21 @@ func TestRotationPeriodAfterFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := periodic(t)
 		m.Palette.Inject(palettetest.PasswordChange, palettetest.Fault{Status: 404})
-		time.Sleep(m.due())
+		time.Sleep(m.DueIn())
 		for _, minutes := range []float64{1, 2, 4, 8, 16, 32, 60, 60} {
-			m.minute()
-			assert.InDelta(t, minutes, m.due().Minutes(), 0)
+			m.Minute()
+			assert.InDelta(t, minutes, m.DueIn().Minutes(), 0)
 			asked := m.Palette.Calls(palettetest.PasswordChange)
-			time.Sleep(m.due() - time.Second)
-			m.minute()
+			time.Sleep(m.DueIn() - time.Second)
+			m.Minute()
 			assert.Equal(t, asked, m.Palette.Calls(palettetest.PasswordChange))
 			time.Sleep(time.Second)
 		}
 		m.Logged(rootcred.MsgRotationFailed)
 		m.Palette.ClearAll()
-		m.minute()
-		assert.Equal(t, time.Hour, m.due())
-		m.works()
+		m.Minute()
+		assert.Equal(t, time.Hour, m.DueIn())
+		m.Works()
 	})
 }
 
@@ -75,18 +72,18 @@ func TestRotationPeriodAfterFailures(t *testing.T) {
 func TestRotationPeriodDuringARotation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := periodic(t)
-		time.Sleep(m.due())
+		time.Sleep(m.DueIn())
 		gate, done := m.Palette.Hold(palettetest.PasswordChange), make(chan error)
 		go func() { done <- m.Credentials.Rotate(t.Context(), m.Storage, name) }()
 		<-gate.Arrived()
 		require.NoError(t, m.Credentials.EachMinute(t.Context(), m.Storage))
 		synctest.Wait()
-		assert.LessOrEqual(t, m.due(), time.Duration(0))
+		assert.LessOrEqual(t, m.DueIn(), time.Duration(0))
 		gate.Release()
 		require.NoError(t, <-done)
 		m.Wait()
 		assert.False(t, strings.Contains(m.Log.String(), rootcred.MsgRotationFailed))
-		m.works()
+		m.Works()
 	})
 }
 
@@ -115,8 +112,8 @@ func TestRotationPeriodIsThePrimarysBusiness(t *testing.T) {
 			m.System.ReplicationStateVal, m.System.LocalMountVal = c.state, c.local
 			assert.Equal(t, c.writes, m.Credentials.WritesConfigs())
 			before := m.Password()
-			time.Sleep(m.due())
-			m.minute()
+			time.Sleep(m.DueIn())
+			m.Minute()
 			assert.Equal(t, c.writes, m.Password() != before)
 		})
 	}
@@ -128,7 +125,7 @@ func TestRotationPeriodGoesOnPastWhatCannotBeRead(t *testing.T) {
 		m := periodic(t)
 		m.Storage.Plant(store.ConfigPrefix+"a", "{")
 		before := m.Password()
-		time.Sleep(m.due())
+		time.Sleep(m.DueIn())
 		require.ErrorContains(t, m.Credentials.EachMinute(t.Context(), m.Storage), "config/a cannot be decoded")
 		m.Wait()
 		assert.NotEqual(t, before, m.Password())

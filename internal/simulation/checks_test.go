@@ -218,7 +218,7 @@ func (w *world) passwordChecked(when string) {
 			knows = knows || strings.Contains(string(text), user.Password)
 		}
 		for _, c := range w.storedConfigs() {
-			if c.Email == email {
+			if strings.EqualFold(c.Email, email) {
 				has, knows = true, knows || c.Password == user.Password
 			}
 		}
@@ -254,7 +254,7 @@ func account(name string, c storedConfig) string {
 	if c.Email == "" {
 		return accountsOf[name]
 	}
-	return c.Email
+	return strings.ToLower(c.Email) // people spell it in capitals too
 }
 
 // alive tells whether a read's credential opens something.

@@ -14,7 +14,7 @@ import (
 )
 
 // dice are all that may happen. A new kind is a row in one of the tables.
-var dice = slices.Concat(vaultDice, trapDice, paletteDice, peopleDice)
+var dice = slices.Concat(vaultDice, trapDice, paletteDice, peopleDice, keyPeopleDice)
 
 var roleNames = []string{"app", "short", "shared", "ci", "cishared", "key", "skey"}
 

@@ -46,6 +46,21 @@ func TestCollectionPutsGetsListsAndDeletes(t *testing.T) {
 	assert.Nil(t, get(t, c, s, "a"))
 }
 
+// What cannot be decoded is there all the same: a write must not take it for new.
+func TestCollectionHas(t *testing.T) {
+	s, c := enginetest.NewStorage(), things()
+	s.Plant("things/broken", "{")
+	require.NoError(t, c.Put(t.Context(), s, "whole", &thing{}))
+	for name, want := range map[string]bool{"broken": true, "whole": true, "none": false} {
+		there, err := c.Has(t.Context(), s, name)
+		require.NoError(t, err)
+		assert.Equal(t, want, there, name)
+	}
+	s.FailOn("get", "things/")
+	_, err := c.Has(t.Context(), s, "whole")
+	require.ErrorIs(t, err, enginetest.ErrDisk)
+}
+
 // Older versions did not store each field.
 func TestCollectionDecodesOverTheDefaults(t *testing.T) {
 	s := enginetest.NewStorage()

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/stretchr/testify/assert"
@@ -48,6 +49,38 @@ func TestWALUndecodable(t *testing.T) {
 	_, _, err := store.LoadWAL(t.Context(), s, "x")
 	require.ErrorIs(t, err, enginetest.ErrDisk)
 	assert.NotErrorIs(t, err, store.ErrUndecodable)
+}
+
+// A key is found by the expiry that its request names, which entries of older versions tell by Vault's clock.
+func TestWALKeyTellsTheExpiryThatItHasSent(t *testing.T) {
+	w := store.KeyWAL{Expiry: enginetest.Epoch}
+	assert.Equal(t, enginetest.Epoch, w.Sent())
+	w.SentExpiry = enginetest.Epoch.Add(time.Minute)
+	assert.Equal(t, w.SentExpiry, w.Sent())
+}
+
+// Other data leave an entry its id, kind and age.
+func TestWALEntryIsRewritten(t *testing.T) {
+	s := enginetest.NewStorage()
+	s.Plant(wal+"x", `{"type":"password","created_at":7,"data":{"config_name":"ci","way":"old"}}`)
+	rewrite := func(id string, data any) error { return store.RewriteWAL(t.Context(), s, id, data) }
+	require.NoError(t, rewrite("x", store.PasswordWAL{ConfigName: "ci", TrustDigest: "new"}))
+	entry, name, err := store.LoadWAL(t.Context(), s, "x")
+	require.NoError(t, err)
+	assert.Equal(t, []any{store.WALPassword, "ci", int64(7), "new"}, []any{entry.Kind, name, entry.CreatedAt, entry.Data.(map[string]any)["way"]})
+	before := s.Text(wal + "x")
+
+	require.NoError(t, rewrite("gone", store.PasswordWAL{ConfigName: "ci"}), "an entry that was resolved meanwhile")
+	assert.Empty(t, s.Text(wal+"gone"), "and that must not come back")
+	require.ErrorContains(t, rewrite("x", func() {}), "encoding")
+	for _, op := range []string{"get", "put"} {
+		s.FailOn(op, wal)
+		require.ErrorIs(t, rewrite("x", store.PasswordWAL{ConfigName: "cd"}), enginetest.ErrDisk, op)
+	}
+	s.Heal()
+	assert.Equal(t, before, s.Text(wal+"x"))
+	s.Plant(wal+"x", `{`)
+	require.ErrorIs(t, rewrite("x", store.PasswordWAL{}), store.ErrUndecodable)
 }
 
 func TestWALEntriesAreSortedByWhatTheyAreAbout(t *testing.T) {

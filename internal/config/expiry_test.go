@@ -1,15 +1,14 @@
-package rootcred_test
+package config_test
 
 import (
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"vault-plugin-secrets-palette/internal/config"
-
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"vault-plugin-secrets-palette/internal/config"
 	"vault-plugin-secrets-palette/internal/enginetest"
 	"vault-plugin-secrets-palette/internal/palettetest"
 	"vault-plugin-secrets-palette/internal/store"
@@ -17,7 +16,6 @@ import (
 
 // A write of a key learns when it expires, where Palette tells which of the user's keys it is. No write fails for it.
 func TestRootKeyExpiryIsLearned(t *testing.T) {
-	const year = 365 * 24 * time.Hour
 	for _, c := range []struct {
 		name    string
 		uid     string
@@ -25,19 +23,19 @@ func TestRootKeyExpiryIsLearned(t *testing.T) {
 		known   bool
 	}{
 		{"the only key", "", func(*mount) {}, true},
-		{"one of two", "", func(m *mount) { m.plant("other", "another-key") }, false},
-		{"one of two, by its UID", "own", func(m *mount) { m.plant("other", "another-key") }, true},
+		{"one of two", "", func(m *mount) { m.PlantKey("other", "another-key", enginetest.OwnKeyLife) }, false},
+		{"one of two, by its UID", "own", func(m *mount) { m.PlantKey("other", "another-key", enginetest.OwnKeyLife) }, true},
 		{"a UID that is not there", "gone", func(*mount) {}, false},
 		{"nobody may list", "own", func(m *mount) { m.Palette.Inject(palettetest.APIKeyList, palettetest.Fault{Status: 403}) }, false},
 	} {
 		enginetest.Bubble(t, c.name, func(t *testing.T) {
 			m := &mount{enginetest.New(t, palettetest.AllowLiveTokens())}
-			m.plant("own", "the-own-key")
+			m.PlantKey("own", "the-own-key", enginetest.OwnKeyLife)
 			c.prepare(m)
 			require.NoError(t, m.write(m.to(func(cfg *store.Config) { cfg.APIKey, cfg.APIKeyUID = "the-own-key", c.uid })))
 			want := int64(0)
 			if c.known {
-				want = enginetest.Epoch.Add(2 * year).Unix()
+				want = enginetest.Epoch.Add(enginetest.OwnKeyLife).Unix()
 			}
 			assert.Equal(t, want, m.Stored().APIKeyExpiry)
 			if c.name == "nobody may list" {
@@ -50,7 +48,8 @@ func TestRootKeyExpiryIsLearned(t *testing.T) {
 // A key that expires before rotation_period is over is rotated at half of what is left of its life. Writes do not put that off.
 func TestRotationOfARootKeyThatExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := keyed(t)
+		m := &mount{enginetest.New(t)}
+		m.ConfigureKey()
 		expires := time.Now().Add(10 * time.Hour)
 		write := func(changes ...func(*store.Config)) {
 			t.Helper()
@@ -64,20 +63,20 @@ func TestRotationOfARootKeyThatExpires(t *testing.T) {
 			}}))
 		}
 		write()
-		assert.Equal(t, 5*time.Hour, m.due())
+		assert.Equal(t, 5*time.Hour, m.DueIn())
 		time.Sleep(2 * time.Hour)
 		write()
-		assert.Equal(t, 3*time.Hour, m.due(), "the time stays")
+		assert.Equal(t, 3*time.Hour, m.DueIn(), "the time stays")
 		write(func(c *store.Config) { c.RotationPeriod = time.Hour })
-		assert.Equal(t, time.Hour, m.due(), "a period that is shorter counts")
+		assert.Equal(t, time.Hour, m.DueIn(), "a period that is shorter counts")
 		write(func(c *store.Config) { c.RotationPeriod = 0 })
 		assert.Zero(t, m.Stored().RotateBy)
 		write()
-		assert.Equal(t, 4*time.Hour, m.due(), "half of what is left")
-		time.Sleep(m.due())
-		m.minute()
+		assert.Equal(t, 4*time.Hour, m.DueIn(), "half of what is left")
+		time.Sleep(m.DueIn())
+		m.Minute()
 		assert.NotEqual(t, "own", m.Stored().APIKeyUID)
-		assert.Equal(t, 720*time.Hour, m.due())
-		m.keyWorks()
+		assert.Equal(t, 720*time.Hour, m.DueIn())
+		m.KeyWorks()
 	})
 }

@@ -1,4 +1,4 @@
-package rootcred_test
+package config_test
 
 import (
 	"context"
@@ -21,6 +21,20 @@ import (
 )
 
 var errMistake = &upstream.Mistake{Text: "field x is y"}
+
+const name = enginetest.Name
+
+// others is a password that an administrator of Palette sets.
+const others = "Set-By-Somebody-Else-14"
+
+// mount is an engine with a config.
+type mount struct{ *enginetest.Engine }
+
+func newMount(t *testing.T, opts ...palettetest.Option) *mount {
+	m := &mount{enginetest.New(t, opts...)}
+	m.Configure()
+	return m
+}
 
 // to is a write that verifies, and makes the config for the stand-in's user with changes.
 func (m *mount) to(changes ...func(*store.Config)) config.Write {
@@ -51,7 +65,7 @@ func TestWriteStoresWhatItHasChecked(t *testing.T) {
 		{"a wrong password", func(c *store.Config) { c.Password = "wrong" }, func(*mount, *config.Write) {}, "nothing is stored", 1},
 		{"a second factor", ok, func(m *mount, _ *config.Write) { m.Palette.Inject(palettetest.Login, palettetest.Fault{MFA: true}) }, "second factor", 1},
 		{"a connection that cannot be used", func(c *store.Config) { c.CACert = "no PEM" }, func(*mount, *config.Write) {}, "ca_cert", 0},
-		{"an API key that works", func(c *store.Config) { c.APIKey = "the-own-key" }, func(m *mount, _ *config.Write) { m.plant("own", "the-own-key") }, "", 0},
+		{"an API key that works", func(c *store.Config) { c.APIKey = "the-own-key" }, func(m *mount, _ *config.Write) { m.PlantKey("own", "the-own-key", enginetest.OwnKeyLife) }, "", 0},
 		{"an API key that does not", func(c *store.Config) { c.APIKey = "nobodys" }, func(*mount, *config.Write) {}, "does not accept the api_key", 0},
 		{"a key's connection that cannot be used", func(c *store.Config) { c.APIKey, c.CACert = "x", "no PEM" }, func(*mount, *config.Write) {}, "ca_cert", 0},
 		{"a policy", func(c *store.Config) { c.PasswordPolicy = "mine" }, func(_ *mount, w *config.Write) { w.NewPolicy = true }, "", 1},
@@ -113,14 +127,14 @@ func TestWriteThatOthersOvertake(t *testing.T) {
 			m, seen := newMount(t), 0
 			err := m.write(config.Write{Verify: true, NewSecret: true, Change: func(old *store.Config) (*store.Config, error) {
 				if seen++; seen <= c.others {
-					m.change(func(c *store.Config) { c.RequestTimeout += time.Second }) // another write
+					m.Change(func(c *store.Config) { c.RequestTimeout += time.Second }) // another write
 				}
 				next := *old
 				next.PasswordPolicy = "mine"
 				return &next, nil
 			}})
 			if c.fails {
-				requireCode(t, err, http.StatusConflict)
+				enginetest.RequireCode(t, err, http.StatusConflict)
 				assert.Empty(t, m.Stored().PasswordPolicy)
 				return
 			}
@@ -153,18 +167,18 @@ func TestWriteWhoseCallerHangsUp(t *testing.T) {
 func TestWriteBesideAnInterruptedRotation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMount(t)
-		m.interrupted()
+		m.InterruptRotation()
 		m.Palette.Down(true)
 		keep := config.Write{Change: func(old *store.Config) (*store.Config, error) { return old, nil }}
-		requireCode(t, m.write(keep), http.StatusBadGateway)
+		enginetest.RequireCode(t, m.write(keep), http.StatusBadGateway)
 		m.Palette.Down(false)
-		m.setPassword(others)
+		m.SetPassword(others)
 		require.NoError(t, m.write(m.to(func(c *store.Config) { c.Password = others })))
 		failed := m.Palette.FailedLogins()
 		m.End(m.Login())
 		assert.Equal(t, failed, m.Palette.FailedLogins(), "the password of the rotation is not tried")
 		assert.Equal(t, 1, m.WALs(), "the change may still arrive")
-		m.works()
+		m.Works()
 	})
 }
 
@@ -197,7 +211,7 @@ func TestDeleteWaitsForARotation(t *testing.T) {
 func TestDeleteForgetsAnInterruptedRotation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMount(t)
-		m.interrupted()
+		m.InterruptRotation()
 		_, err := m.Writer.Delete(t.Context(), m.Storage, name)
 		require.NoError(t, err)
 		assert.Zero(t, m.WALs())
@@ -222,7 +236,7 @@ func TestDeleteThatFails(t *testing.T) {
 			}
 			return nil
 		})
-		requireCode(t, remove(), http.StatusConflict)
+		enginetest.RequireCode(t, remove(), http.StatusConflict)
 		m.Storage.Heal()
 		require.NoError(t, remove())
 	})
