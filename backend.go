@@ -43,8 +43,7 @@ type backend struct {
 	revocations *revocation.Manager
 	checker     *check.Checker
 	limits      *lease.Limits
-	// clockOffset is how far the clock of the Palette at an address is before Vault's.
-	clockOffset func(address string) (time.Duration, bool)
+	stored      *telemetry.Stored
 	metrics     *telemetry.Metrics
 	events      *telemetry.Events
 	rules       *input.Rules
@@ -83,7 +82,10 @@ func newBackend(process *palette.Process, version string) *backend {
 // circle, from a rotation to the config's session, is a hook.
 func (b *backend) wire(process *palette.Process, userAgent string) {
 	*b.clients = upstream.Clients{New: newClient(process, userAgent, b.metrics), Configs: b.configs, WritesConfigs: b.credentials.WritesConfigs, MaxLease: b.limits.MaxLease}
-	b.clockOffset = process.ClockOffset
+	b.stored = &telemetry.Stored{Configs: b.configs, ClockOffset: process.ClockOffset, KeysOf: func(name string, cfg *store.Config) (int, time.Time, bool) {
+		u, known := b.keys.UsageOf(name, cfg)
+		return u.Keys, u.At, known
+	}}
 	b.tasks.Logger = b.Logger
 	b.limits.System = b.System
 	b.events.Logger, b.events.System, b.events.Metrics = b.Logger, b.System, b.metrics

@@ -2,13 +2,12 @@ package palette
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 
-	"vault-plugin-secrets-palette/internal/advice"
+	"vault-plugin-secrets-palette/internal/config"
 	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/rootcred"
 	"vault-plugin-secrets-palette/internal/store"
@@ -52,7 +51,9 @@ func changeConfig(old *store.Config, d *framework.FieldData, now time.Time) (*st
 		return nil, err
 	}
 	if old != nil {
-		if err := asksForPassword(old, &next.Config, d); err != nil {
+		_, hasPassword := d.GetOk(fieldPassword)
+		_, hasKey := d.GetOk(fieldAPIKey)
+		if err := config.AskForSecret(old, &next.Config, hasPassword, hasKey); err != nil {
 			return nil, err
 		}
 	}
@@ -108,19 +109,6 @@ func (c *configInput) applyRate(d *framework.FieldData) error {
 		return upstream.Mistakef("field %q is %d, but without a limit (%s=0) there is no burst; leave it out, or set %s", fieldRateBurst, c.RateBurst, fieldRateLimit, fieldRateLimit)
 	}
 	return nil
-}
-
-// vaultPatience is how long Vault gives a request by default (default_max_request_duration).
-const vaultPatience = 90 * time.Second
-
-// warnings are what a config does that may not be meant.
-func (c *configInput) warnings(name string) (out []string) {
-	out = advice.KeyExpiry(name, &c.Config)
-	if c.QueueTimeout+c.RequestTimeout > vaultPatience {
-		out = append(out, fmt.Sprintf("%s (%s) and %s (%s) together exceed the %s that Vault gives a request by default: a call that waits and is slow may outlive its request, whose caller gets no answer",
-			fieldQueueTimeout, c.QueueTimeout, fieldRequestTimeout, c.RequestTimeout, vaultPatience))
-	}
-	return out
 }
 
 // applyRotation takes over the fields about the secret's kind and its rotation.
@@ -212,40 +200,6 @@ func fieldMistake(err error) error {
 		return upstream.Mistakef("field %q %s", mistake.Field, mistake.Problem)
 	}
 	return upstream.Mistakef("%s", err.Error())
-}
-
-// asksForPassword refuses a write that would send the stored password to another host or under
-// another name than those that it was given for.
-func asksForPassword(c, next *store.Config, d *framework.FieldData) error {
-	secret := fieldPassword
-	if next.APIKey != "" {
-		secret = fieldAPIKey
-	}
-	if _, given := d.GetOk(secret); given {
-		return nil
-	}
-	var changed []string
-	for _, f := range []struct {
-		field   string
-		differs bool
-	}{
-		{fieldAddress, !store.SameAddress(c.Address, next.Address)},
-		{fieldEmail, palette.NormalEmail(c.Email) != palette.NormalEmail(next.Email)},
-		{fieldOrg, c.Org != next.Org},
-		{fieldProxyURL, c.ProxyURL != next.ProxyURL},
-		{fieldCACert, c.CACert != next.CACert},
-		{fieldTLSServerName, c.TLSServerName != next.TLSServerName},
-		{fieldTLSSkipVerify, c.TLSSkipVerify != next.TLSSkipVerify},
-	} {
-		if f.differs {
-			changed = append(changed, f.field)
-		}
-	}
-	if len(changed) == 0 {
-		return nil
-	}
-	return upstream.Mistakef("field %q must be given again when %s changes, so that the stored one goes nowhere it was not meant for",
-		secret, strings.Join(changed, ", "))
 }
 
 // shownConfig is what a read of a config shows: all but the secrets.

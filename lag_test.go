@@ -159,6 +159,7 @@ func TestKeyThatIsYoungIsNotTakenForDead(t *testing.T) {
 		w.palette.SetLag(palettetest.Lag{For: 30 * time.Second})
 		w.remove("sessions/default")
 		w.remove("config")
+		time.Sleep(time.Second)
 		requireCoded(t, l.revoke(), 502, "401")
 		assert.Len(t, w.palette.LiveKeys(), 1)
 		w.minute()

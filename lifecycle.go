@@ -15,7 +15,7 @@ import (
 // The parts of a mount's life, each for the managers that have something to do in it.
 type (
 	// initializer is called at unseal, at reload and after a crash. Vault's unseal waits for it, so
-	// it calls nobody.
+	// it calls nobody. Pending revocations need none: each minute's run reads them from storage.
 	initializer interface {
 		Initialize(ctx context.Context, s logical.Storage) error
 	}

@@ -71,17 +71,8 @@ func ownedKey(l *lease.Lease) apikey.Owned {
 // shownKey is what a read and a renewal of an API key return. expires_at is the lease's end; the
 // key lives longer, by apikey.Grace.
 func shownKey(l *lease.Lease, r *store.Role, ttl time.Duration, now time.Time) map[string]any {
-	data := map[string]any{
-		fieldAPIKey:     l.Key.Key.Reveal(),
-		fieldAPIKeyUID:  l.Key.UID,
-		fieldAPIKeyName: l.Key.Name,
-		fieldExpiresAt:  now.Add(ttl).UTC().Format(time.RFC3339),
-		fieldAddress:    l.Address,
-		fieldOrg:        l.Org,
-	}
-	if r.ProjectUID != "" {
-		data[fieldProjectUID] = r.ProjectUID
-	}
+	data := shownLease(l, r, now.Add(ttl).UTC())
+	data[fieldAPIKey], data[fieldAPIKeyUID], data[fieldAPIKeyName] = l.Key.Key.Reveal(), l.Key.UID, l.Key.Name
 	return data
 }
 
@@ -116,9 +107,9 @@ func (b *backend) renewKey(ctx context.Context, req *logical.Request, l *lease.L
 	if granted.Left-took < time.Second {
 		return nil, refusedBy(granted, l)
 	}
-	// Vault counts the increment from the answer on, but the key lives from before the call. A lease
-	// that is over by then still gets a second, out of apikey.Grace. Otherwise Vault would refuse the
-	// renewal and not know that the key dies earlier now.
+	// Extend may have shortened the key's life, so this renewal must not fail any more: Vault would
+	// keep the old, later end. A term that has passed during the call becomes a second, taken from
+	// apikey.Grace. One more second makes up for Vault's truncation.
 	l.Bound(secret, min(granted.Left, max(ttl, took.Truncate(time.Second)+2*time.Second)), now)
 	if secret.InternalData, err = l.InternalData(secretTypeKey); err != nil {
 		return nil, err

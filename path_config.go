@@ -167,7 +167,7 @@ func (b *backend) handleConfigWrite(ctx context.Context, req *logical.Request, d
 		return nil, err
 	}
 	broken := advice.ConfigWritten(name, old, next, b.rolesOf(ctx, req.Storage, name))
-	return warned(append(broken, (&configInput{*next}).warnings(name)...)), nil
+	return warned(append(broken, advice.Config(name, next)...)), nil
 }
 
 func (b *backend) handleConfigDelete(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-palette/internal/palettetest"
+	"vault-plugin-secrets-palette/internal/telemetry"
 )
 
 // metricsText reads the mount's metrics.
@@ -137,7 +138,7 @@ func TestMetricsTellHowOldThePasswordIs(t *testing.T) {
 func TestMetricsShowTheOldestOfManyPasswords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		for i := range maxSeries + 1 {
+		for i := range telemetry.MaxSeries + 1 {
 			w.write(fmt.Sprintf("config/c%d", i), w.login(fields{"verify_connection": false}))
 			time.Sleep(time.Second)
 		}
@@ -147,9 +148,9 @@ func TestMetricsShowTheOldestOfManyPasswords(t *testing.T) {
 				ages++
 			}
 		}
-		assert.Equal(t, maxSeries, ages)
-		assert.NotContains(t, w.metrics(), fmt.Sprintf(`root_secret_age_seconds{config="c%d"}`, maxSeries), "the youngest")
-		assert.InDelta(t, maxSeries+1, w.metrics()["configs"], 0)
+		assert.Equal(t, telemetry.MaxSeries, ages)
+		assert.NotContains(t, w.metrics(), fmt.Sprintf(`root_secret_age_seconds{config="c%d"}`, telemetry.MaxSeries), "the youngest")
+		assert.InDelta(t, telemetry.MaxSeries+1, w.metrics()["configs"], 0)
 	})
 }
 

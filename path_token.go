@@ -200,13 +200,14 @@ func (b *backend) applyRenewable(resp *logical.Response, r *store.Role, d *frame
 
 // shownToken is what a read and a renewal of a token return.
 func shownToken(l *lease.Lease, r *store.Role, token store.Token) map[string]any {
-	data := map[string]any{
-		fieldToken:     token.Token.Reveal(),
-		fieldTokenID:   palette.TokenID(token.Token),
-		fieldExpiresAt: token.ExpiresAt.Format(time.RFC3339),
-		fieldAddress:   l.Address,
-		fieldOrg:       l.Org,
-	}
+	data := shownLease(l, r, token.ExpiresAt)
+	data[fieldToken], data[fieldTokenID] = token.Token.Reveal(), palette.TokenID(token.Token)
+	return data
+}
+
+// shownLease is what they return whatever the lease holds.
+func shownLease(l *lease.Lease, r *store.Role, until time.Time) map[string]any {
+	data := map[string]any{fieldExpiresAt: until.Format(time.RFC3339), fieldAddress: l.Address, fieldOrg: l.Org}
 	if r.ProjectUID != "" {
 		data[fieldProjectUID] = r.ProjectUID
 	}

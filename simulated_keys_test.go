@@ -1,6 +1,7 @@
 package palette_test
 
 import (
+	"context"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -37,6 +38,32 @@ func TestTwoRotationsOfAKeyWithinASecondAreToldApart(t *testing.T) {
 		require.Len(l.t, keys, 1)
 		assert.Equal(l.t, l.read("config/keys").Data["api_key_uid"], keys[0].UID)
 	}, palettetest.AllowLiveTokens())
+}
+
+// An interrupted rotation is recovered for a caller who hangs up while Palette is asked: the token that the question
+// brings is revoked all the same.
+func TestRecoveryForACallerWhoHangsUpLeavesNoToken(t *testing.T) {
+	inLife(t, nil, func(l *life) {
+		l.palette.Inject(palettetest.PasswordChange, palettetest.Fault{DropAfter: true, Times: 1})
+		l.palette.Inject(palettetest.Login, palettetest.Fault{Times: 1})
+		l.palette.Inject(palettetest.Login, palettetest.Fault{Status: 500, Times: 1})
+		_, err := l.handle(logical.UpdateOperation, "rotate-root", nil)
+		require.Error(l.t, err)
+		l.mount()
+		gate := l.palette.HoldAfter(palettetest.Login)
+		ctx, hangUp := context.WithCancel(l.t.Context())
+		gone := make(chan struct{})
+		go func() {
+			defer close(gone)
+			_, _ = l.b.HandleRequest(ctx, &logical.Request{Operation: logical.UpdateOperation, Path: "config", Data: map[string]any{"rate_limit": 9}, Storage: l})
+		}()
+		<-gate.Arrived()
+		hangUp()
+		<-gone
+		gate.Release()
+		time.Sleep(time.Minute)
+		assert.Empty(l.t, l.palette.LiveTokens())
+	})
 }
 
 // keyAhead is the name and expiry of the one key that is written ahead.

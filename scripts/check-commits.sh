@@ -4,7 +4,7 @@
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-subject='^(feat|fix|perf|refactor|test|docs|build|ci|chore|revert)(\([a-z0-9/-]+\))?!?: [^ ]'
+subject='^(feat|fix|perf|refactor|style|test|docs|build|ci|chore|revert)(\([a-z0-9/-]+\))?!?: [^ ]'
 
 if ! commits=$(git log --no-merges --format='%h %s' 2>/dev/null); then
 	echo "not checked: there is no git history here"

@@ -107,6 +107,19 @@ func RoleWritten(name string, old, next *store.Role, before, after *store.Config
 	return out
 }
 
+// vaultPatience is how long Vault gives a request by default (default_max_request_duration).
+const vaultPatience = 90 * time.Second
+
+// Config is what a config does that may not be meant.
+func Config(name string, c *store.Config) []string {
+	out := KeyExpiry(name, c)
+	if c.QueueTimeout+c.RequestTimeout > vaultPatience {
+		out = append(out, fmt.Sprintf("queue_timeout (%s) and request_timeout (%s) together exceed the %s that Vault gives a request by default: a call that waits and is slow may outlive its request, whose caller gets no answer",
+			c.QueueTimeout, c.RequestTimeout, vaultPatience))
+	}
+	return out
+}
+
 // KeyExpiry says that a config's API key expires and that nothing rotates it.
 func KeyExpiry(name string, c *store.Config) []string {
 	if c.APIKey == "" || c.APIKeyExpiry == 0 || c.RotationPeriod > 0 {

@@ -108,6 +108,11 @@ func (c *check) run(ctx context.Context, freshLogin bool) error {
 		return c.ask(ctx, palette.Auth{Token: have.Newest().Token}, "delete sessions/"+c.name+", so that the next read logs in")
 	}
 	c.found["method"] = "login"
+	leave, err := c.Tasks.Enter() // the mount's end waits for the revocation
+	if err != nil {
+		return err
+	}
+	defer leave()
 	var trace palette.Trace
 	token, err := c.Credentials.Login(palette.WithTrace(ctx, &trace), c.storage, c.name, c.cfg)
 	if err != nil {

@@ -279,17 +279,21 @@ func TestCheckWhoseCallerHangsUp(t *testing.T) {
 	}
 }
 
-// A mount that ends while a check has a token says what it leaves.
+// A mount that ends while a check has a token waits for the token's revocation.
 func TestCheckAtTheEndOfTheMount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMount(t, palettetest.AllowLiveTokens())
-		gate, done := m.Palette.Hold(palettetest.UserInfo), make(chan error)
-		go func() { _, err := m.run(false); done <- err }()
+		m := newMount(t)
+		gate, done := m.Palette.Hold(palettetest.UserInfo), make(chan error, 2)
+		ctx, sealed := context.WithCancel(t.Context())
+		go func() {
+			_, _, err := m.checker.Run(ctx, m.Storage, name, m.Stored(), false)
+			done <- err
+		}()
 		<-gate.Arrived()
-		synctest.Wait()
+		sealed()
 		require.NoError(t, m.Tasks.Drain(t.Context()))
 		gate.Release()
-		require.ErrorIs(t, <-done, tasks.ErrEnding)
-		m.Logged("the mount ends before a check's token is revoked")
+		require.ErrorIs(t, <-done, context.Canceled)
+		assert.Empty(t, m.Palette.LiveTokens())
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/revocation"
 	"vault-plugin-secrets-palette/internal/store"
+	"vault-plugin-secrets-palette/internal/tasks"
 	"vault-plugin-secrets-palette/internal/upstream"
 )
 
@@ -37,6 +38,15 @@ func (m *Manager) recoverAlone(ctx context.Context, s logical.Storage, name stri
 	}
 	defer release()
 	return m.recover(ctx, s, name)
+}
+
+// recoverApart is recoverAlone for a caller who may hang up: a login that is broken off may leave a
+// token that nobody knows.
+func (m *Manager) recoverApart(ctx context.Context, s logical.Storage, name string) error {
+	_, err := tasks.Detach(ctx, m.Tasks, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, m.recoverAlone(ctx, s, name)
+	}, func(struct{}) {})
+	return err
 }
 
 // recover finds out what became of a config's interrupted rotations, and ends each. Without an

@@ -145,7 +145,7 @@ func (m *Manager) findOutPassword(ctx context.Context, s logical.Storage, name s
 	if err := m.recover(ctx, s, name); err != nil {
 		return err
 	}
-	if now, err := m.Configs.Get(ctx, s, name); err != nil || now == nil || now.Password != fresh {
+	if present, err := m.Configs.Get(ctx, s, name); err != nil || present == nil || present.Password != fresh {
 		return failed
 	}
 	return nil

@@ -154,12 +154,12 @@ func statusOf(req *logical.Request, resp *logical.Response, err error) int {
 
 // storedConfig is a config as it is stored, by the fields that a check needs. Golden files keep their names.
 type storedConfig struct {
-	Address  string `json:"address"`
-	Email    string `json:"email"`
-	Password string `json:"password"`
-	APIKey   string `json:"api_key"`
-	UID      string `json:"api_key_uid"`
-	// RotationPeriod is in nanoseconds.
+	Address        string        `json:"address"`
+	Email          string        `json:"email"`
+	Password       string        `json:"password"`
+	APIKey         string        `json:"api_key"`
+	UID            string        `json:"api_key_uid"`
+	RequestTimeout time.Duration `json:"request_timeout"`
 	RotationPeriod time.Duration `json:"rotation_period"`
 }
 
@@ -218,7 +218,7 @@ func (w *world) passwordChecked(when string) {
 			knows = knows || strings.Contains(string(text), user.Password)
 		}
 		for _, c := range w.storedConfigs() {
-			if c.Email == email {
+			if strings.EqualFold(c.Email, email) {
 				has, knows = true, knows || c.Password == user.Password
 			}
 		}
@@ -254,7 +254,7 @@ func account(name string, c storedConfig) string {
 	if c.Email == "" {
 		return accountsOf[name]
 	}
-	return c.Email
+	return strings.ToLower(c.Email) // people spell it in capitals too
 }
 
 // alive tells whether a read's credential opens something.

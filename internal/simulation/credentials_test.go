@@ -26,6 +26,8 @@ type credential struct {
 	// dropped: nobody got the answer that holds it. Else answered says when.
 	dropped  bool
 	answered time.Time
+	// brokenOff: the engine itself did not wait for the answer.
+	brokenOff bool
 	// excused says why nobody has to account for it.
 	excused string
 	// orphan is since when nobody accounts for it, by what was seen; zero where somebody does.
@@ -95,6 +97,13 @@ func (w *world) made(q *request, a *answer) {
 	}
 	w.credentials = append(w.credentials, c)
 	w.secrets = append(w.secrets, c.secret)
+}
+
+// brokenOff notes a credential whose making the engine has broken off.
+func (w *world) brokenOff(q *request, a *answer) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	a.made.brokenOff = w.cutAt[q.node.id].Before(q.sent) && !w.over.Load()
 }
 
 // answered notes that a node got an answer.
@@ -189,7 +198,7 @@ func (w *world) checkAccounts() {
 	var lost *credential
 	for _, c := range w.credentials {
 		switch {
-		case !live[c.id] || c.excused != "" || c.dropped && !c.key || c.in(known):
+		case !live[c.id] || c.excused != "" || c.dropped && !c.key && !c.brokenOff || c.in(known):
 			c.orphan = time.Time{}
 		case c.orphan.IsZero():
 			c.orphan = now

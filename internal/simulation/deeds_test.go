@@ -211,15 +211,22 @@ func (w *world) writeKey(alias int, pause time.Duration, more map[string]any, ha
 	return outcome
 }
 
-// excuseRootKeys leaves a config's own keys, and those whose making has had no answer, to the people who have taken their
-// config away.
+// excuseRootKeys leaves a config's own keys, and those that a write-ahead entry alone accounts for, to the people who have
+// taken their config away: the engine could not look for them.
 func (w *world) excuseRootKeys(why string) {
 	live := w.live()
+	var elsewhere strings.Builder
+	w.vault.text(&elsewhere)
+	for key, text := range w.disk.below("") {
+		if !strings.HasPrefix(key, "wal/") {
+			elsewhere.Write(text)
+		}
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.takenAway = time.Now()
 	for _, c := range w.credentials {
-		if c.key && live[c.id] && c.excused == "" && (c.dropped || strings.HasPrefix(c.names[1], "vault-root-")) {
+		if c.key && live[c.id] && c.excused == "" && (c.dropped || c.isRoot() || !c.in(elsewhere.String())) {
 			c.excused = why
 		}
 	}

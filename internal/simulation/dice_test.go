@@ -9,10 +9,12 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-palette/internal/palettetest"
 )
 
 // dice are all that may happen. A new kind is a row in one of the tables.
-var dice = slices.Concat(vaultDice, trapDice, paletteDice, peopleDice)
+var dice = slices.Concat(vaultDice, trapDice, paletteDice, peopleDice, keyPeopleDice)
 
 var roleNames = []string{"app", "short", "shared", "ci", "cishared", "key", "skey"}
 
@@ -183,12 +185,27 @@ var trapDice = []die{
 			return ""
 		}}
 	}},
+	{"a key that comes late", 1, func(r *rand.Rand) step {
+		name, before := pick(r, []string{"key", "skey"}), time.Duration(1+r.IntN(7))*time.Second
+		return step{who: "vault", what: fmt.Sprintf("reads creds/%s, whose making arrives when nobody waits for it and a minute is over (%s)", name, before), do: func(w *world) string {
+			return w.lateKey(name, before)
+		}}
+	}},
 	{"trapped rotation", 3, func(r *rand.Rand) step {
 		return rotateInto(r, pick(r, []func() trap{
 			func() trap { return storageTrap(r, storageEffects) }, func() trap { return networkTrap(r, networkEffects) },
 			func() trap { return storageTrap(r, crashEffects) }, func() trap { return crashTrap(r) },
 		})())
 	}},
+}
+
+// lateKey reads a key so that its caller gives up a little before the minute is over, and Palette makes it a little after.
+func (w *world) lateKey(role string, before time.Duration) string {
+	timeout := w.storedConfigs()[w.storedRoles()[role].ConfigName].RequestTimeout
+	now := time.Now()
+	time.Sleep(now.Truncate(time.Minute).Add(2*time.Minute - timeout - before).Sub(now))
+	w.traps.add(trap{where: "network", what: string(palettetest.APIKeyCreate), effect: "slow", delay: timeout + late, times: 1})
+	return w.read(role, nil, 0, false)
 }
 
 // crashTrap is a crash at a call to Palette; what was sent arrives late in each second one.

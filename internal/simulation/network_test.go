@@ -128,6 +128,9 @@ func (n *network) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	if q.endpoint == palettetest.APIKeyUpdate && (lost || effect != "") {
 		w.lostUpdate(r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:])
 	}
+	if lost && effect == "" && a != nil && a.made != nil && !q.node.dead.Load() {
+		w.brokenOff(q, a)
+	}
 	if lost || effect == "cut" {
 		w.resent(q)
 	}

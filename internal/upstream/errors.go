@@ -99,6 +99,14 @@ func afterRotation(name string, cfg *store.Config, secret, otherwise string) str
 		secret, at.UTC().Format(time.RFC3339), name)
 }
 
+// RefreshFailed is the error of a renewal whose refresh failed.
+func RefreshFailed(role string, err error) error {
+	if says := palette.Refusal(err); says != nil {
+		return Mistakef("Palette refuses to renew the session, which is over%s; read creds/%s again", says.PaletteSays(), role)
+	}
+	return Fault(err)
+}
+
 // KeyCallFailed is the error of a call with a config's API key, or about an API key, that did not
 // work. hint ends a Mistake's text.
 func KeyCallFailed(name string, cfg *store.Config, err error, hint string) error {
