@@ -81,7 +81,7 @@ func (e *engine) read(ctx context.Context, _ *logical.Request, d *framework.Fiel
 		map[string]any{
 			"id": id, "role": d.Get("name"), "config_name": "default", "address": address, "org": org,
 			"email": "vault@example.com", "ttl": 0, "shared": shared, "tokens": tokens,
-			"key":    map[string]any{"uid": "", "name": "", "key": "", "expires_at": time.Time{}.Format(time.RFC3339)},
+			"key": map[string]any{"uid": "", "name": "", "key": "", "expires_at": time.Time{}.Format(time.RFC3339)},
 		})
 	resp.Secret.TTL, resp.Secret.MaxTTL = Life, Life
 	return resp, nil
