@@ -63,6 +63,7 @@ func TestInputOfReadsMayHaveHarmlessParameters(t *testing.T) {
 		{"what Kubernetes injectors send", fields{"version": "-1"}, ""},
 		{"several", fields{"version": "-1", "_": "1700000000", "nocache": "true"}, ""},
 		{"one given twice", fields{"version": []string{"1", "2"}}, ""},
+		{"short ones", fields{"t": "1700000000", "ts": "1700000000", "v": "2"}, ""},
 		{"a letter less", fields{"tl": "1m"}, `did you mean "ttl"?`},
 		{"a letter more", fields{"ttll": "1m"}, `did you mean "ttl"?`},
 		{"letters that changed places", fields{"tlt": "1m"}, `did you mean "ttl"?`},
@@ -119,7 +120,11 @@ func TestInputThatIsMisspeltIsNeverTakenForHarmless(t *testing.T) {
 	for _, p := range newBackend(palette.NewProcess(), "v1.0.0").Paths {
 		for field := range p.Fields {
 			for i := range field {
-				for _, typo := range []string{field[:i] + field[i+1:], field[:i] + "x" + field[i:], field[:i] + "x" + field[i+1:], field[:i] + "xy" + field[i:], strings.ToUpper(field)} {
+				typos := []string{field[:i] + field[i+1:], field[:i] + "x" + field[i:], field[:i] + "x" + field[i+1:], strings.ToUpper(field)}
+				if len(field) > 3 { // of two letters more, a name as short as ttl would take title and total for itself
+					typos = append(typos, field[:i]+"xy"+field[i:])
+				}
+				for _, typo := range typos {
 					problem, extras := rules.Check(path, &logical.Request{Operation: read, Path: "x", Data: fields{typo: "1"}})
 					assert.Empty(t, extras, typo)
 					assert.Contains(t, problem, "unknown field", typo)

@@ -57,7 +57,19 @@ func TestInputProblems(t *testing.T) {
 		{"text", map[string]any{"a": "b"}, `field "text" must be one value, not an object`},
 		{"size", "many", `field "size" is "many", but must be a whole number`},
 		{"size", 0.5, `field "size" is 0.5, but must be a whole number`},
-		{"ttl", 0.5, `field "ttl" is 0.5, but must be a duration in whole seconds ("900", "15m")`},
+		{"ttl", 0.5, `field "ttl" is 0.5, but must be a duration in whole seconds, zero or more ("900", "15m")`},
+		{"ttl", -1.0, `field "ttl" is -1, but must be a duration in whole seconds, zero or more ("900", "15m")`},
+		{"ttl", "", `field "ttl" is "", but must be a duration in whole seconds, zero or more ("900", "15m")`},
+		{"ttl", true, `field "ttl" is true, but must be a duration in whole seconds, zero or more ("900", "15m")`},
+		{"ttl", 6e23, `field "ttl" is 6e+23, but must be a duration in whole seconds, zero or more ("900", "15m")`},
+		{"size", "", `field "size" is "", but must be a whole number`},
+		{"size", "010", `field "size" is "010", but must be a whole number`},
+		{"size", "0x10", `field "size" is "0x10", but must be a whole number`},
+		{"size", "1_000", `field "size" is "1_000", but must be a whole number`},
+		{"size", 1.2345678901234568e22, `field "size" is 1.2345678901234568e+22, but must be a whole number`},
+		{"size", true, `field "size" is true, but must be a whole number`},
+		{"enabled", "", `field "enabled" is "", but must be a boolean (true or false)`},
+		{"enabled", 17.0, `field "enabled" is 17, but must be a boolean (true or false)`},
 		{"enabled", "perhaps", `field "enabled" is "perhaps", but must be a boolean (true or false)`},
 		{"secret", []any{"s3cret"}, `field "secret" must be a string`},
 		{"secret", map[string]any{"s3cret": 1}, `field "secret" must be a string`},
@@ -103,6 +115,23 @@ func TestInputOfAReadMayHaveExtras(t *testing.T) {
 		assert.Equal(t, c.extras, extras)
 	}
 	assert.Equal(t, `the engine has no field "a", "b", and was not guided by it`, input.Extras([]string{"a", "b"}))
+}
+
+// How far a name may be from a field's to be taken for its misspelling grows with their length: what is one or
+// two letters long is no misspelling.
+func TestInputOfAReadThatMayBeMisspelt(t *testing.T) {
+	for name, meant := range map[string]string{
+		"t": "", "ts": "", "_": "", "v": "", "a": "", "tt": "ttl", "tl": "ttl", "tttl": "ttl", "tlt": "ttl", "ttl2": "ttl", "xtl": "ttl", "T": "", "ttl-x": "", "txxl": "",
+		"tex": "text", "txet": "text", "texxt": "text", "te": "", "exts": "", "sizes": "size", "siez": "size", "sz": "", "scret": "secret", "scrt": "secret", "sekred": "secret", "enabeld": "enabled", "enbld": "enabled", "enld": "",
+		"elsewere": "elsewhere", "elswere": "elsewhere", "elswer": "", "Else-where": "elsewhere", "version": "", "nocache": "", "pretty": "",
+	} {
+		r, path := rules()
+		problem, extras := r.Check(path, &logical.Request{Operation: logical.ReadOperation, Path: "things/a", Data: map[string]any{name: "1"}})
+		assert.Equal(t, meant == "", len(extras) == 1, "%s: %s", name, problem)
+		if meant != "" {
+			assert.Contains(t, problem, `did you mean "`+meant+`"`, name)
+		}
+	}
 }
 
 func TestInputNames(t *testing.T) {

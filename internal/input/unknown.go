@@ -8,8 +8,12 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 )
 
-// misspelt is how many letters two names may differ in to be taken for one and its misspelling.
-const misspelt = 2
+// misspelt is how many letters two names may differ in to be taken for one and its misspelling, and no
+// more than one letter in misspeltPart of the longer name: a short parameter, such as t or ts, is no ttl.
+const (
+	misspelt     = 2
+	misspeltPart = 3
+)
 
 // unknown says that a field is none of a path's, and which one it may have been meant for.
 func (r *Rules) unknown(path *framework.Path, field string) string {
@@ -39,7 +43,8 @@ func (r *Rules) isHarmless(name string) bool { return nearest(name, r.known) == 
 func nearest(name string, names []string) string {
 	best, least := "", misspelt+1
 	for _, known := range names {
-		if d := distance(plain(name), plain(known)); d < least {
+		a, b := plain(name), plain(known)
+		if d := distance(a, b); d < least && d <= max(len(a), len(b))/misspeltPart {
 			best, least = known, d
 		}
 	}

@@ -10,10 +10,10 @@ import (
 const name = enginetest.Name
 
 // mount is an engine with a config.
-type mount = enginetest.Engine
+type mount struct{ *enginetest.Engine }
 
 func newMount(t *testing.T, opts ...palettetest.Option) *mount {
-	m := enginetest.New(t, opts...)
+	m := &mount{enginetest.New(t, opts...)}
 	m.Configure()
 	return m
 }
@@ -21,7 +21,7 @@ func newMount(t *testing.T, opts ...palettetest.Option) *mount {
 // keyed is an engine whose config holds an API key that the user has made by hand.
 func keyed(t *testing.T, opts ...palettetest.Option) *mount {
 	t.Helper()
-	m := enginetest.New(t, opts...)
+	m := &mount{enginetest.New(t, opts...)}
 	m.ConfigureKey()
 	return m
 }

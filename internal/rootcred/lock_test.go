@@ -114,3 +114,37 @@ func TestLockOfAStorageThatFails(t *testing.T) {
 		m.Works()
 	})
 }
+
+// A write shows that the config's secret works: the config is used in spite of an interrupted rotation,
+// which is recovered when its call cannot arrive any more.
+func TestLockOfAConfigWhoseSecretHasWorked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMount(t)
+		m.InterruptRotation()
+		require.Len(t, m.Credentials.Unrecovered(name), 1)
+		m.SetPassword(others)
+		m.Change(func(c *store.Config) { c.Password = others })
+		m.Credentials.Supersede(name, m.Stored())
+		m.End(m.Login())
+		assert.Zero(t, m.Palette.FailedLogins(), "the rotation's password is not tried")
+		assert.Len(t, m.Credentials.Unrecovered(name), 1, "the change may still arrive")
+		m.Works()
+		assert.Empty(t, m.Credentials.Unrecovered(name))
+	})
+}
+
+// A use and a recovery whose caller hangs up while a rotation is under way.
+func TestLockThatIsNotGivenInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMount(t)
+		m.InterruptRotation()
+		release, err := m.Credentials.AcquireShared(t.Context(), name)
+		require.NoError(t, err)
+		hurried, hangUp := context.WithTimeout(t.Context(), time.Second)
+		defer hangUp()
+		_, err = m.Credentials.Acquire(hurried, m.Storage, name)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		release()
+		m.Works()
+	})
+}

@@ -58,12 +58,21 @@ func (m *Manager) recoverApart(ctx context.Context, s logical.Storage, name stri
 func (m *Manager) recover(ctx context.Context, s logical.Storage, name string) error {
 	ids := m.unresolved(name)
 	slices.Reverse(ids)
+	m.with(name, func(st *state) { st.round.works = candidate{} }) // it may have changed since
 	for {
 		rejected, err := m.recoverEach(ctx, s, name, ids)
-		if err == nil || !upstream.Rejected(err) || len(rejected) == len(ids) {
-			return err
+		if err != nil && upstream.Rejected(err) && len(rejected) < len(ids) {
+			ids = rejected // another entry has changed the config
+			continue
 		}
-		ids = rejected // another entry has changed the config
+		if err != nil {
+			m.with(name, func(st *state) { st.lastError = err.Error() })
+			m.Logger().Warn(MsgUnresolved, "config", name, "error", err)
+		}
+		if err == nil || upstream.Rejected(err) {
+			m.endRound(name, err)
+		}
+		return err
 	}
 }
 
@@ -73,16 +82,13 @@ func (m *Manager) recoverEach(ctx context.Context, s logical.Storage, name strin
 	for _, id := range ids {
 		if !m.isResolved(name, id) {
 			over, err := m.recoverEntry(ctx, s, name, id)
-			if err != nil {
-				m.with(name, func(st *state) { st.lastError = err.Error() })
-				m.Logger().Warn(MsgUnresolved, "config", name, "error", err)
-				if !upstream.Rejected(err) {
-					return nil, err
-				}
+			switch {
+			case upstream.Rejected(err):
 				rejected, first = append(rejected, id), cmp.Or(first, err)
 				continue
-			}
-			if !over {
+			case err != nil:
+				return nil, err
+			case !over:
 				continue
 			}
 			m.resolve(name, id)
@@ -162,35 +168,80 @@ func (m *Manager) recoverPassword(ctx context.Context, s logical.Storage, name, 
 		return true, nil
 	}
 	elsewhere := w.TrustDigest != "" && w.TrustDigest != cfg.TrustDigest()
-	// The lockout protection leaves few tries: the new password alone would take them all, again and
-	// again, where something keeps the config's from its try.
-	rejected := m.isNewRejected(name, id)
-	if !elsewhere && !rejected {
+	switch {
+	case elsewhere:
+		m.with(name, func(st *state) { st.round.elsewhere = true })
+	case !m.works(name, cfg):
 		fresh := cfg.Login()
 		fresh.Password, fresh.SetAt = w.Password, w.At
-		err = m.tryPassword(ctx, s, cfg, fresh)
+		if err = m.tryOnce(ctx, s, name, cfg, fresh); err == nil {
+			m.Logger().Info(MsgChanged, "config", name)
+			return true, m.storePassword(ctx, s, name, cfg, w)
+		}
+		if !upstream.Rejected(err) {
+			return false, err // not known yet
+		}
 	}
-	switch {
-	case elsewhere || rejected || upstream.Rejected(err):
-		return m.tryOldPassword(ctx, s, name, id, cfg, w, elsewhere)
-	case err != nil:
-		return false, err // not known yet
+	if err = m.tryOnce(ctx, s, name, cfg, cfg.Login()); err != nil {
+		return false, err
 	}
-	m.Logger().Info(MsgChanged, "config", name)
-	return true, m.storePassword(ctx, s, name, cfg, w)
+	m.Logger().Info(MsgNotChanged, "config", name)
+	return m.isOver(name, id, cfg, w.At), nil
 }
 
-// tryOldPassword is recoverPassword where Palette has not taken the new password.
-func (m *Manager) tryOldPassword(ctx context.Context, s logical.Storage, name, id string, cfg *store.Config, w *store.PasswordWAL, elsewhere bool) (over bool, err error) {
-	err = m.tryPassword(ctx, s, cfg, cfg.Login())
-	m.setNewRejected(name, id, err != nil && !upstream.Rejected(err) && !elsewhere)
-	switch {
-	case err == nil:
-		m.Logger().Info(MsgNotChanged, "config", name)
-	case upstream.Rejected(err):
-		m.Logger().Error(MsgNeitherWorks, "config", name, "trust_changed", elsewhere, "error", err)
+// candidate is a password that may be a user's.
+type candidate struct {
+	user     store.Identity
+	password palette.Secret
+}
+
+// round is what recovery has learned of passwords since it began with the newest entry. Login protection
+// lets a few tries out: without a round each run would spend them on the same passwords, and never come
+// to the last one.
+type round struct {
+	// rejected are the passwords that Palette has rejected, with its rejections.
+	rejected map[candidate]error
+	// works has worked in this run.
+	works candidate
+	// elsewhere: a password was not sent, since the config's trust digest has changed.
+	elsewhere bool
+}
+
+// works tells whether a config's password has worked in this run.
+func (m *Manager) works(name string, cfg *store.Config) (works bool) {
+	m.with(name, func(st *state) { works = st.round.works == candidate{cfg.Identity(), cfg.Password} })
+	return works
+}
+
+// tryOnce logs in with a password and revokes the token, unless the round knows the password's outcome.
+func (m *Manager) tryOnce(ctx context.Context, s logical.Storage, name string, cfg *store.Config, login palette.Login) (err error) {
+	c, works := candidate{cfg.Identity(), login.Password}, false
+	m.with(name, func(st *state) { works, err = st.round.works == c, st.round.rejected[c] })
+	if works || err != nil {
+		return err
 	}
-	return err == nil && m.isOver(name, id, cfg, w.At), err
+	err = m.tryPassword(ctx, s, cfg, login)
+	m.with(name, func(st *state) {
+		switch {
+		case err == nil:
+			st.round.works = c
+		case upstream.Rejected(err):
+			if st.round.rejected == nil {
+				st.round.rejected = make(map[candidate]error)
+			}
+			st.round.rejected[c] = err
+		}
+	})
+	return err
+}
+
+// endRound lets the next run begin anew. err is the rejection where no password works.
+func (m *Manager) endRound(name string, err error) {
+	var r round
+	m.with(name, func(st *state) { r, st.round = st.round, round{} })
+	if err != nil && len(r.rejected) > 0 {
+		m.Logger().Error(MsgNeitherWorks, "config", name, "trust_changed", r.elsewhere, "error", err)
+	}
 }
 
 // recoverKey deletes the key that the config does not hold: the old key where the new one was

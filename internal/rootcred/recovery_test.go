@@ -78,31 +78,91 @@ func TestRecoveryOfAConfigThatHasGone(t *testing.T) {
 	})
 }
 
-// Of several passwords Palette knows the last that it took, whatever order the storage lists them in.
+// Of several passwords Palette knows the last that it took, whatever order the storage lists them in. Where
+// Palette has none of the first ones, login protection holds recovery back, which goes on with the others then.
 func TestRecoveryOfSeveralRotations(t *testing.T) {
-	const first, second, third = "First-Written-Ahead-1", "Second-Written-Ahead-2", "Third-Written-Ahead-3"
+	passwords := []palette.Secret{"First-Written-Ahead-1", "Second-Written-Ahead-2", "Third-Written-Ahead-3", "Fourth-Written-Ahead-4", "Fifth-Written-Ahead-5", "Sixth-Written-Ahead-6"}
+	stored := palette.Secret(palettetest.DefaultUser.Password)
 	for _, c := range []struct {
-		ahead []palette.Secret
-		works string
+		ahead int
+		works palette.Secret
+		fails int           // logins with other passwords: each is tried once
+		after time.Duration // of login protection
 	}{
-		{[]palette.Secret{first, second}, first},
-		{[]palette.Secret{first, second}, second},
-		{[]palette.Secret{first, second, third}, second},
-		{[]palette.Secret{first, second, third}, third},
+		{2, passwords[1], 0, 0},
+		{2, stored, 1, 0},
+		{2, passwords[0], 2, 0},
+		{3, passwords[2], 0, 0},
+		{3, stored, 1, 0},
+		{3, passwords[1], 2, 0},
+		{3, passwords[0], 3, 15 * time.Minute},
+		{6, passwords[5], 0, 0},
+		{6, stored, 1, 0},
+		{6, passwords[2], 4, 15 * time.Minute},
+		{6, passwords[0], 6, 30 * time.Minute},
 	} {
-		enginetest.Bubble(t, fmt.Sprint(len(c.ahead), c.works), func(t *testing.T) {
+		enginetest.Bubble(t, fmt.Sprint(c.ahead, c.works.Reveal()), func(t *testing.T) {
 			m := newMount(t)
-			for _, password := range c.ahead {
+			for _, password := range passwords[:c.ahead] {
 				m.PasswordAhead(password)
 				time.Sleep(time.Second)
 			}
-			m.SetPassword(c.works)
-			m.Minute()
-			time.Sleep(15 * time.Minute) // the login protection
+			m.SetPassword(c.works.Reveal())
+			m.recovers(c.works, c.after)
+			assert.Equal(t, c.fails, m.Palette.FailedLogins())
 			m.Works()
-			assert.Equal(t, c.works, m.Stored().Password.Reveal())
 		})
 	}
+}
+
+// recovers requires that the periodic run has made a password the config's after a time, and not before.
+func (m *mount) recovers(password palette.Secret, after time.Duration) {
+	m.T.Helper()
+	began := time.Now()
+	for m.Minute(); m.Credentials.LastError(name) != ""; m.Minute() {
+		require.Less(m.T, time.Since(began), 24*time.Hour, "never recovered")
+		time.Sleep(time.Minute)
+	}
+	assert.InDelta(m.T, after.Minutes(), time.Since(began).Minutes(), 1)
+	assert.Equal(m.T, password, m.Stored().Password)
+}
+
+// Where Palette has rejected all, recovery begins anew: an administrator may set one of them.
+func TestRecoveryBeginsAnewWhereNoPasswordWorks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMount(t)
+		for _, password := range []palette.Secret{"First-Written-Ahead-1", "Second-Written-Ahead-2", fresh} {
+			m.PasswordAhead(password)
+			time.Sleep(time.Second)
+		}
+		m.SetPassword(others)
+		for range 60 {
+			m.Minute()
+			time.Sleep(time.Minute)
+		}
+		m.Logged(rootcred.MsgNeitherWorks)
+		assert.LessOrEqual(t, m.Palette.FailedLogins(), 3*4, "login protection")
+		m.SetPassword("First-Written-Ahead-1")
+		m.recovers("First-Written-Ahead-1", 15*time.Minute)
+		m.Works()
+	})
+}
+
+// What an operator writes is tried next: its outcome is not known yet.
+func TestRecoveryTriesAConfigThatWasWrittenMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMount(t)
+		for _, password := range []palette.Secret{"First-Written-Ahead-1", "Second-Written-Ahead-2", fresh} {
+			m.PasswordAhead(password)
+			time.Sleep(time.Second)
+		}
+		m.SetPassword(others)
+		m.Minute()
+		m.Change(func(c *store.Config) { c.Password = others })
+		m.recovers(others, 15*time.Minute)
+		assert.Equal(t, 3, m.Palette.FailedLogins())
+		m.Works()
+	})
 }
 
 // Palette does not answer when the outcome is to be found out: the config is not used until it is known.

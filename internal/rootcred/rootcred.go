@@ -3,7 +3,8 @@
 //
 // Promise: at each step of a rotation the config or the write-ahead log holds the credential that
 // works at Palette. An interrupted rotation is recovered at the config's next use. No use fails
-// because of a rotation, and no two rotations of a config run at a time.
+// because of a rotation, unless the storage does not take its outcome. No two rotations of a config
+// run at a time.
 //
 // State: for each config the credential lock, the unresolved write-ahead entries and the schedule
 // of its rotations. One mutex guards all of them but the credential lock. The credential lock is
@@ -71,6 +72,8 @@ type state struct {
 	rotating bool
 	// entries are write-ahead entries of rotations that are not over.
 	entries []*entry
+	// round is what is known of their passwords.
+	round round
 	// lastError says why the entries could not be recovered.
 	lastError string
 	// failures and nextTry pace the rotations that rotation_period asks for.
@@ -86,8 +89,6 @@ type entry struct {
 	// graceUntil is the end of the grace period: the rotation's call had not reached Palette when
 	// Palette was asked, and may reach it until then. The config is used meanwhile.
 	graceUntil time.Time
-	// newRejected: Palette has rejected the new password, and has not been asked for the config's.
-	newRejected bool
 }
 
 // with runs f on a config's state under the lock.
@@ -166,30 +167,12 @@ func (m *Manager) endGrace(name string) (had bool) {
 	return had
 }
 
-// setNewRejected notes whether the config's password is to be tried first.
-func (m *Manager) setNewRejected(name, id string, rejected bool) {
-	m.with(name, func(st *state) {
-		for _, e := range st.entries {
-			if e.id == id {
-				e.newRejected = rejected
-			}
-		}
-	})
-}
-
-func (m *Manager) isNewRejected(name, id string) (rejected bool) {
-	m.with(name, func(st *state) {
-		rejected = slices.ContainsFunc(st.entries, func(e *entry) bool { return e.id == id && e.newRejected })
-	})
-	return rejected
-}
-
 // forget drops an entry that the storage has deleted.
 func (m *Manager) forget(name, id string) {
 	m.with(name, func(st *state) {
 		st.entries = slices.DeleteFunc(st.entries, func(e *entry) bool { return e.id == id })
 		if len(st.entries) == 0 {
-			st.lastError = ""
+			st.lastError, st.round = "", round{}
 		}
 	})
 }

@@ -117,7 +117,7 @@ func (w *world) answered(q *request, a *answer) {
 	if q.endpoint != palettetest.Login {
 		return
 	}
-	switch email := decoded(q.body, "emailId") + " at " + q.Host; {
+	switch email := strings.ToLower(decoded(q.body, "emailId")) + " at " + q.Host; {
 	case a.made != nil:
 		w.accepted(q.node, email)
 	case a.status == http.StatusUnauthorized, a.status == http.StatusForbidden && !a.foreign: // Palette may have counted it

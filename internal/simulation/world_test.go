@@ -175,7 +175,11 @@ func (w *world) handle(ctx context.Context, req *logical.Request) (resp *logical
 	defer context.AfterFunc(n.ctx, cancel)()
 	req.Storage = n.storage
 	req.DisplayName, req.ID = "token-people", "request"
-	began := time.Now()
+	waits := time.AfterFunc(longest, func() {
+		w.broken(invEnded, "%s %s waits for ever", req.Operation, req.Path)
+		cancel()
+	})
+	defer waits.Stop()
 	defer func() {
 		if p := recover(); p != nil {
 			w.broken(invDeclared, "%s %s panics: %v\n%s", req.Operation, req.Path, p, debug.Stack())
@@ -188,9 +192,6 @@ func (w *world) handle(ctx context.Context, req *logical.Request) (resp *logical
 		}
 	}
 	resp, err = n.b.HandleRequest(ctx, req)
-	if took := time.Since(began); took > longest {
-		w.broken(invEnded, "%s %s has taken %s", req.Operation, req.Path, took)
-	}
 	if n.dead.Load() {
 		return nil, errCrashed
 	}
@@ -200,7 +201,7 @@ func (w *world) handle(ctx context.Context, req *logical.Request) (resp *logical
 
 // beat is Vault's minute.
 func (w *world) beat() {
-	for !w.over.Load() {
+	for !w.over.Load() && !w.isBroken() {
 		time.Sleep(time.Minute)
 		w.checkAccounts()
 		if w.over.Load() || w.sealed.Load() || w.beating.Swap(true) {
@@ -222,8 +223,8 @@ func (w *world) run(steps []step) {
 			break
 		}
 		time.Sleep(s.gap)
-		for w.inFlight.Load() > maxInFlight && !w.isBroken() {
-			time.Sleep(time.Second)
+		if w.inFlight.Load() > maxInFlight {
+			w.idle()
 		}
 		work := func() {
 			if outcome := s.do(w); outcome != "" {
