@@ -114,6 +114,7 @@ func TestKeyInterruptedIsFoundOnALaterPage(t *testing.T) {
 func TestRotationReadsTheWholeListToFindItsKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, _ := keyed(t)
+		w.forgetUID()
 		for i := range 120 {
 			w.palette.PlantKey(palettetest.DefaultUser.Email, palettetest.DefaultUser.Org, fmt.Sprintf("u%d", i), "somebodys", fmt.Sprintf("Somebodys-Key-%d", i), epoch.Add(time.Hour))
 		}

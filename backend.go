@@ -98,7 +98,7 @@ func (b *backend) wire(process *palette.Process, userAgent string) {
 	c.Configs, c.Clients, c.Revocations, c.Tasks, c.System, c.Logger = b.configs, b.clients, b.revocations, b.tasks, b.System, b.Logger
 	c.Hooks = rootcred.Hooks{Changed: b.sessions.MarkSuspect, Rotated: b.rotationDone, Listed: b.keys.Listed, KeysInterrupted: b.keys.Interrupted}
 
-	*b.writer = config.Manager{Configs: b.configs, Clients: b.clients, Revocations: b.revocations, Credentials: b.credentials, Logger: b.Logger}
+	*b.writer = config.Manager{Configs: b.configs, Clients: b.clients, Revocations: b.revocations, Credentials: b.credentials, System: b.System, Logger: b.Logger}
 
 	s := b.sessions
 	s.Configs, s.Clients, s.Revocations, s.Credentials, s.Tasks, s.Logger = b.configs, b.clients, b.revocations, b.credentials, b.tasks, b.Logger

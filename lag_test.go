@@ -167,3 +167,18 @@ func TestKeyThatIsYoungIsNotTakenForDead(t *testing.T) {
 		assert.Zero(t, w.pending())
 	})
 }
+
+// After a rotation nobody knows the password, so a check does not advise to write the right one.
+func TestCheckAfterARotationAdvisesToWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		w.palette.SetLag(palettetest.Lag{For: time.Minute})
+		_, err := w.rotateRoot()
+		require.NoError(t, err)
+		found := w.check()
+		assert.Equal(t, []any{false, "login"}, []any{found["ok"], found["step"]})
+		assert.Contains(t, found["advice"], "the engine tries again by itself")
+		time.Sleep(5 * time.Minute)
+		assert.Equal(t, true, w.check()["ok"])
+	})
+}

@@ -14,8 +14,8 @@ import (
 
 // The parts of a mount's life, each for the managers that have something to do in it.
 type (
-	// initializer is called at unseal, at reload and after a crash. Vault's unseal waits for it, so
-	// it calls nobody.
+	// initializer is called at unseal, reload and after a crash. Vault's unseal waits, so it calls
+	// nobody. Pending revocations need none: each minute's run reads them from storage.
 	initializer interface {
 		Initialize(ctx context.Context, s logical.Storage) error
 	}
@@ -43,9 +43,8 @@ func (b *backend) invalidators() []invalidator {
 	return []invalidator{b.configs, b.roles, b.sessions, b.clients}
 }
 
-// cleaners are in their order. A pending deletion of an API key may begin a session, so the
-// sessions come once more after the pending revocations. The rate limit may hold back the session's
-// end, so the pending revocations come once more too.
+// cleaners are in their order. A pending deletion of an API key may begin a session, and the rate limit
+// may hold back the session's end. So sessions and pending revocations come twice.
 func (b *backend) cleaners() []cleaner {
 	return []cleaner{b.sessions, b.revocations, b.sessions, b.revocations, revocation.Report{Manager: b.revocations}, b.tasks, b.clients}
 }

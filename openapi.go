@@ -8,7 +8,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// announced makes of an operation that changes something one whose success Vault is told of.
+// announced wraps a handler that changes something: after a success it sends an event.
 func (b *backend) announced(kind string, handler framework.OperationFunc) framework.OperationFunc {
 	return func(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 		resp, err := handler(ctx, req, d)

@@ -107,9 +107,9 @@ func (b *backend) renewKey(ctx context.Context, req *logical.Request, l *lease.L
 	if granted.Left-took < time.Second {
 		return nil, refusedBy(granted, l)
 	}
-	// Vault counts the increment from the answer on, but the key lives from before the call. A lease
-	// that is over by then still gets a second, out of apikey.Grace. Otherwise Vault would refuse the
-	// renewal and not know that the key dies earlier now.
+	// Extend may have shortened the key's life, so this renewal must not fail any more: Vault would
+	// keep the old, later end. A term that has passed during the call becomes a second, taken from
+	// apikey.Grace. One more second makes up for Vault's truncation.
 	l.Bound(secret, min(granted.Left, max(ttl, took.Truncate(time.Second)+2*time.Second)), now)
 	if secret.InternalData, err = l.InternalData(secretTypeKey); err != nil {
 		return nil, err

@@ -246,7 +246,8 @@ after its death: for them set renewable=false, and they read anew in time. A cha
 renewable counts for leases from then on.
 
 With credential_type=api_key a read makes a Palette API key instead of a token, for what
-takes nothing else, as Palette's Terraform provider. Its lease lasts an hour where ttl says
+takes nothing else, as Palette's Terraform provider. Its lease lasts an hour, or the
+mount's default where that is shorter, where ttl says
 nothing. A renewal keeps the same key and moves its expiry, so it suits Vault Agent as it is.
 
 With shared=true all leases of roles of one config hand out one Palette session, which the

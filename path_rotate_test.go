@@ -5,7 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"vault-plugin-secrets-palette/internal/rootcred"
+	"vault-plugin-secrets-palette/internal/password"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
@@ -21,7 +21,7 @@ func TestRotationGivesAPasswordThatNobodySees(t *testing.T) {
 			resp, err := w.rotateRoot()
 			require.NoError(t, err)
 			assert.Nil(t, resp)
-			assert.Len(t, w.password(), rootcred.PasswordLength)
+			assert.Len(t, w.password(), password.Length)
 			assert.False(t, seen[w.password()])
 			seen[w.password()] = true
 			w.secrets = append(w.secrets, w.password())

@@ -23,6 +23,7 @@ func (b *backend) renewToken(ctx context.Context, req *logical.Request, l *lease
 	if err != nil {
 		return nil, err
 	}
+	// The new token's life is not known yet, so no limit but the role's and the mount's counts here.
 	if bound := b.limits.Shortest(r, time.Since(req.Secret.IssueTime), lease.TokenLimit(palette.MaxTokenLife)); bound.Left < time.Second {
 		return nil, refusedBy(bound, l)
 	}
@@ -145,7 +146,7 @@ func (b *backend) revokeToken(ctx context.Context, s logical.Storage, l *lease.L
 	})
 }
 
-// renewing makes of a renewal what Vault calls: read the lease, renew, count and tell.
+// renewing wraps renew as the callback that Vault calls: read the lease, renew, count and tell.
 func (b *backend) renewing(renew func(context.Context, *logical.Request, *lease.Lease) (*logical.Response, error)) framework.OperationFunc {
 	return func(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
 		l, err := lease.From(req.Secret)
@@ -158,7 +159,7 @@ func (b *backend) renewing(renew func(context.Context, *logical.Request, *lease.
 	}
 }
 
-// revoking makes of a revocation what Vault calls. isPending: Palette has not ended the credential
+// revoking wraps revoke as the callback that Vault calls. isPending: Palette has not ended the credential
 // yet, and the engine retries.
 func (b *backend) revoking(revoke func(context.Context, logical.Storage, *lease.Lease) (isPending bool, err error)) framework.OperationFunc {
 	return func(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {

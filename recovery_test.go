@@ -114,7 +114,7 @@ func interrupted(t *testing.T) *world {
 }
 
 // Whoever leads a config through a proxy of their own, with a password of their own, must
-// not get the one that a interrupted rotation has written ahead.
+// not get the one that an interrupted rotation has written ahead.
 func TestRecoverySendsThePasswordNowhereElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := interrupted(t)

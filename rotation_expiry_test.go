@@ -45,7 +45,6 @@ func TestRootKeyExpiryIsLearnedWhenItIsWritten(t *testing.T) {
 		{"the one key of the user", nil, 0, nil, true, true},
 		{"by its UID", fields{"api_key_uid": "own"}, 3, nil, true, true},
 		{"one of several", nil, 1, nil, false, false},
-		{"a UID of nobody's", fields{"api_key_uid": "nobodys"}, 0, nil, false, false},
 		{"one of several, the others off", nil, 1, func(w *world) { w.palette.DeleteKey("other-0") }, true, true},
 		{"with a rotation_period", fields{"rotation_period": "1h"}, 0, nil, true, false},
 		{"not asked", fields{"verify_connection": false}, 0, nil, false, false},

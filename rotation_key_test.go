@@ -132,9 +132,43 @@ func TestRotationOfAnAPIKey(t *testing.T) {
 	})
 }
 
+// forgetUID makes the UID of config/k's key unknown, as a write without a check does.
+func (w *world) forgetUID() {
+	w.t.Helper()
+	w.write("config/k", fields{"api_key_uid": "", "verify_connection": false})
+}
+
+// A write learns the UID. Otherwise no rotation would work once the engine has made a key of the same
+// user.
+func TestRotationOfAnAPIKeyWhoseUIDAWriteHasLearned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, own := keyed(t)
+		assert.Equal(t, own.UID, w.read("config/k").Data["api_key_uid"])
+		l := w.creds("k")
+		require.NoError(t, w.rotateKey())
+		l.mustRevoke()
+		w.keyWorks()
+	})
+}
+
+// A rotation deletes the key of the config's UID, so nobody else's UID is taken.
+func TestConfigRefusesTheUIDOfAnotherKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, own := keyed(t)
+		u := palettetest.DefaultUser
+		w.palette.PlantKey(u.Email, u.Org, "somebodys", "somebodys", "Somebodys-Key-1", epoch.Add(time.Hour))
+		for _, uid := range []string{"onw", "somebodys"} {
+			w.mistake(update, "config/k", fields{"api_key_uid": uid}, `"api_key_uid" is "`+uid+`"`, "no API key with that UID")
+		}
+		assert.Equal(t, own.UID, w.read("config/k").Data["api_key_uid"])
+		time.Sleep(time.Hour)
+	})
+}
+
 func TestRotationOfAnAPIKeyThatIsNotKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, own := keyed(t)
+		w.forgetUID()
 		l := w.creds("k") // the user has two keys
 		require.ErrorContains(t, w.rotateKey(), `has 2 API keys`)
 		w.write("config/k", fields{"api_key_uid": own.UID})
@@ -153,8 +187,14 @@ func TestRotationOfAnAPIKeySurvivesAFaultAtEachStep(t *testing.T) {
 		fault func(w *world)
 		works bool
 	}{
-		{"whose key it is", fault(palettetest.UserInfo, palettetest.Fault{Status: 500, Times: 1}), false},
-		{"which keys there are", fault(palettetest.APIKeyList, palettetest.Fault{Status: 500, Times: 1}), false},
+		{"whose key it is", func(w *world) {
+			w.forgetUID()
+			fault(palettetest.UserInfo, palettetest.Fault{Status: 500, Times: 1})(w)
+		}, false},
+		{"which keys there are", func(w *world) {
+			w.forgetUID()
+			fault(palettetest.APIKeyList, palettetest.Fault{Status: 500, Times: 1})(w)
+		}, false},
 		{"the log does not take the name", func(w *world) { w.storage.failOn("put", framework.WALPrefix) }, false},
 		{"Palette refuses", fault(palettetest.APIKeyCreate, palettetest.Fault{Status: 400, Times: 1}), false},
 		{"Palette fails", fault(palettetest.APIKeyCreate, palettetest.Fault{Status: 500, Times: 1}), false},

@@ -1,7 +1,7 @@
 // Package apikey makes, extends and deletes the API keys of leases.
 //
-// Promise: a key outlives its lease by a minute and no more, so that the key dies even when Vault
-// does. The name of a key is written ahead of its making: a key whose making was interrupted is
+// Promise: a key outlives its lease by a minute, give or take a second, so that the key dies even
+// when Vault does. The name of a key is written ahead of its making: a key whose making was interrupted is
 // found by its name and deleted.
 //
 // State: the write-ahead entries of interrupted makings, and what the last listings of keys have

@@ -58,9 +58,10 @@ const (
 	MsgCannotSearch = "an API key whose making was interrupted cannot be looked for: its config has gone or leads elsewhere"
 )
 
-// EachMinute deletes the keys whose making was interrupted, by name and expiry. [Manager.Rollback] does
-// the same for what this process does not know of. A key that stays is logged. EachMinute also counts
-// the keys of configs that make some.
+// EachMinute deletes the keys whose making this or an earlier process has not finished, by name and
+// expiry. Those of an earlier process come from rootcred.LookUp, by a hook. [Manager.Rollback] is
+// Vault's second net, for older entries. A key that stays is logged. EachMinute also counts the keys
+// of configs that make some.
 func (m *Manager) EachMinute(ctx context.Context, s logical.Storage) error {
 	var tried []string
 	for _, id := range m.interrupted.take() {

@@ -224,6 +224,12 @@ func (c *check) failed(ctx context.Context, step string, err error, advice strin
 		}
 	case says.Kind == palette.Malformed:
 		advice = "Palette's answer is of no use: ask its support"
+	case step == stepLogin && time.Since(c.cfg.SetByRotation()) < palette.TrustedFor:
+		// Nobody knows the password that a rotation has set, so nobody can write the right one.
+		if !says.NextTry.IsZero() {
+			c.found["withheld_until"] = says.NextTry.UTC().Format(time.RFC3339)
+		}
+		advice = "wait: a rotation has set this password, and Palette may need a moment to know it everywhere; the engine tries again by itself. Where this lasts, write config/" + c.name + " with a password that works"
 	case !says.NextTry.IsZero():
 		advice = c.withheld(says)
 	case step == stepLogin:

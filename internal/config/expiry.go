@@ -21,26 +21,33 @@ func (m *Manager) verifyKey(ctx context.Context, name string, cfg *store.Config)
 	}
 	auth := palette.Auth{APIKey: cfg.APIKey}
 	me, err := client.UserInfo(ctx, auth)
-	if err == nil {
-		cfg.UserUID = me.UserUID
-		m.learnExpiry(ctx, client, auth, me, name, cfg)
+	if err != nil {
+		return err
 	}
-	return err
+	cfg.UserUID = me.UserUID
+	return m.learnKey(ctx, client, auth, me, name, cfg)
 }
 
-// learnExpiry notes when a config's own key expires, where Palette tells which of the user's keys that
-// is. A write does not fail for it.
-func (m *Manager) learnExpiry(ctx context.Context, client upstream.API, auth palette.Auth, me palette.UserInfo, name string, cfg *store.Config) {
+// learnKey notes which of the user's keys is the config's own and when the key expires, where Palette
+// tells. A rotation deletes the key with the config's UID, so a UID that is not of the user's keys is a
+// Mistake. A write does not fail where Palette does not list the keys.
+func (m *Manager) learnKey(ctx context.Context, client upstream.API, auth palette.Auth, me palette.UserInfo, name string, cfg *store.Config) error {
 	keys, err := client.ListAPIKeys(ctx, auth)
 	if err != nil {
 		m.Logger().Info(MsgExpiryUnknown, "config", name, "error", err)
-		return
+		return nil
 	}
 	key, known := ownKey(cfg, me, keys)
-	if !known || key.Expiry.IsZero() {
-		return
+	switch {
+	case !known && cfg.APIKeyUID != "":
+		return upstream.Mistakef("field %q is %q, but the user of api_key has no API key with that UID; leave the field out, or write the UID of api_key", "api_key_uid", cfg.APIKeyUID)
+	case !known:
+		return nil
+	case !key.Expiry.IsZero():
+		cfg.APIKeyExpiry = client.OnOurClock(key.Expiry).Unix()
 	}
-	cfg.APIKeyExpiry = client.OnOurClock(key.Expiry).Unix()
+	cfg.APIKeyUID = key.UID // a rotation needs the UID when the user has more keys
+	return nil
 }
 
 // ownKey is a config's own key among those that it sees: the one with its UID or, where that is not
@@ -48,7 +55,7 @@ func (m *Manager) learnExpiry(ctx context.Context, client upstream.API, auth pal
 func ownKey(cfg *store.Config, me palette.UserInfo, keys []palette.APIKey) (key palette.APIKey, known bool) {
 	if cfg.APIKeyUID != "" {
 		for _, k := range keys {
-			if k.UID == cfg.APIKeyUID {
+			if k.UID == cfg.APIKeyUID && (k.UserUID == me.UserUID || k.UserUID == "") {
 				return k, true
 			}
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-secrets-palette/internal/password"
 	"vault-plugin-secrets-palette/internal/revocation"
 	"vault-plugin-secrets-palette/internal/rootcred"
 	"vault-plugin-secrets-palette/internal/store"
@@ -33,6 +34,7 @@ type Manager struct {
 	Clients     *upstream.Clients
 	Revocations *revocation.Manager
 	Credentials *rootcred.Manager
+	System      func() logical.SystemView
 	Logger      func() hclog.Logger
 }
 
@@ -124,7 +126,7 @@ func (m *Manager) acquireToWrite(ctx context.Context, s logical.Storage, name st
 // check tries what a write brings: its password policy at Vault and its login at Palette.
 func (m *Manager) check(ctx context.Context, s logical.Storage, name string, next *store.Config, w Write) error {
 	if w.NewPolicy && next.PasswordPolicy != "" {
-		if _, err := m.Credentials.NewPassword(ctx, next.PasswordPolicy); err != nil {
+		if _, err := password.New(ctx, m.System(), next.PasswordPolicy); err != nil {
 			return upstream.Mistakef("field %q is %q, but Vault cannot make a password by it: %s", "password_policy", next.PasswordPolicy, err)
 		}
 	}

@@ -91,8 +91,8 @@ func TestWriteStoresWhatItHasChecked(t *testing.T) {
 			}
 			require.NoError(t, err)
 			want := m.Config(c.change)
-			want.UserUID, want.APIKeyExpiry = m.Stored().UserUID, m.Stored().APIKeyExpiry // what Palette has told of a key
-			assert.Equal(t, want.APIKey != "", want.UserUID != "" && want.APIKeyExpiry != 0)
+			want.UserUID, want.APIKeyExpiry, want.APIKeyUID = m.Stored().UserUID, m.Stored().APIKeyExpiry, m.Stored().APIKeyUID // what Palette has told of a key
+			assert.Equal(t, want.APIKey != "", want.UserUID != "" && want.APIKeyExpiry != 0 && want.APIKeyUID != "")
 			assert.Equal(t, want, m.Stored())
 		})
 	}

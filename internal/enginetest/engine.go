@@ -136,7 +136,7 @@ func (e *Engine) Restart() {
 		Changed: e.Sessions.MarkSuspect, Listed: e.Keys.Listed, KeysInterrupted: e.Keys.Interrupted,
 		Rotated: func(context.Context, logical.Storage, string, error) {},
 	}
-	e.Writer = &config.Manager{Configs: e.Configs, Clients: e.Clients, Revocations: e.Revocations, Credentials: e.Credentials, Logger: log}
+	e.Writer = &config.Manager{Configs: e.Configs, Clients: e.Clients, Revocations: e.Revocations, Credentials: e.Credentials, System: system, Logger: log}
 	s := e.Sessions
 	s.Configs, s.Clients, s.Revocations, s.Credentials, s.Tasks, s.Logger = e.Configs, e.Clients, e.Revocations, e.Credentials, e.Tasks, log
 	k := e.Keys

@@ -128,10 +128,20 @@ func checkText(path *framework.Path, field, text string) string {
 		return ""
 	}
 	data := framework.FieldData{Raw: map[string]any{field: text}, Schema: path.Fields}
-	if err := data.Validate(); err != nil {
-		return fmt.Sprintf("field %q is %q, but must be a %s", field, text, typeNames[schema.Type])
+	// The framework takes an empty text for 0 or false, and so for "no limit" or "no check". Of 010 it
+	// makes 8.
+	strange := text == "" || schema.Type == framework.TypeInt && !decimal.MatchString(text)
+	if err := data.Validate(); err != nil || strange {
+		return wrong(schema, field, fmt.Sprintf("%q", text))
 	}
 	return ""
+}
+
+// decimal is a whole number as people write it. More digits would not fit.
+var decimal = regexp.MustCompile(`^-?(0|[1-9][0-9]{0,17})$`)
+
+func wrong(schema *framework.FieldSchema, field, value string) string {
+	return fmt.Sprintf("field %q is %s, but must be a %s", field, value, typeNames[schema.Type])
 }
 
 // checkNumber looks at a number or boolean of JSON. A text field takes none: JSON numbers lose
@@ -140,10 +150,16 @@ func checkNumber(schema *framework.FieldSchema, field string, value any) string 
 	if schema.Type == framework.TypeString {
 		return fmt.Sprintf("field %q must be a string, in quotes", field)
 	}
-	// The framework drops what comes after the point: of 0.5 seconds it makes 0, "no limit".
+	_, isBool := value.(bool)
+	if typeNames[schema.Type] == "" || isBool && schema.Type == framework.TypeBool {
+		return ""
+	}
+	// The framework drops what comes after the point: of 0.5 seconds it makes 0, "no limit". Of a number
+	// that does not fit it makes another one.
 	v, isNumber := value.(float64)
-	if isNumber && typeNames[schema.Type] != "" && schema.Type != framework.TypeBool && v != math.Trunc(v) {
-		return fmt.Sprintf("field %q is %v, but must be a %s", field, v, typeNames[schema.Type])
+	whole := isNumber && v == math.Trunc(v) && math.Abs(v) < 1<<53
+	if isBool || schema.Type == framework.TypeBool || isNumber && (!whole || v < 0 && schema.Type == framework.TypeDurationSecond) {
+		return wrong(schema, field, fmt.Sprint(value))
 	}
 	return ""
 }
@@ -152,7 +168,7 @@ func checkNumber(schema *framework.FieldSchema, field string, value any) string 
 var typeNames = map[framework.FieldType]string{
 	framework.TypeBool:           "boolean (true or false)",
 	framework.TypeInt:            "whole number",
-	framework.TypeDurationSecond: `duration in whole seconds ("900", "15m")`,
+	framework.TypeDurationSecond: `duration in whole seconds, zero or more ("900", "15m")`,
 }
 
 // captured tells whether a field's value comes from the path.

@@ -70,10 +70,10 @@ func KeyLimit(r *store.Role) Limit {
 }
 
 // Shortest returns the tightest limit on a term of a lease that was issued some time ago.
-// credential is the limit that the lease's credential sets.
-func (l *Limits) Shortest(r *store.Role, elapsed time.Duration, credential Limit) Limit {
+// also is one more limit: a token's life, or the term of an API key's lease.
+func (l *Limits) Shortest(r *store.Role, elapsed time.Duration, also Limit) Limit {
 	byDefault, longest := l.Get()
-	limits := []Limit{credential, {"the mount's max_lease_ttl", longest - elapsed}}
+	limits := []Limit{also, {"the mount's max_lease_ttl", longest - elapsed}}
 	if r.TTL > 0 {
 		limits = append(limits, Limit{"the role's ttl", r.TTL})
 	} else {
@@ -90,8 +90,9 @@ func (l Limit) Cut(asked time.Duration) string {
 	return fmt.Sprintf("ttl is %s, but %s allows %s, so that is how long the lease lasts", asked, l.Name, l.Left)
 }
 
-// Bound sets how long a renewed lease may last from now on. The caller's increment overrides TTL;
-// MaxTTL alone, counted from the issue, cuts the increment (measured with Vault 1.21).
+// Bound sets how long a renewed lease may last from now on. Where the caller names an increment,
+// Vault ignores TTL and cuts by MaxTTL, counted from the issue (measured with Vault 1.21). So MaxTTL
+// carries the limit.
 //
 // Vault counts in whole seconds, each time truncated, and so does Bound: in fractions the lease
 // could outlive its credential by a second.
@@ -103,8 +104,8 @@ func (l *Lease) Bound(secret *logical.Secret, granted time.Duration, now time.Ti
 	secret.MaxTTL = now.Truncate(time.Second).Sub(secret.IssueTime.Truncate(time.Second)) + granted
 }
 
-// KeyLeft is how long a lease may still last that its key outlives by grace. Of the grace KeyLeft
-// takes what makes whole seconds, in which Vault counts; less than a second it leaves as it is.
+// KeyLeft is how long a lease may still last that its key outlives by grace. Vault counts
+// in whole seconds, so KeyLeft rounds up to them at the expense of grace. Less than a second stays.
 func KeyLeft(key store.Key, grace time.Duration, now time.Time) time.Duration {
 	left := key.ExpiresAt.Add(-grace).Sub(now)
 	if whole := left.Truncate(time.Second); whole > 0 && whole < left {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// NewAPIKey is a key to be made.
+// NewAPIKey is what a request to make or change a key says of the key.
 type NewAPIKey struct {
 	Name, Description string
 	// UserUID is whose key it will be; empty for the caller's own.

@@ -6,10 +6,9 @@ import (
 )
 
 // UpdateAPIKey calls PUT /v1/apiKeys/{uid} and moves the key's expiry, rounded up to a whole
-// second. The name and the description go along as they are, since Palette may take a
-// metadata without them for a wish to clear them (an assumption; the document does not
-// say). UserUID is not sent. Errors are *[Error], of the verdict Gone
-// where there is no such key.
+// second. The request repeats the key's name and the description that the role has now: Palette may
+// take a request without them for a wish to clear them (an assumption; the document does not say).
+// UserUID is not sent. Errors are *[Error], of the verdict Gone where there is no such key.
 func (c *Client) UpdateAPIKey(ctx context.Context, auth Auth, uid string, k NewAPIKey) error {
 	const op = "renew the API key"
 	path, err := c.apiKeyPath(op, uid)

@@ -32,7 +32,7 @@ func (k *key) alive(now time.Time) bool { return k.Active && now.Before(k.Expiry
 func (s *Server) opens(k *key) bool { return k.alive(s.now()) && !s.lags(k.made) }
 
 // The bodies below are the OpenAPI document's v1ApiKey and its relatives. Of v1ObjectMeta a request may set name,
-// annotations and labels; the fields that Palette populates itself are accepted and passed over.
+// annotations and labels. Labels and the fields that Palette populates itself are accepted and dropped.
 type keyMeta struct {
 	Name                  string            `json:"name,omitempty"`
 	UID                   string            `json:"uid,omitempty"`

@@ -178,7 +178,7 @@ func write(w http.ResponseWriter, a answer) {
 	case nil:
 		w.WriteHeader(a.status)
 	case rawBody:
-		if json.Valid([]byte(body)) && w.Header().Get("Content-Type") == "" {
+		if w.Header().Get("Content-Type") == "" && json.Valid([]byte(body)) {
 			w.Header().Set("Content-Type", "application/json")
 		}
 		w.WriteHeader(a.status)

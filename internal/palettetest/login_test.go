@@ -62,7 +62,7 @@ func TestLoginBody(t *testing.T) {
 		{"two values", "application/json", right + right, 400},
 		{"empty", "application/json", "", 400},
 		{"1 MiB", "application/json", right + strings.Repeat(" ", 1<<20-len(right)), 200},
-		{"more than 1 MiB", "application/json", right + strings.Repeat(" ", 1<<20), 413},
+		{"more than 1 MiB", "application/json", right + strings.Repeat(" ", 1<<20-len(right)+1), 413},
 	}
 	for _, tt := range tests {
 		inBubble(t, tt.name, func(t *testing.T) {

@@ -2,11 +2,14 @@
 //
 // Promise: what the engine is asked to end is either dead at Palette or a pending revocation in
 // Vault's storage, which the engine retries each minute until Palette has ended the credential or
-// the credential is dead by itself.
+// the credential is dead by itself. API keys are ended by [KeyEnder] (package apikey).
+//
+// Two things a crash takes: the call for a token that no lease holds, until its revocation is
+// pending, and what the storage did not take ([Manager.StoreLater]). Both die by their expiry.
 //
 // State: the batches that are under way, by account, with their lock; the pending revocations in
-// storage, which one run at a time retries (the retry lock, a named single flight). What else a
-// pending revocation holds (an API key) is ended by whoever registered for it.
+// storage, which one run at a time retries (the retry lock, a named single flight); what waits for
+// the storage, with its lock; the flush of a mount's end, with its lock.
 package revocation
 
 import (

@@ -120,10 +120,11 @@ func (m *Manager) DeleteMade(ctx context.Context, client upstream.API, auth pale
 	return found, nil
 }
 
-// ActiveOf are the keys of a user that may open something.
+// ActiveOf are the keys of a user that may open something. Palette lists expired keys as active.
 func ActiveOf(me palette.UserInfo, keys []palette.APIKey) (mine []palette.APIKey) {
+	dead := time.Now().Add(-palette.MaxClockOffset)
 	for _, k := range keys {
-		if k.Active && (k.UserUID == me.UserUID || k.UserUID == "") {
+		if k.Active && (k.Expiry.IsZero() || k.Expiry.After(dead)) && (k.UserUID == me.UserUID || k.UserUID == "") {
 			mine = append(mine, k)
 		}
 	}

@@ -3,7 +3,8 @@
 //
 // Promise: at each step of a rotation the config or the write-ahead log holds the credential that
 // works at Palette. An interrupted rotation is recovered at the config's next use. No use fails
-// because of a rotation, and no two rotations of a config run at a time.
+// because of a rotation, unless the storage does not take its outcome. No two rotations of a config
+// run at a time.
 //
 // State: for each config the credential lock, the unresolved write-ahead entries and the schedule
 // of its rotations. One mutex guards all of them but the credential lock. The credential lock is

@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/password"
 	"vault-plugin-secrets-palette/internal/revocation"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/tasks"
@@ -88,7 +89,7 @@ func (m *Manager) rotatePassword(ctx context.Context, s logical.Storage, name st
 		return err
 	}
 	defer m.Revocations.Discard(s, revocation.AccountOf(cfg), store.TokenOf(token), rotationLogin)
-	fresh, err := m.NewPassword(ctx, cfg.PasswordPolicy)
+	fresh, err := password.New(ctx, m.System(), cfg.PasswordPolicy)
 	if err != nil {
 		return err
 	}
@@ -145,7 +146,7 @@ func (m *Manager) findOutPassword(ctx context.Context, s logical.Storage, name s
 	if err := m.recover(ctx, s, name); err != nil {
 		return err
 	}
-	if now, err := m.Configs.Get(ctx, s, name); err != nil || now == nil || now.Password != fresh {
+	if present, err := m.Configs.Get(ctx, s, name); err != nil || present == nil || present.Password != fresh {
 		return failed
 	}
 	return nil

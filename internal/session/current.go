@@ -190,7 +190,7 @@ func (m *Manager) begin(ctx context.Context, s logical.Storage, name string, cfg
 	}
 	// A write that has made the config another identity meanwhile has ended the session that it
 	// found, and not this one.
-	if now, err := m.Configs.Get(ctx, s, name); err == nil && (now == nil || !next.Of(now)) {
+	if present, err := m.Configs.Get(ctx, s, name); err == nil && (present == nil || !next.Of(present)) {
 		return Handle{}, cmp.Or(m.endStored(ctx, s, name, next), upstream.Mistakef(configHasChangedTo, name))
 	}
 	return Handle{Session: next, State: StateRenewed}, nil

@@ -38,7 +38,8 @@ type Session struct {
 	Refreshes int `json:"refreshes"`
 	// Life is how long the newest token lives in all.
 	Life time.Duration `json:"life"`
-	// Suspect: Palette may have ended the session, though its token is fresh by the clock.
+	// Suspect: Palette may have ended the session, though its token is fresh by the clock. The stored
+	// name is that of older versions, and has nothing to do with StateStale.
 	Suspect bool `json:"stale,omitempty"`
 	// Tokens are the tokens that may be alive, the newest last. The older tokens have been handed
 	// out and end with the session.

@@ -6,6 +6,7 @@
 package telemetry
 
 import (
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -89,11 +90,16 @@ func NewMetrics(version string) *Metrics {
 		eventsLost:      with.NewCounter(opts("events_lost_total", "Events that did not reach Vault: it did not take one, or more waited than the engine keeps.")),
 	}
 	with.NewGaugeVec(prometheus.GaugeOpts{Namespace: Namespace, Name: "build_info", Help: "1, labelled with the plugin's version."}, []string{"version"}).WithLabelValues(version).Set(1)
-	// Of the plugin's process, which may serve other mounts too.
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(ofProcess()...)
 	m.begin()
 	return m
 }
+
+// ofProcess are the collectors of the plugin's process, which may serve several mounts. They are made
+// once: that takes longer than all else of a mount's metrics.
+var ofProcess = sync.OnceValue(func() []prometheus.Collector {
+	return []prometheus.Collector{collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})}
+})
 
 // begin makes the series that alerts look at exist from the start: the first increase of
 // one that comes to be with it is invisible to rate().

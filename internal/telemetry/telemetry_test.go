@@ -29,7 +29,7 @@ var (
 )
 
 // values are the series of a registry that are the engine's, without the namespace; a histogram is its count.
-func values(t *testing.T, registry *prometheus.Registry) map[string]float64 {
+func values(t *testing.T, registry prometheus.Gatherer) map[string]float64 {
 	t.Helper()
 	families, err := registry.Gather()
 	require.NoError(t, err)

@@ -108,8 +108,15 @@ func RefreshFailed(role string, err error) error {
 }
 
 // KeyCallFailed is the error of a call with a config's API key, or about an API key, that did not
-// work. hint ends a Mistake's text.
+// work. The login of the session that makes the call may be what failed. hint ends a Mistake's text.
 func KeyCallFailed(name string, cfg *store.Config, err error, hint string) error {
+	var (
+		mfa   *palette.MFAError
+		login *palette.Error
+	)
+	if errors.As(err, &mfa) || errors.As(err, &login) && login.Op == palette.OpLogin {
+		return LoginFailed(name, cfg, err, hint)
+	}
 	if hint != "" {
 		hint = "; " + hint
 	}

@@ -38,6 +38,30 @@ func heldBySomebody() *palette.Error {
 	return e
 }
 
+// ofAKey is the error of a call about an API key, where err is that of a login.
+func ofAKey(err error) error {
+	var e *palette.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	call := *e
+	call.Op = palette.OpCreateKey
+	for _, end := range []error{context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, end) {
+			return errors.Join(&call, end)
+		}
+	}
+	return fmt.Errorf("x: %w", &call)
+}
+
+// A session's login that fails in a call about an API key is a login that fails: its advice is not
+// about what the user may do.
+func TestErrorOfTheLoginBehindACallOfAKey(t *testing.T) {
+	for _, err := range []error{failed(palette.Rejected, palette.LoginFailed, 401), held(), &palette.MFAError{Host: "h", Token: "a-token"}} {
+		assert.Equal(t, upstream.LoginFailed("ci", password, err, "a hint"), upstream.KeyCallFailed("ci", password, err, "a hint"))
+	}
+}
+
 // status is what Vault answers with: 400 for a Mistake, the code of an outermost coded error, else 500.
 func status(resp *logical.Response, err error) int {
 	coded, ok := err.(logical.HTTPCodedError) //nolint:errorlint // Vault looks at the outermost error only
@@ -58,7 +82,7 @@ var (
 // What an error of Palette's means to Vault: the user's mistake is a 400 that says what to do, Palette's fault a 502
 // or 503, and nothing is ever a 403, which Vault's clients take for a bad Vault token.
 func TestErrorMapping(t *testing.T) {
-	const logsIn, refuses, dead = "rejects the login", "refuses to log in", "does not accept the api_key"
+	const logsIn, refuses, dead = "rejects the login", "refuses to create an API key", "does not accept the api_key"
 	for _, c := range []struct {
 		name  string
 		err   error
@@ -74,7 +98,7 @@ func TestErrorMapping(t *testing.T) {
 		{"forbidden", failed(palette.Rejected, palette.NotDone, 403), 400, logsIn, 400, refuses, 400, refuses},
 		{"missing", failed(palette.Missing, palette.NotDone, 404), 400, logsIn, 400, refuses, 400, refuses},
 		{"held back", held(), 400, "not asked again before 2026-03-01T12:00:00Z", 400, refuses, 400, refuses},
-		{"a second factor", &palette.MFAError{Host: "h", Token: "a-token"}, 400, "second factor", 500, "second factor", 500, "second factor"},
+		{"a second factor", &palette.MFAError{Host: "h", Token: "a-token"}, 400, "second factor", 400, "second factor", 400, "second factor"},
 		{"limited", failed(palette.Limited, palette.HeldBack, 429), 503, "answered 429", 503, "429", 503, "429"},
 		{"unreachable", failed(palette.Unreachable, palette.Unknown, 0), 502, "could not log in", 502, "could not", 502, "could not"},
 		{"unavailable", failed(palette.Unavailable, palette.Unknown, 503), 502, "answered 503", 502, "503", 502, "503"},
@@ -92,8 +116,8 @@ func TestErrorMapping(t *testing.T) {
 			says   string
 		}{
 			"login": {upstream.LoginFailed("ci", password, c.err, "a hint"), c.login, c.says},
-			"call":  {upstream.KeyCallFailed("ci", password, c.err, "a hint"), c.call, c.tells},
-			"byKey": {upstream.KeyCallFailed("ci", key, c.err, "a hint"), c.byKey, c.keys},
+			"call":  {upstream.KeyCallFailed("ci", password, ofAKey(c.err), "a hint"), c.call, c.tells},
+			"byKey": {upstream.KeyCallFailed("ci", key, ofAKey(c.err), "a hint"), c.byKey, c.keys},
 		} {
 			t.Run(c.name+" "+of, func(t *testing.T) {
 				resp, err := upstream.Answer(got.err)

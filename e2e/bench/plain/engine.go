@@ -60,7 +60,8 @@ func Factory(wait time.Duration) logical.Factory {
 	}
 }
 
-// read answers what the real engine's read does, in form and size.
+// read answers what the real engine's read does, in form and size: where it waits, what a read with a login
+// does; else what one of a shared session does, whose lease holds no token.
 func (e *engine) read(ctx context.Context, _ *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	if err := e.pause(ctx); err != nil {
 		return nil, err
@@ -69,15 +70,18 @@ func (e *engine) read(ctx context.Context, _ *logical.Request, d *framework.Fiel
 	if err != nil {
 		return nil, err
 	}
-	const address, org = "http://127.0.0.1:40000", "example"
+	const address, org, tokenID = "http://127.0.0.1:40000", "example", "00000000000000000000000000000000"
 	expires := time.Now().Add(Life).UTC().Format(time.RFC3339)
+	shared, tokens := true, []any{}
+	if e.wait > 0 {
+		shared, tokens = false, []any{map[string]any{"token": e.token, "expires_at": expires}}
+	}
 	resp := e.Secret(secretType).Response(
-		map[string]any{"token": e.token, "expires_at": expires, "address": address, "org": org},
+		map[string]any{"token": e.token, "token_id": tokenID, "expires_at": expires, "address": address, "org": org},
 		map[string]any{
 			"id": id, "role": d.Get("name"), "config_name": "default", "address": address, "org": org,
-			"email": "vault@example.com", "ttl": 0, "shared": false,
-			"tokens": []any{map[string]any{"token": e.token, "expires_at": expires}},
-			"key":    map[string]any{"uid": "", "name": "", "key": "", "expires_at": time.Time{}.Format(time.RFC3339)},
+			"email": "vault@example.com", "ttl": 0, "shared": shared, "tokens": tokens,
+			"key": map[string]any{"uid": "", "name": "", "key": "", "expires_at": time.Time{}.Format(time.RFC3339)},
 		})
 	resp.Secret.TTL, resp.Secret.MaxTTL = Life, Life
 	return resp, nil

@@ -1,4 +1,9 @@
-package rootcred
+// Package password makes the passwords of rotations.
+//
+// Promise: a password keeps Palette's own policy, or Vault's policy that the config names.
+//
+// State: none.
+package password
 
 import (
 	"context"
@@ -6,6 +11,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/sethvargo/go-password/password"
 
 	"vault-plugin-secrets-palette/internal/palette"
@@ -14,29 +20,28 @@ import (
 // The passwords that no policy makes. Palette's own policy asks for 14 characters of four classes
 // (source: Palette's administrators' documentation).
 const (
-	PasswordLength  = 32
-	passwordDigits  = 6
-	passwordSymbols = 4
-	// symbols need no escape in JSON, a shell and a URL.
-	symbols = "-_.!*+="
+	Length  = 32
+	digits  = 6
+	symbols = 4
+	// symbolSet needs no escape in JSON, a shell and a URL.
+	symbolSet = "-_.!*+="
 )
 
-// NewPassword makes a password by the named policy of Vault or, without a policy, of all four
-// classes.
-func (m *Manager) NewPassword(ctx context.Context, policy string) (palette.Secret, error) {
+// New makes a password by the named policy of Vault or, without a policy, of all four classes.
+func New(ctx context.Context, system logical.SystemView, policy string) (palette.Secret, error) {
 	if policy != "" {
-		text, err := m.System().GeneratePasswordFromPolicy(ctx, policy)
+		text, err := system.GeneratePasswordFromPolicy(ctx, policy)
 		if err != nil {
 			return "", fmt.Errorf("making a password by the policy %q: %w", policy, err)
 		}
 		return palette.Secret(text), nil
 	}
-	generator, err := password.NewGenerator(&password.GeneratorInput{Symbols: symbols})
+	generator, err := password.NewGenerator(&password.GeneratorInput{Symbols: symbolSet})
 	if err != nil {
 		return "", fmt.Errorf("making a password: %w", err)
 	}
 	for {
-		text, err := generator.Generate(PasswordLength, passwordDigits, passwordSymbols, false, true)
+		text, err := generator.Generate(Length, digits, symbols, false, true)
 		if err != nil {
 			return "", fmt.Errorf("making a password: %w", err)
 		}
