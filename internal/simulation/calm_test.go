@@ -229,7 +229,18 @@ func (w *world) end(way string) {
 		return
 	}
 	w.sealed.Store(true)
-	w.close(n)
+	w.closed(n, w.close(n))
+}
+
+// closed checks that the node's connections end with it.
+func (w *world) closed(n *node, took time.Duration) {
+	if took > briefly {
+		time.Sleep(5 * time.Minute)
+	}
+	time.Sleep(time.Second)
+	if open := n.open(); open > 0 && !n.dead.Load() {
+		w.broken(invEnded, "%d connections are open after the mount's end", open)
+	}
 }
 
 // metrics reads the metrics, for the search for secrets.
@@ -243,13 +254,23 @@ func (w *world) metrics() {
 	w.checkTexts()
 }
 
-// close calls Clean, and checks that it takes no longer than others of Vault's mounts can wait.
+// briefly is how long a clean-up takes at most that has seen the end of all calls: the engine waits five seconds for them.
+const briefly = 4 * time.Second
+
+// close calls Clean, and checks that it takes no longer than others of Vault's mounts can wait, and leaves no call under
+// way that makes a credential.
 func (w *world) close(n *node) time.Duration {
 	began := time.Now()
 	n.b.Cleanup(context.Background())
 	took := time.Since(began)
 	if took > time.Minute {
 		w.broken(invEnded, "the clean-up takes %s", took)
+	}
+	if took < briefly {
+		time.Sleep(time.Millisecond) // what is broken off is so by then
+		if left := w.network.making(n, began); left > 0 && !n.dead.Load() {
+			w.broken(invEnded, "the clean-up has not waited for %d calls that make credentials", left)
+		}
 	}
 	return took
 }
@@ -262,9 +283,9 @@ func (w *world) unmount(n *node) {
 	w.story.tell("vault", "unmounts: %s; the clean-up takes %s", outcome, took)
 	w.disk.wipe()
 	w.sealed.Store(true)
-	time.Sleep(time.Second)
+	w.closed(n, took)
 	// The engine has five seconds: Palette takes ten calls a second, and may not know yet what was made just now.
-	if took > 4*time.Second || w.plan.lag > 0 {
+	if took > briefly || w.plan.lag > 0 {
 		return
 	}
 	live := w.live()
@@ -288,15 +309,10 @@ func (w *world) finish() {
 	for _, l := range w.vault.all() {
 		w.vault.drop(l)
 	}
-	if !w.isBroken() {
-		time.Sleep(5 * time.Minute)
-		if open := w.node.open(); open > 0 && !w.node.dead.Load() {
-			w.broken(invEnded, "%d connections are open after the mount's end", open)
-		}
-	}
 	w.checkTexts()
 	w.node.stop()
 	w.node.cut()
 	w.network.shut()
 	w.palette.Close()
+	time.Sleep(longest) // fake time stands still when the life is over: whoever waits then waits for ever
 }

@@ -85,7 +85,7 @@ func (w *world) killed(n *node, took time.Duration, quiet time.Time) {
 	if n.dead.Swap(true) {
 		return
 	}
-	if took > 4*time.Second || time.Since(quiet) < 3*time.Minute {
+	if took > briefly || time.Since(quiet) < 3*time.Minute {
 		w.crashed(n)
 	}
 	n.cut()

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,12 +25,46 @@ type network struct {
 	done   chan struct{}
 	closed atomic.Bool
 	server *http.Server
+
+	mu sync.Mutex
+	// underWay are the calls that make a token or a key and have no answer yet.
+	underWay map[*request]bool
+}
+
+// making counts the calls under way that a node sent before a time, whose answer it still waits for, and that make a token
+// or a key.
+func (n *network) making(by *node, before time.Time) (count int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for q := range n.underWay {
+		if q.node == by && q.sent.Before(before) && q.Context().Err() == nil {
+			count++
+		}
+	}
+	return count
+}
+
+// begin notes such a call until its end.
+func (n *network) begin(q *request) (end func()) {
+	switch q.endpoint {
+	case palettetest.Login, palettetest.Refresh, palettetest.APIKeyCreate:
+	default:
+		return func() {}
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.underWay[q] = true
+	return func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		delete(n.underWay, q)
+	}
 }
 
 type nodeKey struct{}
 
 func newNetwork(w *world) *network {
-	n := &network{world: w, conns: make(chan net.Conn), done: make(chan struct{})}
+	n := &network{world: w, conns: make(chan net.Conn), done: make(chan struct{}), underWay: make(map[*request]bool)}
 	n.server = &http.Server{
 		Handler:           n,
 		ReadHeaderTimeout: time.Minute,
@@ -111,6 +146,7 @@ func (n *network) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	q := &request{Request: r, node: r.Context().Value(nodeKey{}).(*node), endpoint: endpointOf(r), body: body, sent: time.Now()}
+	defer n.begin(q)()
 	w := n.world
 	w.sent(q)
 	t := w.traps.onNetwork(q.endpoint)
