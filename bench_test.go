@@ -22,9 +22,10 @@ func benchmarkWorld(b *testing.B) (*backend, logical.Storage) {
 	require.NoError(b, err)
 	u := palettetest.DefaultUser
 	mustHandle(b, engine, &logical.Request{Operation: create, Path: "config", Storage: s, Data: fields{
-		"address": p.URL(), "email": u.Email, "org": u.Org, "password": u.Password,
+		"address": p.URL(), "email": u.Email, "org": u.Org, "password": u.Password, "rate_limit": 0,
 	}})
 	mustHandle(b, engine, &logical.Request{Operation: create, Path: "roles/app", Storage: s, Data: fields{"renewable": true}})
+	mustHandle(b, engine, &logical.Request{Operation: create, Path: "roles/shared", Storage: s, Data: fields{"shared": true}})
 	b.ReportAllocs()
 	return engine.(*backend), s
 }
@@ -41,6 +42,14 @@ func BenchmarkRead(b *testing.B) {
 	engine, s := benchmarkWorld(b)
 	for b.Loop() {
 		mustHandle(b, engine, &logical.Request{Operation: read, Path: "creds/app", Storage: s})
+	}
+}
+
+func BenchmarkSharedRead(b *testing.B) {
+	engine, s := benchmarkWorld(b)
+	mustHandle(b, engine, &logical.Request{Operation: read, Path: "creds/shared", Storage: s}) // logs in
+	for b.Loop() {
+		mustHandle(b, engine, &logical.Request{Operation: read, Path: "creds/shared", Storage: s})
 	}
 }
 
