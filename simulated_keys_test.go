@@ -66,6 +66,43 @@ func TestRecoveryForACallerWhoHangsUpLeavesNoToken(t *testing.T) {
 	})
 }
 
+// A new way to Palette waits for a run over the pending revocations, the run for the config's credential lock, and a
+// rotation stands in the line between the two.
+func TestTrustPendingRevocationsAndARotationDoNotWaitForEachOther(t *testing.T) {
+	inLife(t, nil, func(l *life) {
+		u, _ := l.palette.User(palettetest.DefaultUser.Email, palettetest.DefaultUser.Org)
+		l.palette.PlantKey(u.Email, u.Org, strings.Repeat("0", 24), "by hand", "a-key-made-by-hand", time.Now().Add(1000*time.Hour))
+		l.must(logical.CreateOperation, "config/keys", map[string]any{
+			"address": l.palette.URL(), "org": u.Org, "api_key": "a-key-made-by-hand", "api_key_uid": strings.Repeat("0", 24),
+		})
+		l.must(logical.CreateOperation, "roles/key", map[string]any{"config_name": "keys", "credential_type": "api_key"})
+		lease := l.read("creds/key")
+		l.palette.Inject(palettetest.APIKeyDelete, palettetest.Fault{Status: 500, Times: 1})
+		_, err := l.b.HandleRequest(l.t.Context(), &logical.Request{Operation: logical.RevokeOperation, Secret: lease.Secret, Storage: l})
+		require.Error(l.t, err)
+		gate, done := l.palette.Hold(palettetest.UserInfo), make(chan error, 3)
+		begin := func(op logical.Operation, path string, data map[string]any) {
+			go func() {
+				_, err := l.handle(op, path, data)
+				done <- err
+			}()
+			time.Sleep(time.Second)
+		}
+		begin(logical.UpdateOperation, "trust/keys", map[string]any{"tls_server_name": "palette.example.com"})
+		begin(logical.UpdateOperation, "rotate-root/keys", nil)
+		begin(logical.RollbackOperation, "", nil)
+		gate.Release()
+		for range cap(done) {
+			select {
+			case err := <-done:
+				assert.NoError(l.t, err)
+			case <-time.After(10 * time.Minute):
+				require.FailNow(l.t, "they wait for each other")
+			}
+		}
+	}, palettetest.AllowLiveTokens())
+}
+
 // keyAhead is the name and expiry of the one key that is written ahead.
 func (l *life) keyAhead() (name string, expiry time.Time) {
 	l.t.Helper()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync"
 
 	"github.com/hashicorp/vault/sdk/logical"
 
@@ -31,6 +32,7 @@ func (m *Manager) Trust(ctx context.Context, s logical.Storage, name string, cha
 	if err != nil {
 		return err
 	}
+	release = sync.OnceFunc(release)
 	defer release()
 	for range writeTries {
 		old, err := m.Configs.Get(ctx, s, name)
@@ -57,7 +59,7 @@ func (m *Manager) Trust(ctx context.Context, s logical.Storage, name string, cha
 			return err
 		}
 		if swapped {
-			return m.followTrust(ctx, s, name, old, next)
+			return m.followTrust(ctx, s, name, old, next, release)
 		}
 	}
 	return logical.CodedError(http.StatusConflict,
@@ -131,7 +133,10 @@ const MsgTrustNotFollowed = "a config has another way to Palette, but what was w
 // followTrust lets what was written on the old way go the new one: passwords of interrupted rotations,
 // which are bound to the way that they were made for, and pending revocations. The config is stored by
 // now, so a fault is logged.
-func (m *Manager) followTrust(ctx context.Context, s logical.Storage, name string, old, next *store.Config) error {
+//
+// followTrust releases the credential lock before it waits for a run over the pending revocations: the
+// run may wait for the lock, behind a rotation that waits for its release.
+func (m *Manager) followTrust(ctx context.Context, s logical.Storage, name string, old, next *store.Config, release func()) error {
 	written, err := m.writtenAhead(ctx, s, name, next)
 	for _, w := range written {
 		if err == nil {
@@ -139,6 +144,7 @@ func (m *Manager) followTrust(ctx context.Context, s logical.Storage, name strin
 			err = store.RewriteWAL(ctx, s, w.id, w.PasswordWAL)
 		}
 	}
+	release()
 	if err == nil {
 		err = m.Revocations.Reconnect(ctx, s, name, revocation.AccountOf(old), next.Connection)
 	}
