@@ -66,6 +66,29 @@ func TestRecoveryForACallerWhoHangsUpLeavesNoToken(t *testing.T) {
 	})
 }
 
+// A key's making is on its way to Palette, with the time limits of then. A config whose limits get shorter must not end the
+// search for the key before it arrives.
+func TestAKeyOnItsWayIsWaitedForByTheLimitsOfThen(t *testing.T) {
+	inLife(t, map[string]any{"request_timeout": 30, "queue_timeout": 1}, func(l *life) {
+		l.must(logical.CreateOperation, "roles/key", map[string]any{"credential_type": "api_key"})
+		l.palette.Inject(palettetest.APIKeyCreate, palettetest.Fault{Drop: true, Times: 1})
+		_, err := l.handle(logical.ReadOperation, "creds/key", nil)
+		require.Error(l.t, err)
+		name, expiry := l.keyAhead()
+		l.must(logical.UpdateOperation, "config", map[string]any{"request_timeout": 1})
+		time.Sleep(35 * time.Second)
+		l.must(logical.RollbackOperation, "", nil)
+		u := palettetest.DefaultUser
+		l.palette.PlantKey(u.Email, u.Org, strings.Repeat("1", 24), name, "a-key-that-nobody-knows", expiry)
+		for range 4 {
+			time.Sleep(time.Minute)
+			l.must(logical.RollbackOperation, "", nil)
+		}
+		assert.Empty(l.t, l.palette.LiveKeys())
+		l.must(logical.DeleteOperation, "sessions/default", nil)
+	})
+}
+
 // A new way to Palette waits for a run over the pending revocations, the run for the config's credential lock, and a
 // rotation stands in the line between the two.
 func TestTrustPendingRevocationsAndARotationDoNotWaitForEachOther(t *testing.T) {

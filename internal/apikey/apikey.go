@@ -62,7 +62,7 @@ func (m *Manager) Create(ctx context.Context, s logical.Storage, r *store.Role, 
 	late := func(key store.Key) {
 		m.Discard(s, Owned{r.ConfigName, cfg.Identity(), key}, rootcred.LateCaller)
 	}
-	w := &store.KeyWAL{ConfigName: r.ConfigName, Address: cfg.Address, Name: name, Expiry: expiry, At: time.Now().UTC()}
+	w := &store.KeyWAL{ConfigName: r.ConfigName, Address: cfg.Address, Name: name, Expiry: expiry}
 	return tasks.Detach(ctx, m.Tasks, func(ctx context.Context) (store.Key, error) {
 		// Before this entry is written: LookUp would take it for one that a crash has left.
 		if err := m.Credentials.LookUp(ctx, s); err != nil {
@@ -92,13 +92,13 @@ func (m *Manager) create(ctx context.Context, s logical.Storage, r *store.Role, 
 	key = store.Key{Name: w.Name, ExpiresAt: w.Expiry}
 	var creation error
 	err = m.use(ctx, s, r.ConfigName, cfg, func(client upstream.API, auth palette.Auth) (err error) {
-		if id == "" {
+		if w.SentExpiry.IsZero() {
 			if w.SentExpiry, err = client.OnPalettesClock(ctx, auth, w.Expiry); err != nil {
 				return err
 			}
-			if id, err = framework.PutWAL(ctx, s, store.WALKey, w); err != nil {
-				return fmt.Errorf("writing the key's name ahead: %w", err)
-			}
+		}
+		if id, err = m.writeAhead(ctx, s, id, cfg, w); err != nil {
+			return err
 		}
 		key.MadeAt = time.Now().UTC()
 		key.UID, key.Key, creation = client.CreateAPIKey(ctx, auth, palette.NewAPIKey{
@@ -107,6 +107,23 @@ func (m *Manager) create(ctx context.Context, s logical.Storage, r *store.Role, 
 		return creation
 	})
 	return key, id, palette.VerdictOf(creation), err
+}
+
+// writeAhead writes the name of a key ahead of a call; id is that of the entry of the call before, "" for
+// the first call.
+func (m *Manager) writeAhead(ctx context.Context, s logical.Storage, id string, cfg *store.Config, w *store.KeyWAL) (string, error) {
+	w.At = time.Now().UTC() // the session's login is over
+	w.ArrivesBy = cfg.ArrivesBy(w.At)
+	var err error
+	if id == "" {
+		id, err = framework.PutWAL(ctx, s, store.WALKey, w)
+	} else {
+		err = store.RewriteWAL(ctx, s, id, w)
+	}
+	if err != nil {
+		return id, fmt.Errorf("writing the key's name ahead: %w", err)
+	}
+	return id, nil
 }
 
 // createFailed deletes the write-ahead entry of a key that Palette has not made. Where Palette may

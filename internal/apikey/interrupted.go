@@ -122,7 +122,7 @@ func (m *Manager) Rollback(ctx context.Context, s logical.Storage, data any) err
 	if err != nil && palette.Refusal(err) == nil {
 		m.interrupted.backOff(w.ConfigName)
 	}
-	if err == nil && !found && time.Now().Before(cfg.ArrivesBy(w.At)) {
+	if err == nil && !found && time.Now().Before(w.Until(cfg)) {
 		return ErrMayArrive
 	}
 	return err

@@ -43,7 +43,7 @@ func (m *Manager) rotateKey(ctx context.Context, s logical.Storage, name string,
 	if err != nil {
 		return err
 	}
-	w := &store.KeyWAL{ConfigName: name, Address: cfg.Address, Name: "vault-root-" + name + "-" + id, Expiry: now.Add(life), SentExpiry: sent, At: now, OldUID: old, OldKey: cfg.APIKey, OldExpiry: cfg.APIKeyExpiry}
+	w := &store.KeyWAL{ConfigName: name, Address: cfg.Address, Name: "vault-root-" + name + "-" + id, Expiry: now.Add(life), SentExpiry: sent, At: now, OldUID: old, OldKey: cfg.APIKey, OldExpiry: cfg.APIKeyExpiry, ArrivesBy: cfg.ArrivesBy(now)}
 	wal, err := framework.PutWAL(ctx, s, store.WALRootKey, w)
 	if err != nil {
 		return fmt.Errorf("writing the new key's name ahead: %w", err)

@@ -131,7 +131,7 @@ func (m *Manager) recoverEntry(ctx context.Context, s logical.Storage, name, id 
 			m.grant(name, id, time.Now().Add(keyRetry))
 			return false, nil
 		}
-		return unknown == nil && (known || m.isOver(name, id, cfg, w.At)), unknown
+		return unknown == nil && (known || cfg == nil || m.isOver(name, id, w.Until(cfg))), unknown
 	}
 	var w store.PasswordWAL
 	if err = store.DecodeWAL(found.Data, &w); err != nil {
@@ -147,11 +147,7 @@ func (m *Manager) recoverEntry(ctx context.Context, s logical.Storage, name, id 
 // isOver tells whether the call of a write-ahead entry can reach Palette no more. A plugin that
 // outlives its Vault, or a proxy, may still deliver the call: until then the entry has a grace
 // period.
-func (m *Manager) isOver(name, id string, cfg *store.Config, at time.Time) bool {
-	if cfg == nil {
-		return true
-	}
-	until := cfg.ArrivesBy(at)
+func (m *Manager) isOver(name, id string, until time.Time) bool {
 	if !time.Now().Before(until) {
 		return true
 	}
@@ -186,7 +182,7 @@ func (m *Manager) recoverPassword(ctx context.Context, s logical.Storage, name, 
 		return false, err
 	}
 	m.Logger().Info(MsgNotChanged, "config", name)
-	return m.isOver(name, id, cfg, w.At), nil
+	return m.isOver(name, id, w.Until(cfg)), nil
 }
 
 // candidate is a password that may be a user's.

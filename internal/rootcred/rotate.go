@@ -93,7 +93,8 @@ func (m *Manager) rotatePassword(ctx context.Context, s logical.Storage, name st
 	if err != nil {
 		return err
 	}
-	w := &store.PasswordWAL{ConfigName: name, Identity: cfg.Identity(), Password: fresh, TrustDigest: cfg.TrustDigest(), At: time.Now().UTC()}
+	now := time.Now().UTC()
+	w := &store.PasswordWAL{ConfigName: name, Identity: cfg.Identity(), Password: fresh, TrustDigest: cfg.TrustDigest(), At: now, ArrivesBy: cfg.ArrivesBy(now)}
 	id, err := framework.PutWAL(ctx, s, store.WALPassword, w)
 	if err != nil {
 		return fmt.Errorf("writing the new password ahead: %w", err)

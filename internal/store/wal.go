@@ -31,7 +31,14 @@ type PasswordWAL struct {
 	// TrustDigest is [Config.TrustDigest] at the rotation; "" in entries of older versions.
 	TrustDigest string    `json:"way"`
 	At          time.Time `json:"at"`
+	// ArrivesBy is [Config.ArrivesBy] of the config that the change went out with; zero in entries of
+	// older versions.
+	ArrivesBy time.Time `json:"arrives_by,omitzero"`
 }
+
+// Until is the time after which the change cannot reach Palette any more. A config whose limits have
+// changed since counts where it says later.
+func (w *PasswordWAL) Until(cfg *Config) time.Time { return later(w.ArrivesBy, cfg.ArrivesBy(w.At)) }
 
 // KeyWAL is written ahead of the making of an API key, which is found by its name and expiry.
 type KeyWAL struct {
@@ -49,6 +56,20 @@ type KeyWAL struct {
 	// older versions, and OldExpiry its end by our clock, in Unix seconds; 0 where that is not known.
 	OldKey    palette.Secret `json:"old_key,omitempty"`
 	OldExpiry int64          `json:"old_expiry,omitempty"`
+	// ArrivesBy is [Config.ArrivesBy] of the config that the making went out with; zero in entries of
+	// older versions.
+	ArrivesBy time.Time `json:"arrives_by,omitzero"`
+}
+
+// Until is the time after which the making cannot reach Palette any more. A config whose limits have
+// changed since counts where it says later.
+func (w *KeyWAL) Until(cfg *Config) time.Time { return later(w.ArrivesBy, cfg.ArrivesBy(w.At)) }
+
+func later(x, y time.Time) time.Time {
+	if x.After(y) {
+		return x
+	}
+	return y
 }
 
 // Sent is the expiry that the request names.
