@@ -66,6 +66,23 @@ func TestRecoveryForACallerWhoHangsUpLeavesNoToken(t *testing.T) {
 	})
 }
 
+// A rotation may end the config's session. The storage does not take the mark that says so, and the process ends: the
+// rotation's time says so to the next one, and to other nodes.
+func TestASessionOfBeforeARotationIsNotHandedOutByTheNextProcess(t *testing.T) {
+	inLife(t, nil, func(l *life) {
+		l.must(logical.CreateOperation, "roles/shared", map[string]any{"shared": true, "renewable": false})
+		l.read("creds/shared")
+		stored, err := l.Get(l.t.Context(), "sessions/default")
+		require.NoError(l.t, err)
+		time.Sleep(time.Minute)
+		l.must(logical.UpdateOperation, "rotate-root", nil)
+		require.NoError(l.t, l.Put(l.t.Context(), stored))
+		l.mount()
+		assert.True(l.t, l.palette.Alive(l.read("creds/shared").Data["token"].(string)))
+		l.must(logical.DeleteOperation, "sessions/default", nil)
+	}, palettetest.WithPasswordChangeEndsSessions())
+}
+
 // A key's making is on its way to Palette, with the time limits of then. A config whose limits get shorter must not end the
 // search for the key before it arrives.
 func TestAKeyOnItsWayIsWaitedForByTheLimitsOfThen(t *testing.T) {

@@ -23,7 +23,7 @@ func (m *Manager) Current(ctx context.Context, s logical.Storage, name string, c
 	}
 	now := time.Now()
 	if have != nil && have.Of(cfg) {
-		if have.fresh(now) && !m.isSuspect(name) {
+		if have.fresh(cfg, now) && !m.isSuspect(name) {
 			return Handle{Session: have, State: StateStored}, nil
 		}
 		if why := m.paused(name, now); why != "" && have.Newest().Left(now) >= time.Second {
@@ -109,7 +109,7 @@ func (m *Manager) refresh(ctx context.Context, s logical.Storage, name string) (
 	}
 	if have != nil {
 		now := time.Now()
-		if have.fresh(now) && !m.isSuspect(name) { // the flight before this one has refreshed it
+		if have.fresh(cfg, now) && !m.isSuspect(name) { // the flight before this one has refreshed it
 			return Handle{Session: have, State: StateStored}, nil
 		}
 		if len(store.Alive(have.Tokens, now)) > 0 {

@@ -54,9 +54,13 @@ func (s *Session) Newest() store.Token { return s.Tokens[len(s.Tokens)-1] }
 func (s *Session) Of(cfg *store.Config) bool { return s.Same(cfg.Identity()) }
 
 // fresh tells whether the newest token may be handed out: at least two thirds of its life are left,
-// so that its reader has time to use it.
-func (s *Session) fresh(now time.Time) bool {
-	return !s.Suspect && s.Newest().Left(now) >= s.Life*2/3
+// so that its reader has time to use it. A token of before the config's present password may be dead,
+// since a change of the password may end sessions (an assumption). MarkSuspect says so too, but not to
+// another node, nor to the next process where the storage fails.
+func (s *Session) fresh(cfg *store.Config, now time.Time) bool {
+	newest := s.Newest()
+	made := newest.ExpiresAt.Add(-s.Life)
+	return !s.Suspect && made.Unix() >= cfg.SecretSince && newest.Left(now) >= s.Life*2/3
 }
 
 // How a session was handed out, for metrics.
