@@ -105,7 +105,7 @@ unit: ## Run the unit tests with the race detector, and check their coverage
 	go test -race -timeout 5m -covermode=atomic -coverprofile=coverage.out $(RUN_FLAGS) $$(go list ./... | grep -v /internal/simulation$$)
 	$(if $(RUN),,scripts/check-coverage.sh coverage.out $(COVERED))
 
-# A seed is one life of a mount; docs/simulation.md tells more.
+# A seed is one life of a mount; docs/development/simulation.md tells more.
 SEEDS ?= 2000
 START ?= 1
 
@@ -184,9 +184,9 @@ soak: vault ## Keep the engine at Palette's limit for 10 minutes (SOAK=10m), and
 		cd e2e && SOAK=$(SOAK) go test -count=1 -timeout 0 -v -run '^TestSoak$$' .
 
 .PHONY: bench
-bench: build vault ## Measure the engine on a real Vault against its limits, and write docs/performance.md (8 minutes)
+bench: build vault ## Measure the engine on a real Vault against its limits, and write docs/development/performance.md (8 minutes)
 	$(call say,bench)
-	@set -e; $(find-vault); (cd e2e && go build -buildvcs=false -o $(BIN)/bench ./cmd/bench && cd $(CURDIR)/e2e && exec $(BIN)/bench -out ../docs)
+	@set -e; $(find-vault); (cd e2e && go build -buildvcs=false -o $(BIN)/bench ./cmd/bench && cd $(CURDIR)/e2e && exec $(BIN)/bench -out ../docs/development)
 
 .PHONY: microbench
 microbench: ## Run the Go benchmarks: the engine's own cost of a read, a renewal and a revocation
@@ -266,12 +266,12 @@ vulnerabilities: $(BIN)/ci/.built ## Look for known vulnerabilities in what the 
 tell-dependencies = cd tools/binary && GOWORK=off go run ./cmd/dependencies -root $(CURDIR) -reasons reasons.txt
 
 .PHONY: dependencies
-dependencies: ## Write docs/dependencies.md: what is in the plugin binary, how big, and why
+dependencies: ## Write docs/development/dependencies.md: what is in the plugin binary, how big, and why
 	$(call say,dependencies)
 	$(tell-dependencies)
 
 .PHONY: dependencies-check
-dependencies-check: ## Check docs/dependencies.md, and that nothing is in the plugin that only tests need
+dependencies-check: ## Check docs/development/dependencies.md, and that nothing is in the plugin that only tests need
 	$(call say,dependencies)
 	@$(tell-dependencies) -check
 
