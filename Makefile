@@ -19,7 +19,7 @@ COVERED := $(module)=95 \
 	$(addsuffix =97,$(addprefix $(module)/internal/,palette palette/lockout palette/ratelimit))
 
 # The modules that are linted and kept tidy.
-MODULES := . e2e examples/app tools/binary
+MODULES := . e2e examples/app tools/binary tools/prose
 
 # The systems that `make reproducible` builds for; TARGETS=all takes all that a release is for.
 ALL_TARGETS := $(foreach os,linux darwin windows freebsd,$(os)/amd64 $(os)/arm64)
@@ -238,6 +238,14 @@ lint-changed: $(BIN)/tools/.built
 	$(call say,lint of what is changed)
 	@scripts/lint.sh --changed $(MODULES)
 
+# Vale keeps nothing outside bin/.
+.PHONY: prose
+prose: $(BIN)/prose/.built ## Check words and links: retired words, the sentences of README.md and docs/, links and anchors
+	$(call say,prose)
+	@scripts/retired-words.sh
+	XDG_CONFIG_HOME=$(BIN)/prose XDG_DATA_HOME=$(BIN)/prose $(BIN)/prose/vale README.md docs
+	@git ls-files '*.md' | xargs $(BIN)/prose/prose
+
 .PHONY: tidy-check
 tidy-check: ## Check that go.mod and go.sum hold what the code needs and no more
 	$(call say,modules)
@@ -318,6 +326,11 @@ clean: ## Remove what was built and measured (Vault takes minutes to build again
 $(BIN)/tools/.built: tools/go.mod tools/go.sum
 	$(call say,tools: gofumpt and golangci-lint (minutes the first time))
 	cd tools && GOWORK=off GOBIN=$(BIN)/tools go install tool
+	@touch $@
+
+$(BIN)/prose/.built: $(wildcard tools/prose/*.go) tools/prose/go.mod tools/prose/go.sum
+	$(call say,tools: Vale and what checks links (a minute the first time))
+	cd tools/prose && GOWORK=off GOBIN=$(BIN)/prose go install tool .
 	@touch $@
 
 # Apart, so that the checks need not build GoReleaser.
