@@ -54,7 +54,7 @@ func roleWritten() map[int][]framework.Response {
 func roleFields() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
 		fieldConfigName:     {Type: framework.TypeString, Default: defaultConfigName, Description: "Name of the config that issues the credentials (default \"default\")."},
-		fieldTTL:            {Type: framework.TypeDurationSecond, Description: "Longest term of a lease, between renewals. 0 (default): the mount's default; never longer than the token lives."},
+		fieldTTL:            {Type: framework.TypeDurationSecond, Description: "Longest term of a lease, between renewals. 0 (default): the mount's default, for API keys an hour at most. Never longer than the token lives."},
 		fieldMaxTTL:         {Type: framework.TypeDurationSecond, Description: "Longest time from the issue to the end of the last renewal. 0 (default): the mount's maximum."},
 		fieldRenewable:      {Type: framework.TypeBool, Default: true, Description: "Whether leases can be renewed (default true). A renewal returns a new token: false for Vault Agent templates and other clients that only extend a lease."},
 		fieldShared:         {Type: framework.TypeBool, Description: "Hand out one Palette session per config, which the engine keeps fresh, instead of a login for each lease (default false). Revoking such a lease leaves the session alone, since others use it."},

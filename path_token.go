@@ -220,7 +220,7 @@ as the token, cut by the request, the role and the mount. The token goes into th
 Authorization header of calls to Palette, without "Bearer".
 
 A renewal returns a new token with its token_id and expires_at; the old one lives on to its own
-expires_at. token_id names the token and opens nothing: the README has how to show it in Vault's
+expires_at. token_id names the token and opens nothing: docs/how-to/monitor.md has how to show it in Vault's
 audit log. When the lease ends, those of its tokens that are alive are revoked at Palette.
 
 A role with shared=true hands out the config's one session instead: the lease lasts as
