@@ -3,7 +3,6 @@ package enginetest
 import (
 	"io/fs"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -18,19 +17,19 @@ var testFunc = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)\w+)\(`)
 func Tests(t *testing.T, root string) map[string][]string {
 	t.Helper()
 	tests := make(map[string][]string)
-	require.NoError(t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		name, _ := filepath.Rel(root, path)
+	files := os.DirFS(root)
+	require.NoError(t, fs.WalkDir(files, ".", func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && slices.Contains([]string{".git", "bin", "dist"}, name):
-			return filepath.SkipDir
+		case d.IsDir() && slices.Contains([]string{".git", "bin", "dist"}, path):
+			return fs.SkipDir
 		case !strings.HasSuffix(path, "_test.go"):
 			return nil
 		}
-		text, err := os.ReadFile(path)
+		text, err := fs.ReadFile(files, path)
 		for _, found := range testFunc.FindAllSubmatch(text, -1) {
-			tests[string(found[1])] = append(tests[string(found[1])], filepath.ToSlash(name))
+			tests[string(found[1])] = append(tests[string(found[1])], path)
 		}
 		return err
 	}))

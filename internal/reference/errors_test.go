@@ -95,4 +95,3 @@ func TestErrorsPageHasEachTextOfTheCode(t *testing.T) {
 	}
 	enginetest.Generated(t, "../../docs/reference/errors.md", b.String())
 }
-
