@@ -251,6 +251,13 @@ lint-changed: $(BIN)/tools/.built
 	$(call say,lint of what is changed)
 	@scripts/lint.sh --changed $(MODULES)
 
+.PHONY: docs
+docs: build vault e2e-build ## Write docs/reference and the table of docs/development/testing.md, by the code and a run on a real Vault
+	$(call say,docs)
+	@UPDATE_DOCS=1 $(MAKE) --no-print-directory e2e-run RUN=TestReferenceHasTheAnswersOfARealVault
+	UPDATE_DOCS=1 go test -count=1 -timeout 5m -run '^(TestMetricsPageIsThatOfTheCode|TestEventsTellWhatChanges)$$' .
+	UPDATE_DOCS=1 go test -count=1 -timeout 5m ./internal/reference
+
 # Vale keeps nothing outside bin/.
 .PHONY: prose
 prose: $(BIN)/prose/.built ## Check words and links: retired words, the sentences of README.md and docs/, links and anchors
