@@ -199,6 +199,19 @@ bench: build vault ## Measure the engine on a real Vault against its limits, and
 microbench: ## Run the Go benchmarks: the engine's own cost of a read, a renewal and a revocation
 	go test -run '^$$' -bench . -benchmem ./...
 
+# OpenTofu's requirements are many and stay in a module of their own.
+TOFU := $(BIN)/tofu
+
+$(TOFU): tools/tofu/go.mod tools/tofu/go.sum
+	$(call say,OpenTofu (minutes the first time))
+	cd tools/tofu && GOWORK=off go build -o $@ github.com/opentofu/opentofu/cmd/tofu
+
+.PHONY: terraform
+terraform: build vault $(if $(TF_PROVIDERS),$(TOFU)) ## Run examples/terraform under OpenTofu on a real Vault; TF_PROVIDERS=dir has its providers
+	$(call say,examples/terraform)
+	@set -e; $(find-vault); cd e2e && $(if $(TF_PROVIDERS),TF_PROVIDERS='$(abspath $(TF_PROVIDERS))') \
+		go test -count=1 -timeout 15m -v -run '^TestTerraform' .
+
 # Prometheus's requirements are many and stay in a module of their own.
 # The tag leaves out the service discoveries, which no check needs.
 PROMTOOL := $(BIN)/promtool

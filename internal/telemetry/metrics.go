@@ -87,7 +87,7 @@ func NewMetrics(version string) *Metrics {
 		pendingRemoved:  with.NewCounter(opts("pending_removed_total", "Pending revocations that are over: Palette has ended the credential, or the credential is dead.")),
 		sharedReads:     with.NewCounterVec(opts("shared_session_reads_total", "Reads and renewals that were given a shared session: as it was stored, renewed after a wait, or stale since its refresh had failed."), []string{"state"}),
 		rotations:       with.NewCounterVec(opts("rotations_total", "Rotations of the configs' passwords and API keys."), []string{"secret", "outcome"}),
-		eventsLost:      with.NewCounter(opts("events_lost_total", "Events that did not reach Vault: it did not take one, or more waited than the engine keeps.")),
+		eventsLost:      with.NewCounter(opts("events_lost_total", "Events that Vault did not take.")),
 	}
 	with.NewGaugeVec(prometheus.GaugeOpts{Namespace: Namespace, Name: "build_info", Help: "1, labelled with the plugin's version."}, []string{"version"}).WithLabelValues(version).Set(1)
 	registry.MustRegister(ofProcess()...)
