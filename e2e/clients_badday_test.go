@@ -11,8 +11,8 @@ import (
 	"vault-plugin-secrets-palette/e2e/vaulttest"
 )
 
-// away is how long Vault is away: longer than a token lives here, so that its consumers are without one.
-const away = 30 * time.Second
+// vaultAway is how long Vault is away: longer than a token lives here, so that its consumers are without one.
+const vaultAway = 30 * time.Second
 
 // anHour is an AppRole whose Vault tokens outlive the test.
 func (x *examples) anHour(t *testing.T) []string {
@@ -32,14 +32,14 @@ func TestClientsWithoutVault(t *testing.T) {
 	x := newClientsWorld(t)
 	users := x.startScripts(t, "app", x.anHour)
 	gone := time.Now()
-	x.restartVault(t, away)
+	x.restartVault(t, vaultAway)
 	back := time.Now()
 	for _, u := range users {
 		inBetween := strings.Count(u.said(), "no new credential, next try in")
 		assert.GreaterOrEqual(t, inBetween, 2, "%s tells its operator", u.name)
 		assert.Less(t, u.lastCall(gone), exampleLife, "%s makes no call without a live credential", u.name)
 		// The pauses between its tries double: the last one is as long as Vault was away at the most.
-		u.goesOn(t, back, away+soon)
+		u.goesOn(t, back, vaultAway+soon)
 		u.neverDead(t)
 		u.ends(t)
 	}

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/vault/api"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -103,15 +102,16 @@ func newClientsWorld(t *testing.T) *examples {
 	x.api = client
 	x.setUp(t)
 	x.writeRoles(t)
-	require.NoError(t, client.Sys().EnableAuthWithOptionsWithContext(t.Context(), "approle", &api.EnableAuthOptions{Type: "approle"}))
+	x.enableAppRole(t)
 	return x
 }
 
 func (x *examples) writeRoles(t *testing.T) {
 	t.Helper()
 	for path, fields := range map[string]map[string]any{
-		"app":     {"renewable": true, "max_ttl": "45s"},
-		"app-key": {"credential_type": "api_key", "ttl": exampleLife.String(), "max_ttl": "45s"},
+		"app":       {"renewable": true, "max_ttl": "45s"},
+		"app-agent": {"renewable": false},
+		"app-key":   {"credential_type": "api_key", "ttl": exampleLife.String(), "max_ttl": "45s"},
 	} {
 		_, err := x.api.Logical().WriteWithContext(t.Context(), "palette/roles/"+path, fields)
 		require.NoError(t, err)
