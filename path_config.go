@@ -11,7 +11,7 @@ import (
 	"vault-plugin-secrets-palette/internal/advice"
 	"vault-plugin-secrets-palette/internal/config"
 	"vault-plugin-secrets-palette/internal/input"
-	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/transport"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/telemetry"
 	"vault-plugin-secrets-palette/internal/upstream"
@@ -65,7 +65,7 @@ func configFields() map[string]*framework.FieldSchema {
 		return f
 	}
 	return map[string]*framework.FieldSchema{
-		fieldAddress:          {Type: framework.TypeString, Default: palette.DefaultAddress, Description: "Palette's address, https://host[:port] (default https://api.spectrocloud.com). http:// is taken for loopback only."},
+		fieldAddress:          {Type: framework.TypeString, Default: transport.DefaultAddress, Description: "Palette's address, https://host[:port] (default https://api.spectrocloud.com). http:// is taken for loopback only."},
 		fieldEmail:            text("Email address of the Palette user to log in as."),
 		fieldPassword:         secret("Password of the Palette user. Never given back. Asked for again when address, email, org, proxy_url, ca_cert, tls_server_name or tls_skip_verify changes."),
 		fieldOrg:              text("Organization (tenant) of the Palette user. May be left out where the user is in one only."),
@@ -76,7 +76,7 @@ func configFields() map[string]*framework.FieldSchema {
 		fieldTLSSkipVerify:    {Type: framework.TypeBool, Description: "Do not verify Palette's certificate (default false). Whoever is on the way can then read the password."},
 		fieldProxyURL:         secret("Proxy to reach Palette through, http://[user:password@]host:port (default: the plugin's environment, HTTPS_PROXY and NO_PROXY). Its password is not given back."),
 		fieldRequestTimeout:   {Type: framework.TypeDurationSecond, Default: "30s", Description: "How long one try of a call to Palette may take, 1 to 80 seconds (default 30s)."},
-		fieldRateLimit:        {Type: framework.TypeInt, Default: palette.DefaultRateLimit, Description: "Calls a second to each of Palette's resources at this address: logins, refreshes, users, API keys. All mounts and configs of the plugin process share them; the lowest among the configs that have called the address counts. Default 10, Palette's own limit for one IP address; 0: none."},
+		fieldRateLimit:        {Type: framework.TypeInt, Default: transport.DefaultRateLimit, Description: "Calls a second to each of Palette's resources at this address: logins, refreshes, users, API keys. All mounts and configs of the plugin process share them; the lowest among the configs that have called the address counts. Default 10, Palette's own limit for one IP address; 0: none."},
 		fieldRateBurst:        {Type: framework.TypeInt, Description: "How many of these calls may go at once, 1 to 10000 (default, and 0: five times rate_limit, which is Palette's own proportion). Not with rate_limit=0, whose write drops it."},
 		fieldQueueTimeout:     {Type: framework.TypeDurationSecond, Default: "55s", Description: "How long a call waits for its turn under rate_limit, and before the engine sends it again: 1 second to 5 minutes. The default, 55s, is less than the 60 that Vault's clients wait. A call whose turn would come later is answered 503 at once."},
 		fieldKeyLimit:         {Type: framework.TypeInt, Default: store.DefaultKeyLimit, Description: "How many API keys Palette lets a user have (default 20, Palette's own; 0: not known). Errors name it where Palette refuses a key, and metrics show it beside the number of keys. The engine refuses no key by it."},

@@ -13,7 +13,7 @@ import (
 	"vault-plugin-secrets-palette/internal/advice"
 	"vault-plugin-secrets-palette/internal/apikey"
 	"vault-plugin-secrets-palette/internal/input"
-	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/transport"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/telemetry"
 	"vault-plugin-secrets-palette/internal/upstream"
@@ -203,7 +203,7 @@ func changeRole(old *store.Role, d *framework.FieldData) (*store.Role, error) {
 		return nil, upstream.Mistakef("field %q is %q, which is no name of a config", fieldConfigName, next.ConfigName)
 	case next.MaxTTL > 0 && next.TTL > next.MaxTTL:
 		return nil, upstream.Mistakef("field %q is %s, but must not be longer than %q, which is %s", fieldTTL, next.TTL, fieldMaxTTL, next.MaxTTL)
-	case !palette.FitsHeader(next.ProjectUID):
+	case !transport.FitsHeader(next.ProjectUID):
 		return nil, upstream.Mistakef("field %q is %q, but must be a UID without spaces, fit for an HTTP header", fieldProjectUID, next.ProjectUID)
 	}
 	if err := checkKeyFields(&next); err != nil {

@@ -12,7 +12,7 @@ import (
 
 	"vault-plugin-secrets-palette/internal/input"
 	"vault-plugin-secrets-palette/internal/lease"
-	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/answer"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/telemetry"
 	"vault-plugin-secrets-palette/internal/upstream"
@@ -201,7 +201,7 @@ func (b *backend) applyRenewable(resp *logical.Response, r *store.Role, d *frame
 // shownToken is what a read and a renewal of a token return.
 func shownToken(l *lease.Lease, r *store.Role, token store.Token) map[string]any {
 	data := shownLease(l, r, token.ExpiresAt)
-	data[fieldToken], data[fieldTokenID] = token.Token.Reveal(), palette.TokenID(token.Token)
+	data[fieldToken], data[fieldTokenID] = token.Token.Reveal(), answer.TokenID(token.Token)
 	return data
 }
 
