@@ -177,6 +177,13 @@ outage: build vault ## Take Palette away from a real Vault for 20 minutes (OUTAG
 	@set -e; $(find-vault); \
 		cd e2e && OUTAGE=$(OUTAGE) go test -count=1 -timeout 0 -v -run '^TestALongOutage$$' .
 
+.PHONY: clients
+clients: build vault ## Run examples/python, examples/node and Prometheus on a real Vault, with its bad days (4 minutes)
+	$(call say,clients)
+	@# It installs nothing: where something is missing, that test says what to install. In CI it fails.
+	@set -e; $(find-vault); \
+		cd e2e && CLIENTS=1 go test -count=1 -timeout 30m -parallel $(E2E_PARALLEL) -v -run '$(or $(RUN),^TestClients)' .
+
 .PHONY: soak
 soak: vault ## Keep the engine at Palette's limit for 10 minutes (SOAK=10m), and see that its process does not grow
 	$(call say,soak for $(SOAK))
