@@ -111,6 +111,6 @@ func (p Product) AgentConfig(config string) string {
 }
 
 // SealCutsOff tells whether a seal ends the requests that are under way with an error. Vault lets
-// them finish first, by the state lock that each holds. OpenBao cancels their contexts before it
-// takes that lock.
+// them finish first, by the state lock that each holds. OpenBao with raft ends its leadership first,
+// without that lock, and so cancels their contexts (vault/ha.go, "Stop Active Duty").
 func (p Product) SealCutsOff() bool { return p.OpenBao() }
