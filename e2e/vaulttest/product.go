@@ -114,3 +114,7 @@ func (p Product) AgentConfig(config string) string {
 // them finish first, by the state lock that each holds. OpenBao with raft ends its leadership first,
 // without that lock, and so cancels their contexts (vault/ha.go, "Stop Active Duty").
 func (p Product) SealCutsOff() bool { return p.OpenBao() }
+
+// AuditShowsTimes tells whether the audit log shows the times in an answer. Vault hashes each string.
+// OpenBao leaves a string as it is that parses as a time (audit/hashstructure.go).
+func (p Product) AuditShowsTimes() bool { return p.OpenBao() }
