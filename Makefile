@@ -16,7 +16,7 @@ VERSION := $(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null || 
 module  := vault-plugin-secrets-palette
 COVERED := $(module)=95 \
 	$(addsuffix =95,$(addprefix $(module)/internal/,advice apikey check config input lease revocation rootcred session store tasks telemetry upstream)) \
-	$(addsuffix =97,$(addprefix $(module)/internal/,palette palette/lockout palette/ratelimit))
+	$(addsuffix =97,$(addprefix $(module)/internal/,palette $(addprefix palette/,answer exchange lockout ratelimit secret transport)))
 
 # The modules that are linted and kept tidy.
 MODULES := . e2e examples/app tools/binary tools/prose

@@ -129,7 +129,7 @@ resource "vault_generic_endpoint" "rotate" {
   data_json      = "{}"
 }
 
-# One role for each kind of client: see "Which client, which role" in the README.
+# One role for each kind of client: see docs/how-to/choose-a-role.md.
 locals {
   roles = {
     app       = { renewable = true, max_ttl = 86400 }
