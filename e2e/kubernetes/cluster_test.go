@@ -64,7 +64,7 @@ func newCluster(t *testing.T) *cluster {
 	}
 	t.Cleanup(c.client.CloseIdleConnections)
 	start(t, os.Environ(), etcd, "--data-dir="+t.TempDir(), "--listen-client-urls="+storage, "--advertise-client-urls="+storage,
-		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster=default="+peer, "--unsafe-no-fsync", "--log-level=warn")
+		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster=default="+peer, "--unsafe-no-fsync", "--log-level=fatal")
 	signer := write(t, "signer.key", newKey(t))
 	start(t, os.Environ(), apiserver, "--etcd-servers="+storage, "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1",
 		"--secure-port="+address[strings.LastIndex(address, ":")+1:], "--endpoint-reconciler-type=none", "--cert-dir="+t.TempDir(),

@@ -63,7 +63,7 @@ func start(t *testing.T, env []string, name string, args ...string) *program {
 		p.stop()
 		if t.Failed() {
 			lines := strings.Split(strings.TrimSpace(p.said()), "\n")
-			t.Logf("the end of what %s said:\n%s", p.name, strings.Join(lines[max(0, len(lines)-30):], "\n"))
+			t.Logf("the end of what %s said:\n%s", p.name, strings.Join(lines[max(0, len(lines)-15):], "\n"))
 		}
 	})
 	return p
