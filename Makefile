@@ -190,6 +190,29 @@ soak: vault ## Keep the engine at Palette's limit for 10 minutes (SOAK=10m), and
 	@set -e; $(find-vault); \
 		cd e2e && SOAK=$(SOAK) go test -count=1 -timeout 0 -v -run '^TestSoak$$' .
 
+# Of a release's go.mod, as Kubernetes' own build stamps it.
+kubernetes-version = $(shell sed -n 's|^.*k8s.io/kubernetes \(v[0-9.]*\).*|\1|p' tools/kubernetes/go.mod)
+
+# The API server, etcd and the Kubernetes auth method, which a small build of Vault lacks.
+$(BIN)/kubernetes/.built: tools/kubernetes/go.mod tools/kubernetes/go.sum
+	$(call say,kube-apiserver and etcd (10 minutes the first time))
+	cd tools/kubernetes && GOWORK=off GOBIN=$(BIN)/kubernetes go install -ldflags '-X k8s.io/component-base/version.gitVersion=$(kubernetes-version)' tool
+	@mv -f $(BIN)/kubernetes/server $(BIN)/kubernetes/etcd
+	@touch $@
+
+$(BIN)/helm: tools/helm/go.mod tools/helm/go.sum
+	$(call say,helm (minutes the first time))
+	cd tools/helm && GOWORK=off go build -o $@ helm.sh/helm/v4/cmd/helm
+
+# A helm on the PATH comes first, and without a chart none is needed.
+HELM ?= $(if $(VAULT_CHART),$(or $(shell command -v helm),$(BIN)/helm))
+
+.PHONY: kubernetes
+kubernetes: build vault $(BIN)/kubernetes/.built $(HELM) ## Run examples/kubernetes on a real API server, with the operators that VSO_BIN, ESO_BIN, INJECTOR_BIN name
+	$(call say,examples/kubernetes)
+	@set -e; $(find-vault); \
+		cd e2e && KUBERNETES_BIN=$(BIN)/kubernetes HELM='$(HELM)' go test -count=1 -timeout 40m -v $(if $(RUN),-run '$(RUN)') ./kubernetes
+
 .PHONY: bench
 bench: build vault ## Measure the engine on a real Vault against its limits, and write docs/development/performance.md (8 minutes)
 	$(call say,bench)
