@@ -14,7 +14,7 @@ import (
 
 func (b *backend) pathSessions() []*framework.Path {
 	return []*framework.Path{
-		listPath("sessions/?$", "sessions", b.handleSessionList, "List the configs that have a shared session."),
+		listPath("sessions/?$", "sessions", b.sessions.List, "List the configs that have a shared session."),
 		{
 			Pattern:         "sessions/" + input.Name(fieldName),
 			DisplayAttrs:    displayAttrs("session"),
@@ -45,14 +45,6 @@ func sessionAnswer() map[string]*framework.FieldSchema {
 		fieldOrg:       {Type: framework.TypeString, Description: "The session's organization."},
 		fieldEmail:     {Type: framework.TypeString, Description: "The session's user."},
 	}
-}
-
-func (b *backend) handleSessionList(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	names, err := b.sessions.List(ctx, req.Storage)
-	if err != nil {
-		return nil, err
-	}
-	return logical.ListResponse(names), nil
 }
 
 func (b *backend) handleSessionRead(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
