@@ -93,6 +93,7 @@ type follows struct{ refused, unauthorized, notFound, foreign401 Verdict }
 var rules = map[string]rule{
 	//                                                     Palette's 4xx, 401 and 404; somebody else's 401
 	"login":           {200, isToken, once, logins, follows{LoginFailed, LoginFailed, LoginFailed, LoginMayHaveFailed}},
+	"system_login":    {200, isToken, once, refreshes, follows{LoginFailed, LoginFailed, LoginFailed, LoginMayHaveFailed}},
 	"refresh":         {200, isToken, again, refreshes, follows{SessionOver, SessionOver, SessionOver, Unknown}},
 	"revoke":          {204, nil, again, users, follows{NotDone, AuthDead, NoEndpoint, Unknown}},
 	"user_info":       {200, isUser, again, users, follows{NotDone, AuthDead, NotDone, Unknown}},
@@ -173,7 +174,8 @@ func isError(body []byte) bool {
 	return len(body) <= maxAnswer && hasText(fields(body), "code", "message")
 }
 
-// isToken is the form of the answer to a login and a refresh (schema v1UserToken). Where a second
+// isToken is the form of the answer to a login, of a user or a system administrator, and to a refresh
+// (schema v1UserToken). Where a second
 // factor is wanted the token may be missing (assumption).
 func isToken(body []byte) bool {
 	f := fields(body)

@@ -23,6 +23,10 @@ var asked = map[string]struct {
 		_, err := r.Login(t.Context(), loginOf(palettetest.DefaultUser))
 		return err
 	}},
+	"system_login": {palettetest.SystemLogin, func(t *testing.T, r *rig, _ Auth) error {
+		_, err := r.Login(t.Context(), loginOf(consoleAdmin))
+		return err
+	}},
 	"refresh": {palettetest.Refresh, func(t *testing.T, r *rig, a Auth) error {
 		_, err := r.Refresh(t.Context(), a.Token)
 		return err
@@ -67,9 +71,9 @@ var answerTable = []struct {
 	{"Palette's 403", own(403), Rejected, "", false, refusals},
 	{"Palette's 409", own(409), Rejected, "", false, refusals},
 	{"Palette's 422", own(422), Rejected, "", false, refusals},
-	{"Palette's 401", own(401), Rejected, "", false, everywhere(AuthDead, map[string]Verdict{"login": LoginFailed, "refresh": SessionOver})},
+	{"Palette's 401", own(401), Rejected, "", false, everywhere(AuthDead, map[string]Verdict{"login": LoginFailed, "system_login": LoginFailed, "refresh": SessionOver})},
 	{"Palette's 404", own(404), Missing, "", false, everywhere(NotDone, map[string]Verdict{
-		"login": LoginFailed, "refresh": SessionOver, "revoke": NoEndpoint, "update_api_key": Gone, "delete_api_key": Gone,
+		"login": LoginFailed, "system_login": LoginFailed, "refresh": SessionOver, "revoke": NoEndpoint, "update_api_key": Gone, "delete_api_key": Gone,
 	})},
 	{"Palette's 408", own(408), Unavailable, "", false, nil},
 	{"Palette's 500", own(500), Unavailable, "", false, nil},
@@ -114,9 +118,12 @@ var answerTable = []struct {
 }
 
 var (
-	refusals = everywhere(NotDone, map[string]Verdict{"login": LoginFailed, "refresh": SessionOver})
-	mayCount = map[string]Verdict{"login": LoginMayHaveFailed}
+	refusals = everywhere(NotDone, map[string]Verdict{"login": LoginFailed, "system_login": LoginFailed, "refresh": SessionOver})
+	mayCount = map[string]Verdict{"login": LoginMayHaveFailed, "system_login": LoginMayHaveFailed}
 )
+
+// bars are the answers that say that a call is not for the account.
+var bars = []string{"Palette's 401", "Palette's 403", "Palette's 404"}
 
 func everywhere(v Verdict, but map[string]Verdict) map[string]Verdict {
 	all := map[string]Verdict{}
@@ -171,6 +178,7 @@ func TestAnswerSaysWhatFollows(t *testing.T) {
 				assert.Contains(t, err.Error(), answer.seen)
 				assert.Equal(t, answer.kind == Foreign, strings.Contains(err.Error(), "this is not Palette's answer"), err)
 				assert.Equal(t, answer.kind == Rejected || answer.kind == Missing, Refusal(err) != nil)
+				assert.Equal(t, slices.Contains(bars, answer.name), Barred(err) != nil, "of the account that makes the call")
 			}
 			if answer.kind != 0 {
 				assert.Equal(t, []int{1, 1}, []int{len(r.palette.LiveTokens()), len(r.palette.LiveKeys())}, "nothing has changed")
@@ -182,7 +190,7 @@ func TestAnswerSaysWhatFollows(t *testing.T) {
 // answering is a rig with a session and a key.
 func answering(t *testing.T) (*rig, Auth) {
 	t.Helper()
-	r := newRig(t, palettetest.AllowLiveTokens())
+	r := newRig(t, palettetest.AllowLiveTokens(), palettetest.WithUser(palettetest.DefaultUser), palettetest.WithUser(consoleAdmin))
 	auth := r.auth(t)
 	r.key(t, auth, "there")
 	return r, auth
@@ -199,6 +207,9 @@ func TestSuccessOfAnotherForm(t *testing.T) {
 		{"login", `{"Authorization":"t","isMfa":"no"}`},
 		{"login", `{"isMfa":false}`},
 		{"login", `{"Authorization":"\n"}`},
+		{"system_login", `{}`},
+		{"system_login", `{"IsPasswordReset":true}`},
+		{"system_login", `{"Authorization":"t","IsPasswordReset":"Leaky"}`},
 		{"refresh", `{"token":"t"}`},
 		{"refresh", `null`},
 		{"user_info", `{}`},

@@ -21,7 +21,8 @@ type bucket struct {
 }
 
 var (
-	logins    = bucket{"logins", 1}
+	logins = bucket{"logins", 1}
+	// refreshes are all of /v1/auth but /v1/auth/authenticate, and so the logins of system administrators too.
 	refreshes = bucket{"refreshes", 1}
 	users     = bucket{"users", 1}
 	apiKeys   = bucket{"api_keys", 1}

@@ -93,7 +93,7 @@ func (r *rig) login(t *testing.T) Token {
 }
 
 func loginOf(u palettetest.User) Login {
-	return Login{Email: u.Email, Org: u.Org, Password: Secret(u.Password)}
+	return Login{Email: u.Email, Org: u.Org, Username: u.Username, Password: Secret(u.Password)}
 }
 
 func TestLoginRefreshRevoke(t *testing.T) {

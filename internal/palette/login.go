@@ -14,7 +14,9 @@ import (
 type Login struct {
 	Email string
 	// Org may be empty where the user is in one organization only.
-	Org      string
+	Org string
+	// Username is a system administrator's, who has neither Email nor Org.
+	Username string
 	Password Secret
 	// ByOperator: somebody has just written this password. One try is kept for it where
 	// others have failed.
@@ -27,6 +29,14 @@ type Login struct {
 // TrustedFor is how long a rejection of a password may come of a replica that lags behind, after a
 // rotation has set the password.
 const TrustedFor = lockout.TrustedFor
+
+// endpoint is the call that the login makes.
+func (l Login) endpoint() string {
+	if l.Username != "" {
+		return "system_login"
+	}
+	return "login"
+}
 
 // OpLogin is what errors of a login call it.
 const OpLogin = "log in"
@@ -47,7 +57,7 @@ func (e *MFAError) Error() string {
 // withoutCookie is on each call that makes a token: setCookie defaults to true.
 var withoutCookie = url.Values{"setCookie": {"false"}}
 
-// Login calls POST /v1/auth/authenticate, unless that could get the account suspended.
+// Login calls POST /v1/auth/authenticate or, for a system administrator, /v1/auth/syslogin, unless that could get the account suspended.
 // Errors are *[Error] and *[MFAError].
 func (c *Client) Login(ctx context.Context, login Login) (Token, error) {
 	until := time.Now().Add(c.conn.queueTimeout())
@@ -70,8 +80,8 @@ var errBrokenOff = errors.New("the login was broken off")
 // permit waits until the login may go out.
 func (c *Client) permit(ctx context.Context, login Login, until time.Time) (*lockout.Permit, error) {
 	began := time.Now()
-	turns := c.bucketOf("login")
-	permit, err := c.process.account(account{c.conn.Address, login.Org, login.Email}).Acquire(waiting(ctx), lockout.Login{
+	turns := c.bucketOf(login.endpoint())
+	permit, err := c.process.account(account{c.conn.Address, login.Org, login.Email, login.Username}).Acquire(waiting(ctx), lockout.Login{
 		Password: lockout.DigestOf(login.Password.Reveal()), SetAt: login.SetAt, ByOperator: login.ByOperator,
 		Unlimited: c.limits.Limit().Rate == 0, Way: c.conn,
 		// Those who wait for a permit have no turn yet.
@@ -80,11 +90,11 @@ func (c *Client) permit(ctx context.Context, login Login, until time.Time) (*loc
 	if refused := new(lockout.Refused); !errors.As(err, &refused) {
 		c.observer.Queued(time.Since(began), err == nil)
 	}
-	return permit, c.withheld(err)
+	return permit, c.withheld(login, err)
 }
 
 // withheld makes the error of a login that got no permit.
-func (c *Client) withheld(err error) error {
+func (c *Client) withheld(login Login, err error) error {
 	var (
 		refused *lockout.Refused
 		last    *Error
@@ -99,7 +109,7 @@ func (c *Client) withheld(err error) error {
 		*e = *last
 		e.NextTry, e.NextWrite, e.Failures = refused.Next, refused.NextWrite, refused.Failures
 	case errors.As(err, &queue):
-		c.observer.Waited(logins.resource, 0, false)
+		c.observer.Waited(rules[login.endpoint()].bucket.resource, 0, false)
 		e.Kind, e.Verdict, e.Cause = Limited, HeldBack, queue.Error()
 	case errors.Is(err, lockout.ErrTimeout):
 		e.Kind, e.Verdict = Limited, HeldBack
@@ -132,8 +142,8 @@ func outcomeOfLogin(err error) lockout.Outcome {
 }
 
 func (c *Client) login(ctx context.Context, login Login, permit *lockout.Permit, until time.Time) (Token, error) {
-	a, err := c.do(ctx, call{
-		op: OpLogin, endpoint: "login", method: http.MethodPost, path: "/v1/auth/authenticate", query: withoutCookie,
+	k := call{
+		op: OpLogin, endpoint: login.endpoint(), method: http.MethodPost, path: "/v1/auth/authenticate", query: withoutCookie,
 		body: struct {
 			EmailID  string `json:"emailId"`
 			Org      string `json:"org"`
@@ -141,8 +151,16 @@ func (c *Client) login(ctx context.Context, login Login, permit *lockout.Permit,
 		}{login.Email, login.Org, login.Password},
 		secrets:  []Secret{login.Password},
 		deadline: until,
-		admit:    func() error { return c.withheld(permit.Check()) },
-	})
+		admit:    func() error { return c.withheld(login, permit.Check()) },
+	}
+	if login.Username != "" { // source: Palette's documentation of the system console, which knows no query
+		k.path, k.query = "/v1/auth/syslogin", nil
+		k.body = struct {
+			Username string `json:"username"`
+			Password Secret `json:"password"`
+		}{login.Username, login.Password}
+	}
+	a, err := c.do(ctx, k)
 	if err != nil {
 		return Token{}, err
 	}

@@ -31,17 +31,19 @@ func TestNormalAddress(t *testing.T) {
 // What Palette counts as one is one: its calls, its clock, the failed logins of an account.
 func TestSpellingsOfAnAccountAreCountedTogether(t *testing.T) {
 	p := NewProcess()
-	first := account{"https://palette.example.com", "org", "vault@example.com"}
+	first := account{"https://palette.example.com", "org", "vault@example.com", ""}
 	for _, other := range []account{
-		{"https://palette.example.com:443", "org", "vault@example.com"},
-		{"https://palette.example.com", "org", "Vault@Example.COM"},
-		{"https://PALETTE.example.com:443", "org", " VAULT@example.com"},
+		{"https://palette.example.com:443", "org", "vault@example.com", ""},
+		{"https://palette.example.com", "org", "Vault@Example.COM", ""},
+		{"https://PALETTE.example.com:443", "org", " VAULT@example.com", ""},
 	} {
 		assert.Same(t, p.account(first), p.account(other), "%v", other)
 		assert.Same(t, p.limitsOf(first.address), p.limitsOf(other.address), "%v", other)
 		assert.Same(t, p.clock(first.address), p.clock(other.address), "%v", other)
 	}
-	for _, another := range []account{{"https://palette.example.com:8443", "org", "vault@example.com"}, {"https://palette.example.com", "Org", "vault@example.com"}, {"https://palette.example.com", "org", "vaul@example.com"}} {
+	admin := account{"https://palette.example.com", "", "", "admin"}
+	assert.Same(t, p.account(admin), p.account(account{"https://palette.example.com:443", "", "", "Admin"}))
+	for _, another := range []account{admin, {"https://palette.example.com:8443", "org", "vault@example.com", ""}, {"https://palette.example.com", "Org", "vault@example.com", ""}, {"https://palette.example.com", "org", "vaul@example.com", ""}} {
 		assert.NotSame(t, p.account(first), p.account(another), "%v", another)
 	}
 }

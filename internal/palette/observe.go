@@ -31,7 +31,7 @@ type Observer interface {
 
 // Endpoints are the calls that there are, as an [Observer] hears of them.
 var Endpoints = []string{
-	"login", "refresh", "revoke", "user_info", "change_password",
+	"login", "system_login", "refresh", "revoke", "user_info", "change_password",
 	"create_api_key", "update_api_key", "delete_api_key", "list_api_keys",
 }
 

@@ -83,11 +83,12 @@ func (p *Process) limitsOf(address string) *ratelimit.Address {
 }
 
 // account is what Palette counts failed logins by, in normal form.
-type account struct{ address, org, email string }
+type account struct{ address, org, email, username string }
 
-// account returns the login protection of an account, whatever the spelling of address and email.
+// account returns the login protection of an account, whatever the spelling of address, email and username.
+// That Palette takes a username without case is an assumption of the same kind as [NormalEmail]'s.
 func (p *Process) account(of account) *lockout.Account {
-	of.address, of.email = NormalAddress(of.address), NormalEmail(of.email)
+	of.address, of.email, of.username = NormalAddress(of.address), NormalEmail(of.email), NormalEmail(of.username)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	a, ok := p.accounts[of]

@@ -33,6 +33,8 @@ type Token struct {
 	// ExpiresAt is the end of that life by our clock, counted from before the request was
 	// sent: at that time the token is dead at Palette too.
 	ExpiresAt time.Time
+	// PasswordReset: Palette has answered IsPasswordReset to a system administrator's login.
+	PasswordReset bool
 }
 
 // algorithms are those of RFC 7518 and 8037. The signature is Palette's business; the
@@ -80,10 +82,12 @@ func TokenID(raw Secret) string {
 	return "sha256:" + hex.EncodeToString(sum[:16])
 }
 
-// userToken is the schema v1UserToken, the answer to a login and to a refresh.
+// userToken is the schema v1UserToken, the answer to a login and to a refresh. The answer to a system
+// administrator's login has IsPasswordReset in place of isMfa.
 type userToken struct {
-	Authorization Secret `json:"Authorization"`
-	IsMFA         bool   `json:"isMfa"`
+	Authorization   Secret `json:"Authorization"`
+	IsMFA           bool   `json:"isMfa"`
+	IsPasswordReset bool   `json:"IsPasswordReset"`
 }
 
 // FitsHeader tells whether a text can be sent as a header's value as it stands: printable
@@ -123,5 +127,5 @@ func (c *Client) token(op string, a answer) (Token, error) {
 	if life <= 0 {
 		return Token{}, c.failure(op, Malformed, "the token is dead on arrival (its exp is not after its iat)")
 	}
-	return Token{Raw: raw, Life: life, ExpiresAt: a.sent.Add(life)}, nil
+	return Token{Raw: raw, Life: life, ExpiresAt: a.sent.Add(life), PasswordReset: says.IsPasswordReset}, nil
 }

@@ -31,18 +31,18 @@ import (
 // Account is a user at a Palette, and how to reach that Palette. One call may revoke the tokens
 // of one account.
 type Account struct {
-	Connection palette.Connection
-	Org, Email string
+	Connection           palette.Connection
+	Org, Email, Username string
 }
 
 // AccountOf is the account that a config logs in as.
 func AccountOf(cfg *store.Config) Account {
-	return Account{Connection: cfg.Connection, Org: cfg.Org, Email: cfg.Email}
+	return Account{cfg.Connection, cfg.Org, cfg.Email, cfg.Username}
 }
 
 // Identity is the user, and where.
 func (a Account) Identity() store.Identity {
-	return store.Identity{Address: a.Connection.Address, Org: a.Org, Email: a.Email}
+	return store.Identity{Address: a.Connection.Address, Org: a.Org, Email: a.Email, Username: a.Username}
 }
 
 // Metrics counts pending revocations.
@@ -98,7 +98,7 @@ func New() *Manager { return &Manager{retrying: semaphore.NewWeighted(1)} }
 // AccountFor finds whose credentials an identity's are, and how to reach its Palette.
 func (m *Manager) AccountFor(ctx context.Context, s logical.Storage, configName string, id store.Identity) (Account, error) {
 	conn, err := m.Configs.ConnectionTo(ctx, s, configName, id.Address)
-	return Account{Connection: conn, Org: id.Org, Email: id.Email}, err
+	return Account{conn, id.Org, id.Email, id.Username}, err
 }
 
 // End ends tokens now, in a call of their own.
@@ -109,7 +109,8 @@ func (m *Manager) End(ctx context.Context, a Account, tokens []store.Token) erro
 }
 
 // endAll ends the tokens of all requests and sets the error of each. Where Palette refuses them
-// together, endAll takes them apart, so that one bad token fails alone.
+// together, endAll takes them apart, so that one bad token fails alone. A system administrator's token
+// that Palette does not let revoke itself dies by itself: Palette documents no revocation of such tokens.
 func (m *Manager) endAll(ctx context.Context, a Account, batch []*request) {
 	client, err := m.Clients.For(a.Connection)
 	if err == nil {
@@ -123,6 +124,9 @@ func (m *Manager) endAll(ctx context.Context, a Account, batch []*request) {
 		return
 	case len(batch[0].tokens) > 1:
 		err = m.endOneByOne(ctx, a, batch[0].tokens)
+	case a.Username != "" && palette.Barred(err) != nil:
+		m.logNotRevocable(a, batch[0].tokens, err)
+		err = nil
 	}
 	for _, r := range batch {
 		r.err = err
@@ -157,6 +161,9 @@ func (m *Manager) endTogether(ctx context.Context, a Account, client upstream.AP
 		case palette.Done:
 			return nil
 		case palette.AuthDead:
+			if a.Username != "" { // which says so of a live token too, where such tokens revoke nothing
+				m.logNotRevocable(a, left[:1], err)
+			}
 			left = left[1:]
 		case palette.NoEndpoint:
 			m.Logger().Warn(MsgNoRevocation, "address", a.Connection.Address, "tokens", len(left), "dead_at", store.LastExpiry(left))
@@ -166,6 +173,13 @@ func (m *Manager) endTogether(ctx context.Context, a Account, client upstream.AP
 		}
 	}
 	return nil
+}
+
+// MsgNotRevocable is the log's message for a system administrator's token that Palette does not revoke.
+const MsgNotRevocable = "Palette does not let a system administrator's token revoke itself; the token dies by itself"
+
+func (m *Manager) logNotRevocable(a Account, tokens []store.Token, err error) {
+	m.Logger().Warn(MsgNotRevocable, "address", a.Connection.Address, "dead_at", store.LastExpiry(tokens), "error", err)
 }
 
 // MsgDiscardLost is the log's message for a token that dies by itself, since the mount ends.
