@@ -19,7 +19,7 @@ COVERED := $(module)=95 \
 	$(addsuffix =97,$(addprefix $(module)/internal/,palette palette/lockout palette/ratelimit))
 
 # The modules that are linted and kept tidy.
-MODULES := . e2e examples/app tools/binary
+MODULES := . e2e examples/app tools/binary tools/prose
 
 # The systems that `make reproducible` builds for; TARGETS=all takes all that a release is for.
 ALL_TARGETS := $(foreach os,linux darwin windows freebsd,$(os)/amd64 $(os)/arm64)
@@ -105,7 +105,7 @@ unit: ## Run the unit tests with the race detector, and check their coverage
 	go test -race -timeout 5m -covermode=atomic -coverprofile=coverage.out $(RUN_FLAGS) $$(go list ./... | grep -v /internal/simulation$$)
 	$(if $(RUN),,scripts/check-coverage.sh coverage.out $(COVERED))
 
-# A seed is one life of a mount; docs/simulation.md tells more.
+# A seed is one life of a mount; docs/development/simulation.md tells more.
 SEEDS ?= 2000
 START ?= 1
 
@@ -184,9 +184,9 @@ soak: vault ## Keep the engine at Palette's limit for 10 minutes (SOAK=10m), and
 		cd e2e && SOAK=$(SOAK) go test -count=1 -timeout 0 -v -run '^TestSoak$$' .
 
 .PHONY: bench
-bench: build vault ## Measure the engine on a real Vault against its limits, and write docs/performance.md (8 minutes)
+bench: build vault ## Measure the engine on a real Vault against its limits, and write docs/development/performance.md (8 minutes)
 	$(call say,bench)
-	@set -e; $(find-vault); (cd e2e && go build -buildvcs=false -o $(BIN)/bench ./cmd/bench && cd $(CURDIR)/e2e && exec $(BIN)/bench -out ../docs)
+	@set -e; $(find-vault); (cd e2e && go build -buildvcs=false -o $(BIN)/bench ./cmd/bench && cd $(CURDIR)/e2e && exec $(BIN)/bench -out ../docs/development)
 
 .PHONY: microbench
 microbench: ## Run the Go benchmarks: the engine's own cost of a read, a renewal and a revocation
@@ -238,6 +238,14 @@ lint-changed: $(BIN)/tools/.built
 	$(call say,lint of what is changed)
 	@scripts/lint.sh --changed $(MODULES)
 
+# Vale keeps nothing outside bin/.
+.PHONY: prose
+prose: $(BIN)/prose/.built ## Check words and links: retired words, the sentences of README.md and docs/, links and anchors
+	$(call say,prose)
+	@scripts/retired-words.sh
+	XDG_CONFIG_HOME=$(BIN)/prose XDG_DATA_HOME=$(BIN)/prose $(BIN)/prose/vale README.md docs
+	@git ls-files '*.md' | xargs $(BIN)/prose/prose
+
 .PHONY: tidy-check
 tidy-check: ## Check that go.mod and go.sum hold what the code needs and no more
 	$(call say,modules)
@@ -266,12 +274,12 @@ vulnerabilities: $(BIN)/ci/.built ## Look for known vulnerabilities in what the 
 tell-dependencies = cd tools/binary && GOWORK=off go run ./cmd/dependencies -root $(CURDIR) -reasons reasons.txt
 
 .PHONY: dependencies
-dependencies: ## Write docs/dependencies.md: what is in the plugin binary, how big, and why
+dependencies: ## Write docs/development/dependencies.md: what is in the plugin binary, how big, and why
 	$(call say,dependencies)
 	$(tell-dependencies)
 
 .PHONY: dependencies-check
-dependencies-check: ## Check docs/dependencies.md, and that nothing is in the plugin that only tests need
+dependencies-check: ## Check docs/development/dependencies.md, and that nothing is in the plugin that only tests need
 	$(call say,dependencies)
 	@$(tell-dependencies) -check
 
@@ -318,6 +326,11 @@ clean: ## Remove what was built and measured (Vault takes minutes to build again
 $(BIN)/tools/.built: tools/go.mod tools/go.sum
 	$(call say,tools: gofumpt and golangci-lint (minutes the first time))
 	cd tools && GOWORK=off GOBIN=$(BIN)/tools go install tool
+	@touch $@
+
+$(BIN)/prose/.built: $(wildcard tools/prose/*.go) tools/prose/go.mod tools/prose/go.sum
+	$(call say,tools: Vale and what checks links (a minute the first time))
+	cd tools/prose && GOWORK=off GOBIN=$(BIN)/prose go install tool .
 	@touch $@
 
 # Apart, so that the checks need not build GoReleaser.

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -15,7 +16,7 @@ import (
 	"vault-plugin-secrets-palette/internal/palettetest"
 )
 
-// recorder stands before a stand-in and keeps who called what with which token, and what
+// recorder stands before a stand-in and keeps who called what with which credential, and what
 // was answered.
 type recorder struct {
 	*httptest.Server
@@ -25,9 +26,10 @@ type recorder struct {
 }
 
 type recorded struct {
-	at                 time.Time
-	path, agent, token string
-	status             int
+	at          time.Time
+	path, agent string
+	token       string // or the API key
+	status      int
 }
 
 // newRecorder starts one for the length of the test.
@@ -42,7 +44,7 @@ func newRecorder(t *testing.T, palette *palettetest.Server) *recorder {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			header := resp.Request.Header
-			r.calls = append(r.calls, recorded{time.Now(), resp.Request.URL.Path, header.Get("User-Agent"), header.Get("Authorization"), resp.StatusCode})
+			r.calls = append(r.calls, recorded{time.Now(), resp.Request.URL.Path, header.Get("User-Agent"), cmp.Or(header.Get("Authorization"), header.Get("ApiKey")), resp.StatusCode})
 			return nil
 		},
 	}

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fails where code, tests or documents use a word that the project has retired. docs/architecture.md
+# Fails where code, tests or documents use a word that the project has retired. docs/development/architecture.md
 # and the packages' comments use the words on the right.
 #
 #   scripts/retired-words.sh          in all files that git tracks

@@ -89,6 +89,8 @@ func TestStandInKeepsTheContract(t *testing.T) {
 		{"GET", "/v1/auth/refresh/nothing?setCookie=false", "", "", 401},
 		{"GET", "/v1/users/info", token, "", 200},
 		{"GET", "/v1/users/info", "", "", 401},
+		{"GET", "/v1/dashboard/projects/metadata", token, "", 200},
+		{"GET", "/v1/dashboard/projects/metadata?name=Default", "", "", 401},
 		{"GET", "/v1/apiKeys", token, "", 200},
 		{"POST", "/v1/apiKeys", token, `{"metadata":{"name":"a"}}`, 400},
 		{"POST", "/v1/apiKeys", token, `{"metadata":{"name":"a"},"spec":{"expiry":"` + expiry + `"}}`, 201},
@@ -117,7 +119,7 @@ func TestStandInKeepsTheContract(t *testing.T) {
 	assert.Empty(t, recorded.broken)
 	for _, operation := range []string{
 		"v1Authenticate", "v1AuthRefresh", "v1UsersAuthTokensRevoke", "v1UsersInfoGet", "V1UsersPasswordChange",
-		"v1ApiKeysList", "v1ApiKeysCreate", "v1ApiKeysUidGet", "v1ApiKeysUidUpdate", "v1ApiKeysUidState",
+		"v1ProjectsMetadata", "v1ApiKeysList", "v1ApiKeysCreate", "v1ApiKeysUidGet", "v1ApiKeysUidUpdate", "v1ApiKeysUidState",
 		"v1ApiKeysUidActiveState", "v1ApiKeysUidDelete",
 	} {
 		assert.Positive(t, recorded.accepted[operation], "%s was never accepted", operation)

@@ -213,10 +213,12 @@ func TestTraceTellsOfTheLastTry(t *testing.T) {
 
 func TestEndpointsAreAllNamed(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r, n := watched(t, Connection{}, palettetest.AllowLiveTokens())
+		r, n := watched(t, Connection{}, palettetest.AllowLiveTokens(), palettetest.WithUser(palettetest.DefaultUser), palettetest.WithUser(consoleAdmin))
 		token := r.login(t)
 		auth := Auth{Token: token.Raw}
-		_, err := r.Refresh(t.Context(), token.Raw)
+		_, err := r.Login(t.Context(), loginOf(consoleAdmin))
+		require.NoError(t, err)
+		_, err = r.Refresh(t.Context(), token.Raw)
 		require.NoError(t, err)
 		_, err = r.UserInfo(t.Context(), auth)
 		require.NoError(t, err)

@@ -18,19 +18,20 @@ type Endpoint string
 
 // The endpoints of the stand-in.
 const (
-	Login          Endpoint = "login"
-	SystemLogin    Endpoint = "system-login"
-	Refresh        Endpoint = "refresh"
-	Revoke         Endpoint = "revoke"
-	UserInfo       Endpoint = "user-info"
-	Alerts         Endpoint = "alerts"
-	PasswordChange Endpoint = "password-change"
-	APIKeyCreate   Endpoint = "api-key-create"
-	APIKeyList     Endpoint = "api-key-list"
-	APIKeyGet      Endpoint = "api-key-get"
-	APIKeyUpdate   Endpoint = "api-key-update"
-	APIKeyState    Endpoint = "api-key-state"
-	APIKeyDelete   Endpoint = "api-key-delete"
+	Login            Endpoint = "login"
+	SystemLogin      Endpoint = "system-login"
+	Refresh          Endpoint = "refresh"
+	Revoke           Endpoint = "revoke"
+	UserInfo         Endpoint = "user-info"
+	Alerts           Endpoint = "alerts"
+	ProjectsMetadata Endpoint = "projects-metadata"
+	PasswordChange   Endpoint = "password-change"
+	APIKeyCreate     Endpoint = "api-key-create"
+	APIKeyList       Endpoint = "api-key-list"
+	APIKeyGet        Endpoint = "api-key-get"
+	APIKeyUpdate     Endpoint = "api-key-update"
+	APIKeyState      Endpoint = "api-key-state"
+	APIKeyDelete     Endpoint = "api-key-delete"
 	// unknown is what calls of other paths and methods are counted as.
 	unknown Endpoint = "unknown"
 )
@@ -54,14 +55,15 @@ type handler func(*call) answer
 func (s *Server) routes() http.Handler {
 	type methods map[string]http.HandlerFunc
 	table := map[string]methods{
-		"/v1/auth/authenticate":        {"POST": s.serve(Login, s.login)},
-		"/v1/auth/syslogin":            {"POST": s.serve(SystemLogin, s.systemLogin)},
-		"/v1/auth/refresh/{token}":     {"GET": s.serve(Refresh, s.refresh)},
-		"/v1/users/auth/tokens/revoke": {"POST": s.serve(Revoke, s.revoke)},
-		"/v1/users/info":               {"GET": s.serve(UserInfo, s.userInfo)},
-		"/v1/projects/alerts":          {"GET": s.serve(Alerts, s.alerts)},
-		"/v1/users/password/change":    {"PATCH": s.serve(PasswordChange, s.changePassword)},
-		"/v1/apiKeys":                  {"GET": s.serve(APIKeyList, s.listKeys), "POST": s.serve(APIKeyCreate, s.createKey)},
+		"/v1/auth/authenticate":           {"POST": s.serve(Login, s.login)},
+		"/v1/auth/syslogin":               {"POST": s.serve(SystemLogin, s.systemLogin)},
+		"/v1/auth/refresh/{token}":        {"GET": s.serve(Refresh, s.refresh)},
+		"/v1/users/auth/tokens/revoke":    {"POST": s.serve(Revoke, s.revoke)},
+		"/v1/users/info":                  {"GET": s.serve(UserInfo, s.userInfo)},
+		"/v1/projects/alerts":             {"GET": s.serve(Alerts, s.alerts)},
+		"/v1/dashboard/projects/metadata": {"GET": s.serve(ProjectsMetadata, s.projectsMetadata)},
+		"/v1/users/password/change":       {"PATCH": s.serve(PasswordChange, s.changePassword)},
+		"/v1/apiKeys":                     {"GET": s.serve(APIKeyList, s.listKeys), "POST": s.serve(APIKeyCreate, s.createKey)},
 		"/v1/apiKeys/{uid}": {
 			"GET": s.serve(APIKeyGet, s.getKey), "PUT": s.serve(APIKeyUpdate, s.updateKey),
 			"PATCH": s.serve(APIKeyState, s.setKeyState), "DELETE": s.serve(APIKeyDelete, s.deleteKey),

@@ -20,11 +20,12 @@ const (
 type resource string
 
 const (
-	logins   resource = "/v1/auth/authenticate"
-	sessions resource = "/v1/auth"
-	users    resource = "/v1/users"
-	apiKeys  resource = "/v1/apiKeys"
-	projects resource = "/v1/projects"
+	logins    resource = "/v1/auth/authenticate"
+	sessions  resource = "/v1/auth"
+	users     resource = "/v1/users"
+	apiKeys   resource = "/v1/apiKeys"
+	projects  resource = "/v1/projects"
+	dashboard resource = "/v1/dashboard"
 	// unlimited is what the table does not have.
 	unlimited resource = ""
 )
@@ -33,7 +34,7 @@ var resources = map[Endpoint]resource{
 	Login: logins, SystemLogin: sessions, Refresh: sessions,
 	Revoke: users, UserInfo: users, PasswordChange: users,
 	APIKeyCreate: apiKeys, APIKeyList: apiKeys, APIKeyGet: apiKeys, APIKeyUpdate: apiKeys, APIKeyState: apiKeys, APIKeyDelete: apiKeys,
-	Alerts: projects,
+	Alerts: projects, ProjectsMetadata: dashboard,
 }
 
 // Resource is what Palette counts calls of e by: the prefix of its path in the table of limits; "" where there is none.

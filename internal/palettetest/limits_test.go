@@ -34,12 +34,12 @@ func TestRateLimitIsOneEachResource(t *testing.T) {
 			return func() int { return f.must("GET", path, "", "").status }
 		}
 		login := func() int { return f.tryLogin(alice.Email, alice.Org, "wrong").status }
-		for _, call := range []func() int{login, get("/v1/auth/refresh/x"), get("/v1/users/info"), get("/v1/apiKeys"), get("/v1/projects/alerts")} {
+		for _, call := range []func() int{login, get("/v1/auth/refresh/x"), get("/v1/users/info"), get("/v1/apiKeys"), get("/v1/projects/alerts"), get("/v1/dashboard/projects/metadata")} {
 			assert.Equal(t, 0, limited(statuses(50, call)), "a bucket is full at the start")
 			assert.Equal(t, 3, limited(statuses(3, call)))
 		}
 		before := f.Rejected429()
-		assert.Equal(t, 15, before)
+		assert.Equal(t, 18, before)
 		// Sub-resources of one resource share its bucket.
 		assert.Equal(t, 429, f.must("PATCH", "/v1/users/password/change", "", "").status)
 		assert.Equal(t, 429, f.must("DELETE", "/v1/apiKeys/x", "", "").status)

@@ -9,12 +9,13 @@ import (
 
 // state is what Palette would keep in its database; Server.mu guards it.
 type state struct {
-	users   []*user
-	tenants map[string]string // organization to the tenant's uid
-	tokens  map[string]*token // every token ever issued
-	issued  []string
-	keys    map[string]*key // uid to key; deleted ones are gone
-	keyUIDs []string        // in the order of making, deleted ones too
+	users    []*user
+	tenants  map[string]string // organization to the tenant's uid
+	projects map[string]string // organization to the uid of its project
+	tokens   map[string]*token // every token ever issued
+	issued   []string
+	keys     map[string]*key // uid to key; deleted ones are gone
+	keyUIDs  []string        // in the order of making, deleted ones too
 	// passwords and keySecrets are all there have been.
 	passwords, keySecrets []string
 }
@@ -43,7 +44,7 @@ type token struct {
 }
 
 func newState() state {
-	return state{tenants: map[string]string{}, tokens: map[string]*token{}, keys: map[string]*key{}}
+	return state{tenants: map[string]string{}, projects: map[string]string{}, tokens: map[string]*token{}, keys: map[string]*key{}}
 }
 
 // alive: RFC 7519 section 4.1.4 has a token die at its exp, not after it.
@@ -100,7 +101,7 @@ func (s *Server) AddUser(u User) {
 		u.UID = newID()
 	}
 	if s.state.tenants[u.Org] == "" {
-		s.state.tenants[u.Org] = newID()
+		s.state.tenants[u.Org], s.state.projects[u.Org] = newID(), newID()
 	}
 	s.state.passwords = append(s.state.passwords, u.Password)
 	if old := s.state.find(cmp.Or(u.Username, u.Email), u.Org); old != nil {

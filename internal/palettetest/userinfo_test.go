@@ -40,7 +40,7 @@ func TestAuthentication(t *testing.T) {
 		{"Bearer", "Bearer token", "", 401},
 		{"none", "", "", 401},
 	}
-	for _, path := range []string{"/v1/users/info", "/v1/projects/alerts", "/v1/apiKeys"} {
+	for _, path := range []string{"/v1/users/info", "/v1/projects/alerts", "/v1/dashboard/projects/metadata", "/v1/apiKeys"} {
 		for _, tt := range tests {
 			inBubble(t, path+" "+tt.name, func(t *testing.T) {
 				f := newFixture(t)

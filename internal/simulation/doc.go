@@ -24,5 +24,5 @@
 // They are the constants of type invariant. Some are checked at each step, the others also when the faults have ended
 // and the mount has had a few minutes ("calm").
 //
-// docs/simulation.md tells how to read a story and how to plant a fault.
+// docs/development/simulation.md tells how to read a story and how to plant a fault.
 package simulation

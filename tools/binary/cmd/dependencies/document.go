@@ -28,7 +28,7 @@ func (g *graph) sum(paths map[string]bool) (total int64) {
 	return total
 }
 
-// document is docs/dependencies.md.
+// document is docs/development/dependencies.md.
 func (g *graph) document(why map[string]string) string {
 	var b strings.Builder
 	g.writeSummary(&b)

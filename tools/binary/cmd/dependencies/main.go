@@ -1,5 +1,5 @@
 // Command dependencies tells what is in the plugin binary and why: it writes
-// docs/dependencies.md, or checks with -check that the document still names what the code
+// docs/development/dependencies.md, or checks with -check that the document still names what the code
 // imports and that nothing is linked that only tests need.
 package main
 
@@ -15,7 +15,7 @@ const goos, goarch = "linux", "amd64"
 
 const (
 	program  = "./cmd/vault-plugin-secrets-palette"
-	document = "docs/dependencies.md"
+	document = "docs/development/dependencies.md"
 )
 
 func main() {
