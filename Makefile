@@ -16,7 +16,7 @@ VERSION := $(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null || 
 module  := vault-plugin-secrets-palette
 COVERED := $(module)=95 \
 	$(addsuffix =95,$(addprefix $(module)/internal/,advice apikey check config input lease revocation rootcred session store tasks telemetry upstream)) \
-	$(addsuffix =97,$(addprefix $(module)/internal/,palette palette/lockout palette/ratelimit))
+	$(addsuffix =97,$(addprefix $(module)/internal/,palette $(addprefix palette/,answer exchange lockout ratelimit secret transport)))
 
 # The modules that are linted and kept tidy.
 MODULES := . e2e examples/app tools/binary tools/prose
@@ -191,6 +191,19 @@ bench: build vault ## Measure the engine on a real Vault against its limits, and
 .PHONY: microbench
 microbench: ## Run the Go benchmarks: the engine's own cost of a read, a renewal and a revocation
 	go test -run '^$$' -bench . -benchmem ./...
+
+# OpenTofu's requirements are many and stay in a module of their own.
+TOFU := $(BIN)/tofu
+
+$(TOFU): tools/tofu/go.mod tools/tofu/go.sum
+	$(call say,OpenTofu (minutes the first time))
+	cd tools/tofu && GOWORK=off go build -o $@ github.com/opentofu/opentofu/cmd/tofu
+
+.PHONY: terraform
+terraform: build vault $(if $(TF_PROVIDERS),$(TOFU)) ## Run examples/terraform under OpenTofu on a real Vault; TF_PROVIDERS=dir has its providers
+	$(call say,examples/terraform)
+	@set -e; $(find-vault); cd e2e && $(if $(TF_PROVIDERS),TF_PROVIDERS='$(abspath $(TF_PROVIDERS))') \
+		go test -count=1 -timeout 15m -v -run '^TestTerraform' .
 
 # Prometheus's requirements are many and stay in a module of their own.
 # The tag leaves out the service discoveries, which no check needs.

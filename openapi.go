@@ -80,12 +80,12 @@ func orWarned(responses map[int][]framework.Response, description string) map[in
 // errorAnswers says what a status means to the caller, the same for all operations. Those
 // that Vault answers by itself are not among them, such as 403 and 405.
 var errorAnswers = map[int]string{
-	http.StatusBadRequest:          "The request cannot be carried out as it is: a field is wrong or unknown, a role or config that it needs does not exist, or Palette refuses. The text says what is to be mended.",
+	http.StatusBadRequest:          "The engine cannot carry out the request: a field is wrong or unknown, a role or config is missing, or Palette refuses. The text says what to change.",
 	http.StatusNotFound:            "There is none of that name or, where names are listed, none at all.",
 	http.StatusConflict:            "The config is being rotated or changed by others at the same time. Nothing is stored; try again.",
 	http.StatusInternalServerError: "Vault's storage failed, a password policy makes no password, or a bug. The text or the server's log has the cause.",
 	http.StatusBadGateway:          "Palette cannot be reached, is slow, or answers with a fault of its own. The text has host and cause.",
-	http.StatusServiceUnavailable:  "Palette's rate limit leaves no turn in time, a key's making took as long as its lease, the config has just become another login, or the mount is ending. Try again later.",
+	http.StatusServiceUnavailable:  "No turn comes in time under Palette's rate limit, or the mount is ending. Or a key's making took as long as its lease, or the config has become another login. Try again later.",
 }
 
 // shown makes fields of a request those of an answer, which has durations as numbers.

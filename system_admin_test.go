@@ -13,19 +13,16 @@ import (
 	"vault-plugin-secrets-palette/internal/revocation"
 )
 
-// consoleAdmin is a system administrator at the stand-in.
-var consoleAdmin = palettetest.User{Username: "admin", Password: "Console-Horse-8-Battery"}
-
 // systemLogin is what a config for the system administrator needs, with more fields.
 func (w *world) systemLogin(more ...fields) fields {
-	return given(fields{"address": w.palette.URL(), "login_type": "system", "username": "admin", "password": consoleAdmin.Password, "rate_limit": 0, "queue_timeout": 1}, append(more, nil)[0])
+	return given(fields{"address": w.palette.URL(), "login_type": "system", "username": "admin", "password": palettetest.Console.Password, "rate_limit": 0, "queue_timeout": 1}, append(more, nil)[0])
 }
 
 // console is a world whose default config is the system administrator's, with the roles "app" and "many".
 func console(t *testing.T, opts ...palettetest.Option) *world {
 	t.Helper()
-	w := newWorld(t, append(opts, palettetest.WithUser(consoleAdmin), palettetest.WithUser(palettetest.DefaultUser))...)
-	w.secrets = append(w.secrets, consoleAdmin.Password)
+	w := newWorld(t, append(opts, palettetest.WithUser(palettetest.Console), palettetest.WithUser(palettetest.DefaultUser))...)
+	w.secrets = append(w.secrets, palettetest.Console.Password)
 	w.write("config", w.systemLogin())
 	w.write("roles/app", fields{"renewable": true})
 	w.write("roles/many", fields{"renewable": true, "shared": true})
@@ -82,7 +79,7 @@ func TestSystemConfigRefusesBadInput(t *testing.T) {
 		{"the type beside an email", (*world).login, fields{"login_type": "system", "username": "admin"}, []string{`"email" is "vault@example.com"`}},
 	} {
 		bubble(t, c.name, func(t *testing.T) {
-			w := newWorld(t, palettetest.WithUser(consoleAdmin))
+			w := newWorld(t, palettetest.WithUser(palettetest.Console))
 			w.secrets = append(w.secrets, "Do-Not-Print-Me-1")
 			data := w.systemLogin(c.data)
 			if c.base != nil {
@@ -107,13 +104,13 @@ func TestSystemConfigChangesItsLogin(t *testing.T) {
 	}{
 		{"another administrator", func(w *world) fields { return w.systemLogin() }, fields{"username": "other"}, fields{"password": other.Password}, "username changes", []any{"system", "other", "", true, false}},
 		{"another case", func(w *world) fields { return w.systemLogin() }, fields{"username": "Admin"}, fields{"password": other.Password, "verify_connection": false}, "username changes", []any{"system", "Admin", "", true, false}},
-		{"from a user", func(w *world) fields { return w.login() }, fields{"login_type": "system", "username": "admin"}, fields{"password": consoleAdmin.Password}, "login_type, username, email, org changes", []any{"system", "admin", "", true, false}},
-		{"from a user's key", func(w *world) fields { return w.byHand("own", month) }, fields{"login_type": "system", "username": "admin"}, fields{"password": consoleAdmin.Password}, `"password" is required`, []any{"system", "admin", "", true, false}},
+		{"from a user", func(w *world) fields { return w.login() }, fields{"login_type": "system", "username": "admin"}, fields{"password": palettetest.Console.Password}, "login_type, username, email, org changes", []any{"system", "admin", "", true, false}},
+		{"from a user's key", func(w *world) fields { return w.byHand("own", month) }, fields{"login_type": "system", "username": "admin"}, fields{"password": palettetest.Console.Password}, `"password" is required`, []any{"system", "admin", "", true, false}},
 		{"to a user", func(w *world) fields { return w.systemLogin() }, fields{"login_type": "user", "email": "vault@example.com"}, fields{"password": palettetest.DefaultUser.Password}, "login_type, username, email changes", []any{"user", "", "vault@example.com", true, false}},
 		{"to a user's key", func(w *world) fields { return w.systemLogin() }, fields{"login_type": "user"}, fields{"api_key": "key-of-own", "verify_connection": false}, `"email" is required`, []any{"user", "", "", false, true}},
 	} {
 		bubble(t, c.name, func(t *testing.T) {
-			w := newWorld(t, palettetest.AllowLiveTokens(), palettetest.WithUser(consoleAdmin), palettetest.WithUser(other), palettetest.WithUser(palettetest.DefaultUser), palettetest.WithUser(admin))
+			w := newWorld(t, palettetest.AllowLiveTokens(), palettetest.WithUser(palettetest.Console), palettetest.WithUser(other), palettetest.WithUser(palettetest.DefaultUser), palettetest.WithUser(admin))
 			w.write("config", c.start(w))
 			before, calls := w.read("config").Data, w.palette.TotalCalls()
 			w.mistake(update, "config", c.bare, c.asks)
@@ -334,7 +331,7 @@ func TestSystemCheckMeetsTrouble(t *testing.T) {
 func TestSystemPasswordResetIsAWarning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := console(t)
-		reset := consoleAdmin
+		reset := palettetest.Console
 		reset.PasswordReset = true
 		w.palette.AddUser(reset)
 		const want = `IsPasswordReset to the login of system administrator "admin" of config "default"`

@@ -72,7 +72,7 @@ func (x *examples) agentDir(t *testing.T) string {
 	for _, name := range []string{"agent.hcl", "palette.env.ctmpl"} {
 		content, err := os.ReadFile(filepath.Join(examplesDir, "agent", name))
 		require.NoError(t, err)
-		put(name, content)
+		put(name, []byte(x.vault.Product().AgentConfig(string(content))))
 	}
 	require.NoError(t, x.api.Sys().EnableAuthWithOptionsWithContext(ctx, "approle", &api.EnableAuthOptions{Type: "approle"}))
 	_, err := x.api.Logical().WriteWithContext(ctx, "auth/approle/role/agent", map[string]any{"token_policies": "palette-agent"})

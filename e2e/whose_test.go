@@ -39,7 +39,7 @@ func (f *fixture) audited(path string) (found []answered) {
 	return found
 }
 
-// Whose lease is it? The command of the README makes the audit log show the names of tokens and keys, and
+// Whose lease is it? The command of docs/how-to/monitor.md makes the audit log show the names of tokens and keys, and
 // nothing else of an answer.
 func TestAuditLogNamesTokensAndKeys(t *testing.T) {
 	t.Parallel()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/answer"
 )
 
 // Values of the check's answer about the calls that Palette does not document for a system administrator.
@@ -20,7 +21,7 @@ func (c *check) barred(field string, err error, instead string) bool {
 	if !c.cfg.IsSystem() {
 		return false
 	}
-	says := palette.Barred(err)
+	says := answer.Barred(err)
 	if says != nil {
 		c.found[field] = CallRefused
 		c.warnings = append(c.warnings, fmt.Sprintf("Palette does not let the %s %s (status %d%s): %s", c.cfg.Who(), says.Op, says.Status, says.PaletteSays(), instead))

@@ -7,7 +7,10 @@ import (
 	"net/url"
 	"time"
 
+	"vault-plugin-secrets-palette/internal/palette/answer"
+	"vault-plugin-secrets-palette/internal/palette/exchange"
 	"vault-plugin-secrets-palette/internal/palette/lockout"
+	"vault-plugin-secrets-palette/internal/palette/transport"
 )
 
 // Login is what a user logs in with.
@@ -26,41 +29,37 @@ type Login struct {
 	SetAt time.Time
 }
 
+// call is the call that the login makes. That of a system administrator is in no OpenAPI document (source:
+// Palette's documentation of the system console, which knows no query).
+func (l Login) call() exchange.Call {
+	if l.Username != "" {
+		return exchange.Call{Endpoint: "system_login", Path: "/v1/auth/syslogin", Body: struct {
+			Username string `json:"username"`
+			Password Secret `json:"password"`
+		}{l.Username, l.Password}}
+	}
+	return exchange.Call{Endpoint: "login", Path: "/v1/auth/authenticate", Query: withoutCookie, Body: struct {
+		EmailID  string `json:"emailId"`
+		Org      string `json:"org"`
+		Password Secret `json:"password"`
+	}{l.Email, l.Org, l.Password}}
+}
+
 // TrustedFor is how long a rejection of a password may come of a replica that lags behind, after a
 // rotation has set the password.
 const TrustedFor = lockout.TrustedFor
 
-// endpoint is the call that the login makes.
-func (l Login) endpoint() string {
-	if l.Username != "" {
-		return "system_login"
-	}
-	return "login"
-}
-
 // OpLogin is what errors of a login call it.
 const OpLogin = "log in"
-
-// MFAError says that Palette wants a second factor of the account: its token is of no use (an
-// assumption; the document only says that isMfa "indicates the authentication flow
-// using MFA"). Token is what came along, perhaps empty, so that it can be revoked.
-type MFAError struct {
-	Host  string
-	Token Secret
-}
-
-// Error implements error.
-func (e *MFAError) Error() string {
-	return "Palette (" + e.Host + ") asks the account for a second factor"
-}
 
 // withoutCookie is on each call that makes a token: setCookie defaults to true.
 var withoutCookie = url.Values{"setCookie": {"false"}}
 
-// Login calls POST /v1/auth/authenticate or, for a system administrator, /v1/auth/syslogin, unless that could get the account suspended.
+// Login calls POST /v1/auth/authenticate or, for a system administrator, /v1/auth/syslogin, unless that
+// could get the account suspended.
 // Errors are *[Error] and *[MFAError].
 func (c *Client) Login(ctx context.Context, login Login) (Token, error) {
-	until := time.Now().Add(c.conn.queueTimeout())
+	until := time.Now().Add(c.conn.QueueFor())
 	permit, err := c.permit(ctx, login, until)
 	if err != nil {
 		return Token{}, err
@@ -80,15 +79,14 @@ var errBrokenOff = errors.New("the login was broken off")
 // permit waits until the login may go out.
 func (c *Client) permit(ctx context.Context, login Login, until time.Time) (*lockout.Permit, error) {
 	began := time.Now()
-	turns := c.bucketOf(login.endpoint())
-	permit, err := c.process.account(account{c.conn.Address, login.Org, login.Email, login.Username}).Acquire(waiting(ctx), lockout.Login{
+	permit, err := c.process.Logins(exchange.Account{Address: c.conn.Address, Org: login.Org, Email: login.Email, Username: login.Username}).Acquire(exchange.Waiting(ctx), lockout.Login{
 		Password: lockout.DigestOf(login.Password.Reveal()), SetAt: login.SetAt, ByOperator: login.ByOperator,
-		Unlimited: c.limits.Limit().Rate == 0, Way: c.conn,
+		Unlimited: c.wire.Unlimited(), Way: c.conn,
 		// Those who wait for a permit have no turn yet.
-		Expect: func(ahead int) error { return busy(turns.Expect(ahead, until)) },
+		Expect: func(ahead int) error { return c.wire.Expect(login.call().Endpoint, ahead, until) },
 	}, until)
 	if refused := new(lockout.Refused); !errors.As(err, &refused) {
-		c.observer.Queued(time.Since(began), err == nil)
+		c.wire.Observer.Queued(time.Since(began), err == nil)
 	}
 	return permit, c.withheld(login, err)
 }
@@ -98,24 +96,24 @@ func (c *Client) withheld(login Login, err error) error {
 	var (
 		refused *lockout.Refused
 		last    *Error
-		queue   *queueError
+		queue   *exchange.QueueError
 	)
-	e := c.failure(OpLogin, Unreachable, "")
+	e := c.wire.Failure(OpLogin, answer.Unreachable, "")
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &refused) && errors.As(refused.Cause, &last):
-		c.observer.Withheld()
+		c.wire.Observer.Withheld()
 		*e = *last
 		e.NextTry, e.NextWrite, e.Failures = refused.Next, refused.NextWrite, refused.Failures
 	case errors.As(err, &queue):
-		c.observer.Waited(rules[login.endpoint()].bucket.resource, 0, false)
-		e.Kind, e.Verdict, e.Cause = Limited, HeldBack, queue.Error()
+		c.wire.Observer.Waited(answer.RuleOf(login.call().Endpoint).Bucket.Resource, 0, false)
+		e.Kind, e.Verdict, e.Cause = answer.Limited, answer.HeldBack, queue.Error()
 	case errors.Is(err, lockout.ErrTimeout):
-		e.Kind, e.Verdict = Limited, HeldBack
+		e.Kind, e.Verdict = answer.Limited, answer.HeldBack
 		e.Cause = "other logins of the account, whose outcome this one waits for, have not ended within queue_timeout"
 	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
-		e.ctxErr, e.Cause = err, cause(err)
+		e.Context, e.Cause = err, transport.Cause(err)
 	default: // the fault of the login that this one has waited for
 		return err
 	}
@@ -131,38 +129,29 @@ func outcomeOfLogin(err error) lockout.Outcome {
 	switch {
 	case err == nil || errors.As(err, &mfa): // the password is right
 		return lockout.Worked
-	case errors.As(err, &e) && !e.NextTry.IsZero(), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), KindOf(err) == Limited:
+	case errors.As(err, &e) && !e.NextTry.IsZero(), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), answer.KindOf(err) == answer.Limited:
 		return lockout.Abandoned
-	case VerdictOf(err) == LoginFailed:
+	case answer.VerdictOf(err) == answer.LoginFailed:
 		return lockout.Rejected
-	case VerdictOf(err) == LoginMayHaveFailed:
+	case answer.VerdictOf(err) == answer.LoginMayHaveFailed:
 		return lockout.Uncertain
 	}
 	return lockout.Failed
 }
 
 func (c *Client) login(ctx context.Context, login Login, permit *lockout.Permit, until time.Time) (Token, error) {
-	k := call{
-		op: OpLogin, endpoint: login.endpoint(), method: http.MethodPost, path: "/v1/auth/authenticate", query: withoutCookie,
-		body: struct {
-			EmailID  string `json:"emailId"`
-			Org      string `json:"org"`
-			Password Secret `json:"password"`
-		}{login.Email, login.Org, login.Password},
-		secrets:  []Secret{login.Password},
-		deadline: until,
-		admit:    func() error { return c.withheld(login, permit.Check()) },
-	}
-	if login.Username != "" { // source: Palette's documentation of the system console, which knows no query
-		k.path, k.query = "/v1/auth/syslogin", nil
-		k.body = struct {
-			Username string `json:"username"`
-			Password Secret `json:"password"`
-		}{login.Username, login.Password}
-	}
-	a, err := c.do(ctx, k)
+	k := login.call()
+	k.Op, k.Method, k.Secrets, k.Deadline = OpLogin, http.MethodPost, []Secret{login.Password}, until
+	k.Admit = func() error { return c.withheld(login, permit.Check()) }
+	a, err := c.wire.Do(ctx, k)
 	if err != nil {
 		return Token{}, err
 	}
 	return c.token(OpLogin, a)
+}
+
+// token reads the token out of the answer to a login or a refresh. Errors are *[Error] and *[MFAError].
+func (c *Client) token(op string, a *answer.Reply) (Token, error) {
+	offset, _ := c.wire.ClockOffset()
+	return answer.ReadToken(op, c.conn.HostPort(), a, offset)
 }

@@ -5,6 +5,9 @@ import (
 	"net/http"
 )
 
+// Console is a system administrator. A stand-in has it where it is given WithUser(Console).
+var Console = User{Username: "admin", Password: "Console-Horse-8-Battery"}
+
 // systemRequest is the body of a system administrator's login. Source: Palette's documentation of the system console.
 type systemRequest struct {
 	Username string `json:"username"`

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/answer"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/tasks"
 	"vault-plugin-secrets-palette/internal/upstream"
@@ -117,14 +118,14 @@ func (m *Manager) endAll(ctx context.Context, a Account, batch []*request) {
 		err = m.endTogether(ctx, a, client, batch)
 	}
 	switch {
-	case palette.VerdictOf(err) != palette.NotDone:
+	case answer.VerdictOf(err) != answer.NotDone:
 	case len(batch) > 1:
 		m.endAll(ctx, a, batch[:len(batch)/2])
 		m.endAll(ctx, a, batch[len(batch)/2:])
 		return
 	case len(batch[0].tokens) > 1:
 		err = m.endOneByOne(ctx, a, batch[0].tokens)
-	case a.Username != "" && palette.Barred(err) != nil:
+	case a.Username != "" && answer.Barred(err) != nil:
 		m.logNotRevocable(a, batch[0].tokens, err)
 		err = nil
 	}
@@ -157,15 +158,15 @@ func (m *Manager) endTogether(ctx context.Context, a Account, client upstream.AP
 	slices.SortStableFunc(left, func(x, y store.Token) int { return y.ExpiresAt.Compare(x.ExpiresAt) })
 	for len(left) > 0 {
 		err := client.Revoke(ctx, left[0].Token, store.Secrets(left))
-		switch palette.VerdictOf(err) {
-		case palette.Done:
+		switch answer.VerdictOf(err) {
+		case answer.Done:
 			return nil
-		case palette.AuthDead:
+		case answer.AuthDead:
 			if a.Username != "" { // which says so of a live token too, where such tokens revoke nothing
 				m.logNotRevocable(a, left[:1], err)
 			}
 			left = left[1:]
-		case palette.NoEndpoint:
+		case answer.NoEndpoint:
 			m.Logger().Warn(MsgNoRevocation, "address", a.Connection.Address, "tokens", len(left), "dead_at", store.LastExpiry(left))
 			return nil
 		default:

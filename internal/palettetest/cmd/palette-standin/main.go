@@ -32,7 +32,7 @@ func run(ctx context.Context, args []string, out, usage io.Writer) error {
 	flags.StringVar(&user.Org, "org", user.Org, "organization of the account")
 	flags.StringVar(&user.Password, "password", user.Password, "password of the account")
 	flags.BoolVar(&user.TenantAdmin, "tenant-admin", false, "the account is a tenant administrator")
-	system := palettetest.User{Password: "Console-Horse-8-Battery"}
+	system := palettetest.User{Password: palettetest.Console.Password}
 	flags.StringVar(&system.Username, "system-username", "", "name of a system administrator beside it; none without")
 	flags.StringVar(&system.Password, "system-password", system.Password, "password of the system administrator")
 	listen := flags.String("listen", "127.0.0.1:0", "address to listen on; port 0 takes a free one")
