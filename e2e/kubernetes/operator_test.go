@@ -50,7 +50,8 @@ func TestVaultSecretsOperator(t *testing.T) {
 		assert.NotEqual(t, restarts, w.restarts(t), "a new token restarts the application")
 	})
 	t.Run("the role is deleted", func(t *testing.T) { w.operatorWithoutRole(t, own) })
-	t.Run("the Vault token ends", func(t *testing.T) { w.operatorWithoutToken(t, own, shared, key) })
+	t.Run("the Vault token is revoked", func(t *testing.T) { w.operatorWithoutToken(t, own, shared, key) })
+	t.Run("the Vault token expires", func(t *testing.T) { w.operatorsTokenExpires(t, own, shared) })
 	t.Run("Vault is away for 30 seconds", func(t *testing.T) { w.operatorWithoutVault(t, own, shared) })
 	t.Run("deleted", func(t *testing.T) {
 		w.look(own)
@@ -157,8 +158,24 @@ func (w *world) operatorWithoutToken(t *testing.T, own, shared, key *holder) {
 	t.Logf("a dead token for %s, of a life of %s", time.Since(began).Round(time.Second), life)
 	until(t, "and have a key again", func() bool { return w.look(key) })
 	assert.Zero(t, shared.dead, "a shared token does not end with its lease")
-	t.Logf("events: %q", w.events(t, dynamicSecrets(t)[0], "SecretSyncError"))
-	t.Logf("events: %q", w.events(t, dynamicSecrets(t)[0], "SecretRotated"))
+	messages := w.events(t, dynamicSecrets(t)[0], "SecretRotated")
+	require.NotEmpty(t, messages)
+	assert.Contains(t, messages[len(messages)-1], "ForceSync", "all that was read with the Vault token is read anew")
+}
+
+// operatorsTokenExpires: the operator logs in again before its Vault token ends, and reads anew all
+// that it has read with that token.
+func (w *world) operatorsTokenExpires(t *testing.T, own, shared *holder) {
+	const role = "auth/kubernetes/role/palette-operator"
+	w.write(t, role, map[string]any{"token_period": 0, "token_ttl": "20s", "token_explicit_max_ttl": "20s"})
+	w.logOut(t)
+	until(t, "the token dies with the Vault token", func() bool { return !w.look(own) })
+	w.filled(t, own, shared)
+	w.watch(2*life, own, shared)
+	own.held(t, 50, 3)
+	shared.held(t, 50, 2)
+	w.write(t, role, map[string]any{"token_period": "2h", "token_ttl": 0, "token_explicit_max_ttl": 0})
+	w.logOut(t)
 }
 
 // operatorWithoutVault: reads fail and are repeated, and no token dies meanwhile.
