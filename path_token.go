@@ -12,7 +12,7 @@ import (
 
 	"vault-plugin-secrets-palette/internal/input"
 	"vault-plugin-secrets-palette/internal/lease"
-	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/answer"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/telemetry"
 	"vault-plugin-secrets-palette/internal/upstream"
@@ -32,7 +32,7 @@ func (b *backend) tokenSecret() *framework.Secret {
 }
 
 func (b *backend) pathCreds() []*framework.Path {
-	responses := answers(http.StatusOK, "The token; the lease is beside it.", credsAnswer(), http.StatusBadGateway, http.StatusServiceUnavailable)
+	responses := answers(http.StatusOK, "The token or API key; the lease is beside it.", credsAnswer(), http.StatusBadGateway, http.StatusServiceUnavailable)
 	return []*framework.Path{{
 		Pattern:      "creds/" + input.Name(fieldName),
 		DisplayAttrs: displayAttrs("credentials"),
@@ -44,12 +44,12 @@ func (b *backend) pathCreds() []*framework.Path {
 		HelpDescription: helpCreds,
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ReadOperation: &framework.PathOperation{
-				Callback: b.handleCreds, Summary: "Issue a token; fields go into the query.", Responses: responses,
+				Callback: b.handleCreds, Summary: "Issue a credential; fields go into the query.", Responses: responses,
 				ForwardPerformanceStandby: true,
 			},
 			// What a Vault Agent template does when "secret" has further arguments.
 			logical.UpdateOperation: &framework.PathOperation{
-				Callback: b.handleCreds, Summary: "Issue a token; fields go into the body.", Responses: responses,
+				Callback: b.handleCreds, Summary: "Issue a credential; fields go into the body.", Responses: responses,
 				ForwardPerformanceStandby: true,
 			},
 		},
@@ -201,7 +201,7 @@ func (b *backend) applyRenewable(resp *logical.Response, r *store.Role, d *frame
 // shownToken is what a read and a renewal of a token return.
 func shownToken(l *lease.Lease, r *store.Role, token store.Token) map[string]any {
 	data := shownLease(l, r, token.ExpiresAt)
-	data[fieldToken], data[fieldTokenID] = token.Token.Reveal(), palette.TokenID(token.Token)
+	data[fieldToken], data[fieldTokenID] = token.Token.Reveal(), answer.TokenID(token.Token)
 	return data
 }
 
@@ -220,8 +220,8 @@ as the token, cut by the request, the role and the mount. The token goes into th
 Authorization header of calls to Palette, without "Bearer".
 
 A renewal returns a new token with its token_id and expires_at; the old one lives on to its own
-expires_at. token_id names the token and opens nothing: the README has how to show it in Vault's
-audit log. When the lease ends, those of its tokens that are alive are revoked at Palette.
+expires_at. token_id names the token and opens nothing: Vault's audit log can show it, see
+audit-non-hmac-response-keys of a mount. When the lease ends, the engine revokes its live tokens.
 
 A role with shared=true hands out the config's one session instead: the lease lasts as
 long as the token that it carries, a renewal returns the session's present token, and

@@ -8,6 +8,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/answer"
+	"vault-plugin-secrets-palette/internal/palette/exchange"
 	"vault-plugin-secrets-palette/internal/revocation"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/tasks"
@@ -32,7 +34,7 @@ func (m *Manager) Current(ctx context.Context, s logical.Storage, name string, c
 	}
 	// Others wait for the same outcome, so this caller's end must not end the call.
 	flight := m.flights.DoChan(name, func() (any, error) {
-		return m.refreshAlone(palette.Alone(ctx), s, name)
+		return m.refreshAlone(exchange.Alone(ctx), s, name)
 	})
 	select {
 	case out := <-flight:
@@ -114,7 +116,7 @@ func (m *Manager) refresh(ctx context.Context, s logical.Storage, name string) (
 		}
 		if len(store.Alive(have.Tokens, now)) > 0 {
 			token, err := client.Refresh(ctx, have.Newest().Token)
-			if palette.VerdictOf(err) != palette.SessionOver {
+			if answer.VerdictOf(err) != answer.SessionOver {
 				return m.refreshed(ctx, s, name, have, token, err)
 			}
 			m.Logger().Info(MsgSessionOver, "config", name, "error", err)
