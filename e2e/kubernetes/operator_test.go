@@ -17,6 +17,9 @@ const (
 	// the 15 minutes do.
 	longLife = 180 * time.Second
 
+	// noRole is what the engine says where a role is not there.
+	noRole = `there is no role "app-agent"; write roles/app-agent first`
+
 	getOperator = "the program of the Vault Secrets Operator 1.4 (releases.hashicorp.com/vault-secrets-operator) and the folder chart/crds of its repository"
 )
 
@@ -109,12 +112,11 @@ func (w *world) operatorWithoutRole(t *testing.T, own *holder) {
 	until(t, "the object must say that it is not synced", func() bool { return w.get(t, o).condition("SecretSynced").Status == "False" })
 	assert.True(t, w.look(own), "the token is still good for a quarter of its life")
 	found := w.get(t, o)
-	t.Logf("conditions: %+v", found.at("status", "conditions"))
-	assert.Contains(t, found.condition("SecretSynced").Message, "app-agent")
+	assert.Contains(t, found.condition("SecretSynced").Message, noRole)
 	assert.Equal(t, "False", found.condition("Ready").Status)
 	messages := w.events(t, o, "SecretSyncError")
-	t.Logf("events: %q", messages)
 	require.NotEmpty(t, messages)
+	assert.Contains(t, messages[len(messages)-1], noRole)
 	until(t, "the token dies in the secret", func() bool { return !w.look(own) })
 	w.write(t, "palette/roles/app-agent", map[string]any{"renewable": false})
 	until(t, "the operator must find the role by itself", func() bool { return w.look(own) })
@@ -183,16 +185,13 @@ func (w *world) operatorWithoutVault(t *testing.T, own, shared *holder) {
 	o := dynamicSecrets(t)[0]
 	w.palette.SetLifetime(longLife)
 	w.filled(t, own, shared)
-	w.long(t, own)
-	w.filled(t, own, shared)
-	w.watch(w.left(t, own)-65*time.Second, own, shared)
-	w.away(t, 30*time.Second)
-	t.Logf("conditions: %+v", w.get(t, o).at("status", "conditions"))
+	w.awayFor30s(t, own, shared)
 	assert.Equal(t, "False", w.get(t, o).condition("Ready").Status)
-	w.watch(40*time.Second, own, shared)
-	own.held(t, 100, 2)
-	shared.held(t, 100, 2)
+	assert.Equal(t, "False", w.get(t, o).condition("SecretSynced").Status)
+	messages := w.events(t, o, "SecretSyncError")
+	require.NotEmpty(t, messages)
+	assert.Contains(t, messages[len(messages)-1], service)
+	w.back(t, own, shared)
 	assert.Equal(t, "True", w.get(t, o).condition("Ready").Status)
-	t.Logf("events: %q", w.events(t, o, "SecretSyncError"))
 	w.palette.SetLifetime(life)
 }
