@@ -45,7 +45,7 @@ func TestSystemConfigIsWrittenAndRead(t *testing.T) {
 		w.write("config", fields{"request_timeout": 7}) // asks for no password
 		w.mount()
 		l := w.creds("app")
-		assert.Equal(t, "", l.data["org"])
+		assert.Empty(t, l.data["org"])
 		time.Sleep(5 * time.Minute)
 		l.mustRenew()
 		assert.Equal(t, 1, w.palette.Calls(palettetest.Refresh))
