@@ -17,6 +17,8 @@ const (
 	fieldName = "name"
 
 	fieldAddress          = "address"
+	fieldLoginType        = "login_type"
+	fieldUsername         = "username"
 	fieldEmail            = "email"
 	fieldPassword         = "password"
 	fieldOrg              = "org"

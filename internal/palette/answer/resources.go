@@ -20,7 +20,8 @@ type Bucket struct {
 }
 
 var (
-	logins    = Bucket{"logins", 1}
+	logins = Bucket{"logins", 1}
+	// refreshes are all of /v1/auth but /v1/auth/authenticate, and so the logins of system administrators too.
 	refreshes = Bucket{"refreshes", 1}
 	users     = Bucket{"users", 1}
 	apiKeys   = Bucket{"api_keys", 1}
