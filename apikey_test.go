@@ -288,6 +288,7 @@ func TestKeyRevocationOutlivesItsConfig(t *testing.T) {
 		{"config leads elsewhere", func(w *world) {
 			w.write("config", w.login(fields{"address": "https://palette.example.com", "verify_connection": false}))
 		}},
+		{"config of another user, who does not see the key", func(w *world) { w.write("config", w.login()) }},
 		{"password changed at Palette, session over", func(w *world) {
 			w.palette.SetPassword(admin.Email, admin.Org, "Changed-Meanwhile-1")
 			w.remove("sessions/default")

@@ -210,6 +210,7 @@ func (m *Manager) Delete(ctx context.Context, s logical.Storage, k Owned) error 
 	if err != nil {
 		return err
 	}
+	unseen := false
 	if cfg != nil && store.SameAddress(cfg.Address, k.Address) && cfg.Org == k.Org {
 		var deletion error // a 404 to the session's login says nothing of the key
 		err = m.use(ctx, s, k.ConfigName, cfg, func(client upstream.API, auth palette.Auth) error {
@@ -217,10 +218,12 @@ func (m *Manager) Delete(ctx context.Context, s logical.Storage, k Owned) error 
 			return deletion
 		})
 		var mfa *palette.MFAError
+		// To another user than the key's, a key is not there either. Whose an API key is, is not known.
+		unseen = upstream.Gone(deletion) && k.Key.Key != "" && (cfg.APIKey != "" || !k.Same(cfg.Identity()))
 		switch {
-		case err == nil || upstream.Gone(deletion):
+		case err == nil || upstream.Gone(deletion) && !unseen:
 			return nil
-		case palette.Refusal(err) == nil && !errors.As(err, &mfa):
+		case palette.Refusal(err) == nil && !errors.As(err, &mfa) && !unseen:
 			return err
 		}
 	}
@@ -228,7 +231,7 @@ func (m *Manager) Delete(ctx context.Context, s logical.Storage, k Owned) error 
 		return cmp.Or(err, errNoWay)
 	}
 	err = client.DeleteAPIKey(ctx, palette.Auth{APIKey: k.Key.Key}, k.Key.UID)
-	if upstream.Gone(err) || upstream.Unauthorized(err) && time.Since(k.Key.MadeAt) > knownBy {
+	if upstream.Gone(err) || upstream.Unauthorized(err) && (unseen || time.Since(k.Key.MadeAt) > knownBy) {
 		return nil
 	}
 	return err
