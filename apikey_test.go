@@ -123,7 +123,6 @@ func TestKeyRolesRefuseBadInput(t *testing.T) {
 			texts []string
 		}{
 			{fields{"credential_type": "password"}, []string{`"credential_type" is "password"`, "token or api_key"}},
-			{fields{"credential_type": "api_key", "shared": true}, []string{`"shared"`, "for tokens"}},
 			{fields{"user_uid": "x"}, []string{"for credential_type=api_key"}},
 			{fields{"name_template": "x-{{ random 3 }}"}, []string{"for credential_type=api_key"}},
 			{fields{"description": "x"}, []string{"for credential_type=api_key"}},

@@ -1,6 +1,7 @@
 package palette
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"time"
@@ -163,7 +164,7 @@ func (b *backend) handleConfigWrite(ctx context.Context, req *logical.Request, d
 	if old == nil || !old.SameIdentity(next) || old.APIKey != next.APIKey {
 		b.keys.Forget(name)
 	}
-	if err := b.sessions.EndForeign(ctx, req.Storage, name, old, next); err != nil {
+	if err = b.endShared(ctx, req.Storage, name, old, next); err != nil {
 		return nil, err
 	}
 	broken := advice.ConfigWritten(name, old, next, b.rolesOf(ctx, req.Storage, name))
@@ -176,10 +177,18 @@ func (b *backend) handleConfigDelete(ctx context.Context, req *logical.Request, 
 	if err != nil {
 		return upstream.Answer(err)
 	}
-	if err = b.sessions.EndForeign(ctx, req.Storage, name, old, nil); err != nil || old == nil {
+	if err = b.endShared(ctx, req.Storage, name, old, nil); err != nil || old == nil {
 		return nil, err
 	}
 	return warned(advice.ConfigDeleted(name, b.rolesOf(ctx, req.Storage, name))), nil
+}
+
+// endShared ends what a config shares that a write has deleted (next is nil) or made another user.
+func (b *backend) endShared(ctx context.Context, s logical.Storage, name string, old, next *store.Config) error {
+	if old == nil || next != nil && !advice.IsOther(old, next) {
+		return nil
+	}
+	return cmp.Or(b.keys.EndSharedOf(ctx, s, name, false), b.sessions.EndForeign(ctx, s, name))
 }
 
 const helpConfigList = "List the names of the configs."
@@ -197,7 +206,8 @@ proxy_url, ca_cert, tls_server_name or tls_skip_verify asks for the password aga
 that a stored password never goes to another host or under another name.
 
 Deleting a config, or leading it elsewhere, leaves its leases revocable; they can not be
-renewed any more. A warning names the roles that it concerns. Its shared session, if it has one, ends at Palette and in Vault.
+renewed any more. A warning names the roles that it concerns. Its shared session and
+API keys, if it has any, end at Palette and in Vault.
 
 Instead of email and password a config may hold an api_key, enough for roles with
 credential_type=api_key. "rotate-root" gives it a new password or key that nobody sees,
