@@ -16,7 +16,7 @@ VERSION := $(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null || 
 module  := vault-plugin-secrets-palette
 COVERED := $(module)=95 \
 	$(addsuffix =95,$(addprefix $(module)/internal/,advice apikey check config input lease revocation rootcred session store tasks telemetry upstream)) \
-	$(addsuffix =97,$(addprefix $(module)/internal/,palette palette/lockout palette/ratelimit))
+	$(addsuffix =97,$(addprefix $(module)/internal/,palette $(addprefix palette/,answer exchange lockout ratelimit secret transport)))
 
 # The modules that are linted and kept tidy.
 MODULES := . e2e examples/app tools/binary tools/prose
@@ -177,11 +177,41 @@ outage: build vault ## Take Palette away from a real Vault for 20 minutes (OUTAG
 	@set -e; $(find-vault); \
 		cd e2e && OUTAGE=$(OUTAGE) go test -count=1 -timeout 0 -v -run '^TestALongOutage$$' .
 
+.PHONY: clients
+clients: build vault ## Run examples/python, examples/node and Prometheus on a real Vault, with its bad days (4 minutes)
+	$(call say,clients)
+	@# It installs nothing: where something is missing, that test says what to install. In CI it fails.
+	@set -e; $(find-vault); \
+		cd e2e && CLIENTS=1 go test -count=1 -timeout 30m -parallel $(E2E_PARALLEL) -v -run '$(or $(RUN),^TestClients)' .
+
 .PHONY: soak
 soak: vault ## Keep the engine at Palette's limit for 10 minutes (SOAK=10m), and see that its process does not grow
 	$(call say,soak for $(SOAK))
 	@set -e; $(find-vault); \
 		cd e2e && SOAK=$(SOAK) go test -count=1 -timeout 0 -v -run '^TestSoak$$' .
+
+# Of a release's go.mod, as Kubernetes' own build stamps it.
+kubernetes-version = $(shell sed -n 's|^.*k8s.io/kubernetes \(v[0-9.]*\).*|\1|p' tools/kubernetes/go.mod)
+
+# The API server, etcd and the Kubernetes auth method, which a small build of Vault lacks.
+$(BIN)/kubernetes/.built: tools/kubernetes/go.mod tools/kubernetes/go.sum
+	$(call say,kube-apiserver and etcd (10 minutes the first time))
+	cd tools/kubernetes && GOWORK=off GOBIN=$(BIN)/kubernetes go install -ldflags '-X k8s.io/component-base/version.gitVersion=$(kubernetes-version)' tool
+	@mv -f $(BIN)/kubernetes/server $(BIN)/kubernetes/etcd
+	@touch $@
+
+$(BIN)/helm: tools/helm/go.mod tools/helm/go.sum
+	$(call say,helm (minutes the first time))
+	cd tools/helm && GOWORK=off go build -o $@ helm.sh/helm/v4/cmd/helm
+
+# A helm on the PATH comes first, and without a chart none is needed.
+HELM ?= $(if $(VAULT_CHART),$(or $(shell command -v helm),$(BIN)/helm))
+
+.PHONY: kubernetes
+kubernetes: build vault $(BIN)/kubernetes/.built $(HELM) ## Run examples/kubernetes on a real API server, with the operators that VSO_BIN, ESO_BIN, INJECTOR_BIN name
+	$(call say,examples/kubernetes)
+	@set -e; $(find-vault); \
+		cd e2e && KUBERNETES_BIN=$(BIN)/kubernetes HELM='$(HELM)' go test -count=1 -timeout 40m -v $(if $(RUN),-run '$(RUN)') ./kubernetes
 
 .PHONY: bench
 bench: build vault ## Measure the engine on a real Vault against its limits, and write docs/development/performance.md (8 minutes)
@@ -191,6 +221,19 @@ bench: build vault ## Measure the engine on a real Vault against its limits, and
 .PHONY: microbench
 microbench: ## Run the Go benchmarks: the engine's own cost of a read, a renewal and a revocation
 	go test -run '^$$' -bench . -benchmem ./...
+
+# OpenTofu's requirements are many and stay in a module of their own.
+TOFU := $(BIN)/tofu
+
+$(TOFU): tools/tofu/go.mod tools/tofu/go.sum
+	$(call say,OpenTofu (minutes the first time))
+	cd tools/tofu && GOWORK=off go build -o $@ github.com/opentofu/opentofu/cmd/tofu
+
+.PHONY: terraform
+terraform: build vault $(if $(TF_PROVIDERS),$(TOFU)) ## Run examples/terraform under OpenTofu on a real Vault; TF_PROVIDERS=dir has its providers
+	$(call say,examples/terraform)
+	@set -e; $(find-vault); cd e2e && $(if $(TF_PROVIDERS),TF_PROVIDERS='$(abspath $(TF_PROVIDERS))') \
+		go test -count=1 -timeout 15m -v -run '^TestTerraform' .
 
 # Prometheus's requirements are many and stay in a module of their own.
 # The tag leaves out the service discoveries, which no check needs.
@@ -237,6 +280,13 @@ lint: $(BIN)/tools/.built ## Run the linters of .golangci.yml
 lint-changed: $(BIN)/tools/.built
 	$(call say,lint of what is changed)
 	@scripts/lint.sh --changed $(MODULES)
+
+.PHONY: docs
+docs: build vault e2e-build ## Write docs/reference and the table of docs/development/testing.md, by the code and a run on a real Vault
+	$(call say,docs)
+	@UPDATE_DOCS=1 $(MAKE) --no-print-directory e2e-run RUN=TestReferenceHasTheAnswersOfARealVault
+	UPDATE_DOCS=1 go test -count=1 -timeout 5m -run '^(TestMetricsPageIsThatOfTheCode|TestEventsTellWhatChanges)$$' .
+	UPDATE_DOCS=1 go test -count=1 -timeout 5m ./internal/reference
 
 # Vale keeps nothing outside bin/.
 .PHONY: prose

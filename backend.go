@@ -17,7 +17,7 @@ import (
 	"vault-plugin-secrets-palette/internal/help"
 	"vault-plugin-secrets-palette/internal/input"
 	"vault-plugin-secrets-palette/internal/lease"
-	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/exchange"
 	"vault-plugin-secrets-palette/internal/revocation"
 	"vault-plugin-secrets-palette/internal/rootcred"
 	"vault-plugin-secrets-palette/internal/session"
@@ -50,7 +50,7 @@ type backend struct {
 	rules       *input.Rules
 }
 
-func newBackend(process *palette.Process, version string) *backend {
+func newBackend(process *exchange.Process, version string) *backend {
 	b := &backend{
 		configs: store.NewConfigs(), roles: store.NewRoles(),
 		clients: &upstream.Clients{}, tasks: &tasks.Group{}, credentials: &rootcred.Manager{}, writer: &config.Manager{}, sessions: session.New(store.SessionPrefix),
@@ -81,7 +81,7 @@ func newBackend(process *palette.Process, version string) *backend {
 
 // wire gives each manager what it needs. The arrows all point downwards; the one that would close a
 // circle, from a rotation to the config's session, is a hook.
-func (b *backend) wire(process *palette.Process, userAgent string) {
+func (b *backend) wire(process *exchange.Process, userAgent string) {
 	*b.clients = upstream.Clients{New: newClient(process, userAgent, b.metrics), Configs: b.configs, WritesConfigs: b.credentials.WritesConfigs, MaxLease: b.limits.MaxLease}
 	b.stored = &telemetry.Stored{Configs: b.configs, ClockOffset: process.ClockOffset, KeysOf: func(name string, cfg *store.Config) (int, time.Time, bool) {
 		u, known := b.keys.UsageOf(name, cfg)
@@ -122,7 +122,7 @@ func Factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend,
 }
 
 // process is what all mounts of this plugin process share towards Palette.
-var process = palette.NewProcess()
+var process = exchange.NewProcess()
 
 // FactoryFor makes a Factory for a build of the given version (a "v" and a semantic version), which
 // Vault shows with the mount.
@@ -130,7 +130,7 @@ func FactoryFor(version string) logical.Factory { return FactoryOn(process, vers
 
 // FactoryOn is FactoryFor with another process than this one: two simulated nodes in one test share
 // nothing towards Palette.
-func FactoryOn(process *palette.Process, version string) logical.Factory {
+func FactoryOn(process *exchange.Process, version string) logical.Factory {
 	return func(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
 		b := newBackend(process, version)
 		if err := b.setUp(ctx, conf); err != nil {

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"vault-plugin-secrets-palette/internal/palette/exchange"
 	"vault-plugin-secrets-palette/internal/store"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -17,7 +18,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/palettetest"
 )
 
@@ -99,7 +99,7 @@ func TestHelpNamesEachField(t *testing.T) {
 }
 
 func TestHelpDescribesEachOperation(t *testing.T) {
-	for _, path := range newBackend(palette.NewProcess(), "v1.0.0").Paths {
+	for _, path := range newBackend(exchange.NewProcess(), "v1.0.0").Paths {
 		assert.NotEmpty(t, path.HelpSynopsis, path.Pattern)
 		assert.NotEmpty(t, path.HelpDescription, path.Pattern)
 		for op, handler := range path.Operations {

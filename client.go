@@ -2,6 +2,7 @@ package palette
 
 import (
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/exchange"
 	"vault-plugin-secrets-palette/internal/upstream"
 )
 
@@ -12,6 +13,8 @@ var _ paletteAPI = (*palette.Client)(nil)
 
 // newClient makes the clients of a mount. All mounts of a plugin process share process: Palette
 // counts the calls of an IP address, and the failed logins of an account.
-func newClient(process *palette.Process, userAgent string, observer palette.Observer) func(palette.Connection) (paletteAPI, error) {
-	return func(conn palette.Connection) (paletteAPI, error) { return process.NewClient(conn, userAgent, observer) }
+func newClient(process *exchange.Process, userAgent string, observer exchange.Observer) func(palette.Connection) (paletteAPI, error) {
+	return func(conn palette.Connection) (paletteAPI, error) {
+		return palette.NewClient(process, conn, userAgent, observer)
+	}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/exchange"
 	"vault-plugin-secrets-palette/internal/palettetest"
 )
 
@@ -43,7 +43,7 @@ func TestKeyOfAConfigWithAnAPIKeyAsksForTheClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, _ := keyed(t)
 		w.palette.SetClock(4 * time.Minute)
-		w.process = palette.NewProcess().WithDial(palettetest.Dial)
+		w.process = exchange.NewProcess().WithDial(palettetest.Dial)
 		w.b.clean(t.Context())
 		w.mount()
 		asked := w.palette.Calls(palettetest.UserInfo)

@@ -9,6 +9,7 @@ import (
 
 	"vault-plugin-secrets-palette/internal/config"
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/transport"
 	"vault-plugin-secrets-palette/internal/rootcred"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/upstream"
@@ -31,7 +32,7 @@ type configInput struct{ store.Config }
 // changeConfig returns the config with the fields of a write applied; old is nil for a new config.
 // Errors are Mistakes.
 func changeConfig(old *store.Config, d *framework.FieldData, now time.Time) (*store.Config, error) {
-	next := configInput{*store.NewConfig(palette.DefaultAddress)}
+	next := configInput{*store.NewConfig(transport.DefaultAddress)}
 	if old != nil {
 		next.Config = *old
 	}
@@ -103,8 +104,8 @@ func (c *configInput) applyRate(d *framework.FieldData) error {
 		return nil
 	}
 	switch c.RateBurst = burst.(int); {
-	case c.RateBurst < 0 || c.RateBurst > palette.MaxBurst:
-		return upstream.Mistakef("field %q is %d, but must be between 1 and %d calls, or 0 for five times %s", fieldRateBurst, c.RateBurst, palette.MaxBurst, fieldRateLimit)
+	case c.RateBurst < 0 || c.RateBurst > transport.MaxBurst:
+		return upstream.Mistakef("field %q is %d, but must be between 1 and %d calls, or 0 for five times %s", fieldRateBurst, c.RateBurst, transport.MaxBurst, fieldRateLimit)
 	case c.RateBurst > 0 && c.RateLimit == 0:
 		return upstream.Mistakef("field %q is %d, but without a limit (%s=0) there is no burst; leave it out, or set %s", fieldRateBurst, c.RateBurst, fieldRateLimit, fieldRateLimit)
 	}
@@ -167,7 +168,7 @@ func (c *configInput) applyText(d *framework.FieldData) error {
 		}
 	}
 	if text, ok := d.GetOk(fieldAddress); ok {
-		address, err := palette.ParseAddress(text.(string))
+		address, err := transport.ParseAddress(text.(string))
 		if err != nil {
 			return fieldMistake(err)
 		}
@@ -179,7 +180,7 @@ func (c *configInput) applyText(d *framework.FieldData) error {
 // check looks at the config as a whole.
 func (c *configInput) check() error {
 	switch {
-	case !palette.FitsHeader(c.APIKey.Reveal()):
+	case !transport.FitsHeader(c.APIKey.Reveal()):
 		return upstream.Mistakef("field %q holds characters that no API key has", fieldAPIKey)
 	case c.APIKey != "":
 	case c.Email == "":
@@ -195,7 +196,7 @@ func (c *configInput) check() error {
 
 // fieldMistake tells the user of a mistake that the wire client found in a field.
 func fieldMistake(err error) error {
-	var mistake *palette.FieldError
+	var mistake *transport.FieldError
 	if errors.As(err, &mistake) {
 		return upstream.Mistakef("field %q %s", mistake.Field, mistake.Problem)
 	}

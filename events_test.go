@@ -3,7 +3,11 @@ package palette
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"regexp"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -13,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"vault-plugin-secrets-palette/internal/enginetest"
 	"vault-plugin-secrets-palette/internal/palettetest"
 )
 
@@ -94,6 +99,47 @@ func listened(t *testing.T) (*world, *listener) {
 	return w, l
 }
 
+const eventsHead = `<!-- Written by make docs. -->
+
+# Events
+
+Vault Enterprise takes [event notifications](https://developer.hashicorp.com/vault/docs/concepts/events) from the engine. A server that has
+observations takes them as such too. The engine sends none to a community server, which has neither. Nothing of a credential is in an event.
+
+%[1]spath%[1]s is below the mount. %[1]slease%[1]s is the engine's own name for a lease, the same in all events of that lease. A request waits two
+seconds at most until Vault has taken its event. %[1]svault_palette_events_lost_total%[1]s counts the events that Vault did not take.
+
+| Type | When | Metadata |
+| --- | --- | --- |
+`
+
+// eventsPage is docs/reference/events.md, of events that were sent and of what the code says of them.
+func eventsPage(t *testing.T, sent []happened) string {
+	t.Helper()
+	text, err := os.ReadFile("internal/telemetry/events.go")
+	require.NoError(t, err)
+	page := fmt.Sprintf(eventsHead, "`")
+	for _, declared := range regexp.MustCompile(`(?m)^\tEvent\w+ += "(.+)" +// (.+)$`).FindAllStringSubmatch(string(text), -1) {
+		var names []string
+		for _, e := range sent {
+			if e.kind != declared[1] {
+				continue
+			}
+			if e.metadata["role"] != nil {
+				names = append(names, "`lease`")
+			}
+			for name := range e.metadata {
+				names = append(names, "`"+name+"`")
+			}
+		}
+		require.NotEmpty(t, names, "no row sends %s", declared[1])
+		slices.Sort(names)
+		page += fmt.Sprintf("| `%s` | %s | %s |\n", declared[1], declared[2], strings.Join(slices.Compact(names), " "))
+	}
+	return page
+}
+
+// What changes is told, and docs/reference/events.md has each type.
 func TestEventsTellWhatChanges(t *testing.T) {
 	changed := func(kind, path, operation string) happened {
 		return happened{kind, fields{"path": path, "operation": operation, "modified": "true"}}
@@ -115,7 +161,7 @@ func TestEventsTellWhatChanges(t *testing.T) {
 		w.palette.ClearAll()
 		w.minute()
 	}
-	for _, c := range []struct {
+	rows := []struct {
 		name string
 		do   func(*world)
 		want []happened
@@ -126,6 +172,7 @@ func TestEventsTellWhatChanges(t *testing.T) {
 		{"a role", func(w *world) { w.write("roles/app", fields{"ttl": 60}); w.remove("roles/app") }, []happened{
 			changed("palette/role-write", "roles/app", "update"), changed("palette/role-delete", "roles/app", "delete"),
 		}},
+		{"a trust", func(w *world) { w.write("trust/default", fields{"tls_server_name": "palette.example.com"}) }, []happened{changed("palette/trust-write", "trust/default", "update")}},
 		{"a mistake", func(w *world) { w.mistake(logical.UpdateOperation, "roles/app", fields{"ttl": "1y"}) }, nil},
 		{"a token", func(w *world) { l := w.creds("app"); l.mustRenew(); l.mustRevoke() }, []happened{
 			lease("palette/creds-create", "app", "token"), lease("palette/creds-renew", "app", "token"), lease("palette/creds-revoke", "app", "token", "pending", "false"),
@@ -147,13 +194,17 @@ func TestEventsTellWhatChanges(t *testing.T) {
 			w.palette.Inject(palettetest.PasswordChange, palettetest.Fault{Status: 403})
 			w.mistake(logical.UpdateOperation, "rotate-root", nil)
 		}, []happened{rotated("palette/root-rotate-fail", "false")}},
-	} {
+	}
+	var all []happened
+	for _, c := range rows {
+		all = append(all, c.want...)
 		bubble(t, c.name, func(t *testing.T) {
 			w, l := listened(t)
 			c.do(w)
 			assert.Equal(t, c.want, l.take(w))
 		})
 	}
+	enginetest.Generated(t, "docs/reference/events.md", eventsPage(t, all))
 }
 
 func TestEventsThatVaultDoesNotTakeHinderNothing(t *testing.T) {

@@ -11,13 +11,12 @@ import (
 	"testing/synctest"
 
 	"vault-plugin-secrets-palette/internal/keyname"
+	"vault-plugin-secrets-palette/internal/palette/transport"
 	"vault-plugin-secrets-palette/internal/store"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"vault-plugin-secrets-palette/internal/palette"
 )
 
 // hidden stands in the fuzzed values of secret fields. No answer may hold it.
@@ -147,7 +146,7 @@ func FuzzConfigInput(f *testing.F) {
 			if shown == nil {
 				continue
 			}
-			address, err := palette.ParseAddress(textOf(shown[fieldAddress]))
+			address, err := transport.ParseAddress(textOf(shown[fieldAddress]))
 			require.NoError(t, err)
 			assert.Equal(t, address, shown[fieldAddress], "in one form")
 			assertBetween(t, shown[fieldRequestTimeout], 1, 80)

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	engine "vault-plugin-secrets-palette"
-	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/exchange"
 	"vault-plugin-secrets-palette/internal/palettetest"
 )
 
@@ -98,7 +98,7 @@ func (w *goldenWorld) mount() {
 		_, at, _ := strings.Cut(to.URL(), "://")
 		return palettetest.Dial(ctx, network, at)
 	}
-	b, err := engine.FactoryOn(palette.NewProcess().WithDial(dial), "v0.0.0-golden")(w.t.Context(), &logical.BackendConfig{
+	b, err := engine.FactoryOn(exchange.NewProcess().WithDial(dial), "v0.0.0-golden")(w.t.Context(), &logical.BackendConfig{
 		Logger: hclog.NewNullLogger(), System: w.system, StorageView: w.storage,
 	})
 	require.NoError(w.t, err)

@@ -8,12 +8,12 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"vault-plugin-secrets-palette/internal/palette/exchange"
+
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"vault-plugin-secrets-palette/internal/palette"
 )
 
 // exampleOf is a request's path that a pattern takes.
@@ -115,9 +115,9 @@ func quotedList(query fields) string {
 
 // Each field's misspellings, by a letter that is missing, doubled, another, or out of place.
 func TestInputThatIsMisspeltIsNeverTakenForHarmless(t *testing.T) {
-	rules := inputRules(newBackend(palette.NewProcess(), "v1.0.0").Paths)
+	rules := inputRules(newBackend(exchange.NewProcess(), "v1.0.0").Paths)
 	path := &framework.Path{Pattern: "x", Fields: map[string]*framework.FieldSchema{}}
-	for _, p := range newBackend(palette.NewProcess(), "v1.0.0").Paths {
+	for _, p := range newBackend(exchange.NewProcess(), "v1.0.0").Paths {
 		for field := range p.Fields {
 			for i := range field {
 				typos := []string{field[:i] + field[i+1:], field[:i] + "x" + field[i:], field[:i] + "x" + field[i+1:], strings.ToUpper(field)}

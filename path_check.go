@@ -19,7 +19,7 @@ const fieldLogin = "login"
 // pathCheck returns check/<config>, and check for the config "default".
 func (b *backend) pathCheck() []*framework.Path {
 	checkPath := func(pattern, suffix string, fields map[string]*framework.FieldSchema) *framework.Path {
-		fields[fieldLogin] = &framework.FieldSchema{Type: framework.TypeBool, Query: true, Description: "Log in also where the config has a shared session, which is asked otherwise (default false)."}
+		fields[fieldLogin] = &framework.FieldSchema{Type: framework.TypeBool, Query: true, Description: "Log in also where the config has a shared session, which is asked otherwise (default false). Refused with 400 where the config holds an API key."}
 		return &framework.Path{
 			Pattern:         pattern,
 			DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: "palette", OperationVerb: "check", OperationSuffix: suffix},
@@ -65,7 +65,7 @@ func checkAnswer() map[string]*framework.FieldSchema {
 		"step":           text("Where ok is false: what failed, one of name lookup, connection, TLS, login, token."),
 		"error":          text("Where ok is false: how it failed."),
 		"advice":         text("Where ok is false: what to do."),
-		"withheld_until": text("Where login protection did not let the login go out: when the next may, or the next write's where four have failed, RFC 3339, UTC."),
+		"withheld_until": text("Where login protection held the login back: when the next one may go out, RFC 3339, UTC. Where four have failed, when that of the next write may."),
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 	"vault-plugin-secrets-palette/internal/advice"
 	"vault-plugin-secrets-palette/internal/config"
 	"vault-plugin-secrets-palette/internal/input"
-	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/transport"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/telemetry"
 	"vault-plugin-secrets-palette/internal/upstream"
@@ -66,7 +66,7 @@ func configFields() map[string]*framework.FieldSchema {
 		return f
 	}
 	return map[string]*framework.FieldSchema{
-		fieldAddress:          {Type: framework.TypeString, Default: palette.DefaultAddress, Description: "Palette's address, https://host[:port] (default https://api.spectrocloud.com). http:// is taken for loopback only."},
+		fieldAddress:          {Type: framework.TypeString, Default: transport.DefaultAddress, Description: "Palette's address, https://host[:port] (default https://api.spectrocloud.com). http:// is taken for loopback only."},
 		fieldEmail:            text("Email address of the Palette user to log in as."),
 		fieldPassword:         secret("Password of the Palette user. Never given back. Asked for again when address, email, org, proxy_url, ca_cert, tls_server_name or tls_skip_verify changes."),
 		fieldOrg:              text("Organization (tenant) of the Palette user. May be left out where the user is in one only."),
@@ -77,13 +77,13 @@ func configFields() map[string]*framework.FieldSchema {
 		fieldTLSSkipVerify:    {Type: framework.TypeBool, Description: "Do not verify Palette's certificate (default false). Whoever is on the way can then read the password."},
 		fieldProxyURL:         secret("Proxy to reach Palette through, http://[user:password@]host:port (default: the plugin's environment, HTTPS_PROXY and NO_PROXY). Its password is not given back."),
 		fieldRequestTimeout:   {Type: framework.TypeDurationSecond, Default: "30s", Description: "How long one try of a call to Palette may take, 1 to 80 seconds (default 30s)."},
-		fieldRateLimit:        {Type: framework.TypeInt, Default: palette.DefaultRateLimit, Description: "Calls a second to each of Palette's resources at this address (logins, refreshes, users, API keys), of all mounts and configs of the plugin process together; the lowest among the configs that have called the address counts (default 10, Palette's own limit for one IP address; 0: none)."},
+		fieldRateLimit:        {Type: framework.TypeInt, Default: transport.DefaultRateLimit, Description: "Calls a second to each of Palette's resources at this address: logins, refreshes, users, API keys. All mounts and configs of the plugin process share them; the lowest among the configs that have called the address counts. Default 10, Palette's own limit for one IP address; 0: none."},
 		fieldRateBurst:        {Type: framework.TypeInt, Description: "How many of these calls may go at once, 1 to 10000 (default, and 0: five times rate_limit, which is Palette's own proportion). Not with rate_limit=0, whose write drops it."},
-		fieldQueueTimeout:     {Type: framework.TypeDurationSecond, Default: "55s", Description: "How long a call waits for its turn under rate_limit, and before it is sent again, 1 second to 5 minutes (default 55s, less than the 60 that Vault's clients wait). One whose turn would come later is answered 503 at once."},
-		fieldKeyLimit:         {Type: framework.TypeInt, Default: store.DefaultKeyLimit, Description: "How many API keys Palette lets a user have (default 20, Palette's own; 0: not known). Named where Palette refuses a key, and shown in metrics beside the keys there are; the engine refuses none by it."},
+		fieldQueueTimeout:     {Type: framework.TypeDurationSecond, Default: "55s", Description: "How long a call waits for its turn under rate_limit, and before the engine sends it again: 1 second to 5 minutes. The default, 55s, is less than the 60 that Vault's clients wait. A call whose turn would come later is answered 503 at once."},
+		fieldKeyLimit:         {Type: framework.TypeInt, Default: store.DefaultKeyLimit, Description: "How many API keys Palette lets a user have (default 20, Palette's own; 0: not known). Errors name it where Palette refuses a key, and metrics show it beside the number of keys. The engine refuses no key by it."},
 		fieldAPIKey:           secret("API key of the Palette user, instead of email and password: enough for roles with credential_type=api_key. Never given back."),
-		fieldAPIKeyUID:        text("UID of api_key at Palette, so that rotate-root can delete it when it has made a new one. Not needed where the user has one key only, and set by each rotation."),
-		fieldPasswordPolicy:   text("Vault password policy that makes the passwords of rotations. Without one: 32 characters of all four classes."),
+		fieldAPIKeyUID:        text("UID of api_key at Palette, by which rotate-root deletes the key when a new one is made. A write finds the UID where the user has one active key only, and each rotation sets it. Taken as written, space included."),
+		fieldPasswordPolicy:   text("Vault password policy that makes the passwords of rotations. Without one: 32 characters of all four classes. Taken as written, space included."),
 		fieldRotationPeriod:   {Type: framework.TypeDurationSecond, Description: "Rotate the password or API key by itself, this long after the last rotation or after it was written; at least a minute. 0 (default): only by rotate-root."},
 		fieldVerifyConnection: {Type: framework.TypeBool, Default: true, Description: "Log in to Palette before storing, revoke what that brought, and store nothing when Palette says no (default true). A switch of this one write, not stored."},
 	}
@@ -96,7 +96,7 @@ func configAnswer() map[string]*framework.FieldSchema {
 	}
 	fields["password_set"] = &framework.FieldSchema{Type: framework.TypeBool, Description: "Whether a password is stored."}
 	fields["api_key_set"] = &framework.FieldSchema{Type: framework.TypeBool, Description: "Whether an API key is stored."}
-	fields["api_key_expires_at"] = &framework.FieldSchema{Type: framework.TypeString, Description: "When the stored API key expires, RFC 3339, UTC, where the engine made it or Palette tells: by api_key_uid, or where the user has one active key."}
+	fields["api_key_expires_at"] = &framework.FieldSchema{Type: framework.TypeString, Description: "When the stored API key expires, RFC 3339, UTC. Known where the engine made the key, where api_key_uid names it, or where the user has one active key."}
 	fields["last_rotated"] = &framework.FieldSchema{Type: framework.TypeString, Description: "When the engine last rotated, RFC 3339, UTC."}
 	fields["next_rotation"] = &framework.FieldSchema{Type: framework.TypeString, Description: "When the next rotation is due, RFC 3339, UTC, where there is a rotation_period."}
 	fields["rotation_error"] = &framework.FieldSchema{Type: framework.TypeString, Description: "Why the outcome of a rotation that was broken off is not known yet."}

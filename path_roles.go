@@ -14,7 +14,7 @@ import (
 	"vault-plugin-secrets-palette/internal/help"
 	"vault-plugin-secrets-palette/internal/input"
 	"vault-plugin-secrets-palette/internal/keyname"
-	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/transport"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/telemetry"
 	"vault-plugin-secrets-palette/internal/upstream"
@@ -55,13 +55,13 @@ func roleWritten() map[int][]framework.Response {
 func roleFields() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
 		fieldConfigName:     {Type: framework.TypeString, Default: defaultConfigName, Description: "Name of the config that issues the credentials (default \"default\")."},
-		fieldTTL:            {Type: framework.TypeDurationSecond, Description: "Longest term of a lease, between renewals. 0 (default): the mount's default; never longer than the token lives."},
+		fieldTTL:            {Type: framework.TypeDurationSecond, Description: "Longest term of a lease, between renewals. 0 (default): the mount's default, and for API keys an hour at most. Never longer than the token lives."},
 		fieldMaxTTL:         {Type: framework.TypeDurationSecond, Description: "Longest time from the issue to the end of the last renewal, and how long a shared API key lives. 0 (default): the mount's maximum, and 24 hours for such a key."},
 		fieldRenewable:      {Type: framework.TypeBool, Default: true, Description: "Whether leases can be renewed (default true). A renewal returns a new token: false for Vault Agent templates and other clients that only extend a lease."},
 		fieldShared:         {Type: framework.TypeBool, Description: "Hand out one Palette session per config, or with credential_type=api_key one API key per role, which the engine keeps fresh, instead of one for each lease (default false). Revoking such a lease leaves the session or key alone, since others use it."},
 		fieldCredentialType: {Type: framework.TypeString, Default: store.CredentialToken, AllowedValues: []any{store.CredentialToken, store.CredentialAPIKey}, Description: "What creds/<role> returns: token (default) or api_key."},
 		fieldUserUID:        {Type: framework.TypeString, Description: "UID of the Palette user that the API keys are for (default: the config's own). For another user the config's must be a tenant administrator."},
-		fieldNameTemplate:   {Type: framework.TypeString, Description: "Template of the API keys' names, with .RoleName, .DisplayName and .EntityID; it must hold random 7 (or more) or uuid, outside of conditions and passed to nothing that shortens it. Default: " + keyname.Default},
+		fieldNameTemplate:   {Type: framework.TypeString, Description: "Template of the API keys' names, with .RoleName, .DisplayName and .EntityID. It must hold random 7 (or more) or uuid, outside of conditions, and pass it to nothing that shortens it. The default cuts role and display name at 24 bytes each: " + keyname.Default},
 		fieldDescription:    {Type: framework.TypeString, Description: "Description of the API keys at Palette."},
 		fieldProjectUID:     {Type: framework.TypeString, Description: "UID of a Palette project, given back with each credential for the ProjectUid header. It does not confine the token."},
 	}
@@ -221,7 +221,7 @@ func changeRole(old *store.Role, d *framework.FieldData) (*store.Role, error) {
 		return nil, upstream.Mistakef("field %q is %q, which is no name of a config", fieldConfigName, next.ConfigName)
 	case next.MaxTTL > 0 && next.TTL > next.MaxTTL:
 		return nil, upstream.Mistakef("field %q is %s, but must not be longer than %q, which is %s", fieldTTL, next.TTL, fieldMaxTTL, next.MaxTTL)
-	case !palette.FitsHeader(next.ProjectUID):
+	case !transport.FitsHeader(next.ProjectUID):
 		return nil, upstream.Mistakef("field %q is %q, but must be a UID without spaces, fit for an HTTP header", fieldProjectUID, next.ProjectUID)
 	}
 	if err := checkKeyFields(&next); err != nil {

@@ -11,6 +11,7 @@ import (
 	"vault-plugin-secrets-palette/internal/help"
 	"vault-plugin-secrets-palette/internal/input"
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/answer"
 	"vault-plugin-secrets-palette/internal/telemetry"
 	"vault-plugin-secrets-palette/internal/upstream"
 )
@@ -42,7 +43,7 @@ func (b *backend) handleRotate(ctx context.Context, req *logical.Request, d *fra
 		return upstream.Answer(err)
 	}
 	err = b.credentials.Rotate(ctx, req.Storage, name)
-	switch says := palette.Refusal(err); {
+	switch says := answer.Refusal(err); {
 	case err == nil:
 		return nil, nil
 	case says != nil && says.Op != palette.OpLogin:

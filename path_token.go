@@ -13,7 +13,7 @@ import (
 	"vault-plugin-secrets-palette/internal/help"
 	"vault-plugin-secrets-palette/internal/input"
 	"vault-plugin-secrets-palette/internal/lease"
-	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/answer"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/telemetry"
 	"vault-plugin-secrets-palette/internal/upstream"
@@ -33,7 +33,7 @@ func (b *backend) tokenSecret() *framework.Secret {
 }
 
 func (b *backend) pathCreds() []*framework.Path {
-	responses := answers(http.StatusOK, "The token; the lease is beside it.", credsAnswer(), http.StatusBadGateway, http.StatusServiceUnavailable)
+	responses := answers(http.StatusOK, "The token or API key; the lease is beside it.", credsAnswer(), http.StatusBadGateway, http.StatusServiceUnavailable)
 	return []*framework.Path{{
 		Pattern:      "creds/" + input.Name(fieldName),
 		DisplayAttrs: displayAttrs("credentials"),
@@ -45,12 +45,12 @@ func (b *backend) pathCreds() []*framework.Path {
 		HelpDescription: help.Creds,
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ReadOperation: &framework.PathOperation{
-				Callback: b.handleCreds, Summary: "Issue a token; fields go into the query.", Responses: responses,
+				Callback: b.handleCreds, Summary: "Issue a credential; fields go into the query.", Responses: responses,
 				ForwardPerformanceStandby: true,
 			},
 			// What a Vault Agent template does when "secret" has further arguments.
 			logical.UpdateOperation: &framework.PathOperation{
-				Callback: b.handleCreds, Summary: "Issue a token; fields go into the body.", Responses: responses,
+				Callback: b.handleCreds, Summary: "Issue a credential; fields go into the body.", Responses: responses,
 				ForwardPerformanceStandby: true,
 			},
 		},
@@ -208,7 +208,7 @@ func (b *backend) applyRenewable(resp *logical.Response, r *store.Role, d *frame
 // shownToken is what a read and a renewal of a token return.
 func shownToken(l *lease.Lease, r *store.Role, token store.Token) map[string]any {
 	data := shownLease(l, r, token.ExpiresAt)
-	data[fieldToken], data[fieldTokenID] = token.Token.Reveal(), palette.TokenID(token.Token)
+	data[fieldToken], data[fieldTokenID] = token.Token.Reveal(), answer.TokenID(token.Token)
 	return data
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"vault-plugin-secrets-palette/internal/lease"
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/answer"
 	"vault-plugin-secrets-palette/internal/revocation"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/telemetry"
@@ -24,7 +25,7 @@ func (b *backend) renewToken(ctx context.Context, req *logical.Request, l *lease
 		return nil, err
 	}
 	// The new token's life is not known yet, so no limit but the role's and the mount's counts here.
-	if bound := b.limits.Shortest(r, time.Since(req.Secret.IssueTime), lease.TokenLimit(palette.MaxTokenLife)); bound.Left < time.Second {
+	if bound := b.limits.Shortest(r, time.Since(req.Secret.IssueTime), lease.TokenLimit(answer.MaxTokenLife)); bound.Left < time.Second {
 		return nil, refusedBy(bound, l)
 	}
 	l.ConfigName = r.ConfigName // where the role has changed to another config of the same identity

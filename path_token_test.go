@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"vault-plugin-secrets-palette/internal/palette/answer"
 	"vault-plugin-secrets-palette/internal/store"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -25,7 +26,7 @@ func TestCredsReturnATokenUnderALease(t *testing.T) {
 		l := w.creds("app")
 		assert.True(t, w.palette.Alive(l.token()))
 		assert.Equal(t, fields{
-			"token": l.token(), "token_id": palette.TokenID(palette.Secret(l.token())), "address": w.palette.URL(), "org": "example", "project_uid": "5f0e1d",
+			"token": l.token(), "token_id": answer.TokenID(palette.Secret(l.token())), "address": w.palette.URL(), "org": "example", "project_uid": "5f0e1d",
 			"expires_at": epoch.Add(15 * time.Minute).Format(time.RFC3339),
 		}, l.data)
 		assert.Equal(t, 15*time.Minute, l.secret.TTL)

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/exchange"
 	"vault-plugin-secrets-palette/internal/palettetest"
 	"vault-plugin-secrets-palette/internal/store"
 )
@@ -53,7 +53,7 @@ func (w *world) secondary() *world {
 	w.t.Helper()
 	local := w.b.PathsSpecial.LocalStorage
 	second := &world{
-		t: w.t, log: &logBuffer{}, process: palette.NewProcess().WithDial(palettetest.Dial), palette: w.palette,
+		t: w.t, log: &logBuffer{}, process: exchange.NewProcess().WithDial(palettetest.Dial), palette: w.palette,
 		system:  &logical.StaticSystemView{DefaultLeaseTTLVal: month, MaxLeaseTTLVal: month, ReplicationStateVal: consts.ReplicationPerformanceSecondary},
 		storage: &storage{Storage: &clusterStorage{Storage: w.storage, own: &logical.InmemStorage{}, local: local}},
 	}

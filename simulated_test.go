@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	engine "vault-plugin-secrets-palette"
-	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/exchange"
 	"vault-plugin-secrets-palette/internal/palettetest"
 )
 
@@ -83,7 +83,7 @@ func inLife(t *testing.T, fields map[string]any, test func(*life), opts ...palet
 // mount runs a new process over the storage, as after a crash.
 func (l *life) mount() {
 	l.t.Helper()
-	b, err := engine.FactoryOn(palette.NewProcess().WithDial(palettetest.Dial), "v0.0.0-life")(l.t.Context(), &logical.BackendConfig{
+	b, err := engine.FactoryOn(exchange.NewProcess().WithDial(palettetest.Dial), "v0.0.0-life")(l.t.Context(), &logical.BackendConfig{
 		Logger: hclog.NewNullLogger(), System: l.system, StorageView: l,
 	})
 	require.NoError(l.t, err)

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"vault-plugin-secrets-palette/internal/palette/exchange"
 	"vault-plugin-secrets-palette/internal/store"
 
 	"github.com/hashicorp/go-hclog"
@@ -15,7 +16,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/palettetest"
 )
 
@@ -35,7 +35,7 @@ type world struct {
 	palette *palettetest.Server
 	system  *logical.StaticSystemView
 	log     *logBuffer
-	process *palette.Process
+	process *exchange.Process
 	// secrets are those that no answer and no log line may hold, beside the tokens.
 	secrets []string
 }
@@ -52,17 +52,17 @@ func bubble(t *testing.T, name string, f func(t *testing.T)) {
 func newWorld(t *testing.T, opts ...palettetest.Option) *world {
 	t.Helper()
 	time.Sleep(time.Until(epoch)) // a bubble's clock begins in 2000
-	return worldOf(t, palette.NewProcess().WithDial(palettetest.Dial), append([]palettetest.Option{palettetest.InMemory()}, opts...))
+	return worldOf(t, exchange.NewProcess().WithDial(palettetest.Dial), append([]palettetest.Option{palettetest.InMemory()}, opts...))
 }
 
 // onSockets is newWorld outside of a bubble, for what is about name lookup, sockets, TLS and
 // proxies. Its time is real, so nothing there may wait.
 func onSockets(t *testing.T, opts ...palettetest.Option) *world {
 	t.Helper()
-	return worldOf(t, palette.NewProcess(), opts)
+	return worldOf(t, exchange.NewProcess(), opts)
 }
 
-func worldOf(t *testing.T, process *palette.Process, opts []palettetest.Option) *world {
+func worldOf(t *testing.T, process *exchange.Process, opts []palettetest.Option) *world {
 	t.Helper()
 	w := &world{
 		t: t, log: &logBuffer{}, process: process,

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// fieldsOf are the fields of the paths, as the README names them.
+// fieldsOf are the fields of the paths, as docs/reference names them.
 var fieldsOf = []struct {
 	path, document string
 	in, out        []string

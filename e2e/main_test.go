@@ -65,7 +65,7 @@ func TestMain(m *testing.M) {
 		removeBuilds()
 		os.Exit(130)
 	}()
-	if err := errors.Join(phase(), saysItsVault()); err != nil {
+	if err := errors.Join(phase(), saysItsServer()); err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
@@ -81,16 +81,16 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// saysItsVault prints which Vault the tests run on. One that VAULT_VERSION does not name is
-// an error: its results would pass for those of another.
-func saysItsVault() error {
-	version, err := vaulttest.VaultVersion(context.Background())
+// saysItsServer prints which server the tests run on. One that SERVER or VAULT_VERSION does not
+// name is an error: its results would pass for those of another.
+func saysItsServer() error {
+	product, err := vaulttest.Installed(context.Background())
 	if err != nil {
 		return err
 	}
-	fmt.Printf("on Vault %s\n", version)
-	if wanted := strings.TrimPrefix(os.Getenv("VAULT_VERSION"), "v"); wanted != "" && "v"+wanted != version {
-		return fmt.Errorf("VAULT_VERSION is %s, but the tests found Vault %s: run them by make e2e, or set VAULT_BIN", wanted, version)
+	fmt.Printf("on %s\n", product)
+	if wanted := strings.TrimPrefix(os.Getenv("VAULT_VERSION"), "v"); wanted != "" && "v"+wanted != product.Version {
+		return fmt.Errorf("VAULT_VERSION is %s, but the tests found %s: run them by make e2e, or set VAULT_BIN", wanted, product)
 	}
 	return nil
 }

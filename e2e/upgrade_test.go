@@ -38,7 +38,7 @@ var olderVersions = []olderVersion{
 // nothing of older storage.
 var today = olderVersion{"today's source, for want of a history", "", apiKeys}
 
-// An upgrade in place, by the README's commands: what the older version has opened goes on
+// An upgrade in place, by the commands of docs/how-to/upgrade.md: what the older version has opened goes on
 // under the newer one, and back again.
 func TestAnUpgradeInPlace(t *testing.T) {
 	t.Parallel()

@@ -47,11 +47,11 @@ else
 	printf '%s' "$PALETTE_PASSWORD" | vault write palette/config "$@" password=-
 fi
 
-# One role for each kind of client: see "Which client, which role" in the README.
+# One role for each kind of client: see docs/how-to/choose-a-role.md.
 vault write palette/roles/app renewable=true max_ttl=24h
 vault write palette/roles/app-agent renewable=false
 # For many consumers: they share one session of Palette's, and a lease that is revoked does
-# not end it. See "A fleet within Palette's limits" there.
+# not end it. See docs/explanation/shared-credentials.md.
 vault write palette/roles/app-fleet shared=true renewable=false
 # For what takes an API key and no token, as Palette's Terraform provider: see terraform/.
 vault write palette/roles/app-key credential_type=api_key ttl=1h max_ttl=24h description="Made by Vault"

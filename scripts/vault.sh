@@ -8,6 +8,9 @@
 # Otherwise the module in tools/vault is built into bin/vault, once. VAULT_VERSION=1.19.0 asks for that
 # version instead, wherever it is from, and builds it into bin/vault-1.19.0.
 #
+# SERVER=bao asks for OpenBao instead: the program that VAULT_BIN names, or the `bao` on the PATH.
+# None is built.
+#
 # Vault is under the Business Source License: it is a fixture of the tests, in a
 # module of its own, and never linked into or shipped with the plugin.
 set -euo pipefail
@@ -67,6 +70,24 @@ build() {
 	mv -f "$target.new" "$target"
 	say "built in $((SECONDS - started)) s"
 }
+
+case ${SERVER:-vault} in
+vault) ;;
+bao)
+	bao=${VAULT_BIN:-$(command -v bao || true)}
+	if ! found=$("${bao:-bao}" version 2>/dev/null) || [[ $found != OpenBao* ]]; then
+		say "SERVER=bao, and ${bao:-the PATH} is no OpenBao: name its program in VAULT_BIN, or put a bao on the PATH (https://openbao.org/downloads)"
+		exit 1
+	fi
+	tell "using $found, $bao"
+	echo "$bao"
+	exit
+	;;
+*)
+	say "SERVER is $SERVER, and has to be vault or bao"
+	exit 1
+	;;
+esac
 
 pinned=$(sed -n 's/^require github.com\/hashicorp\/vault v//p' "$module/go.mod")
 version=${VAULT_VERSION:-$pinned}

@@ -4,10 +4,12 @@ import (
 	_ "embed"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"text/template"
+	"time"
 )
 
 const (
@@ -27,6 +29,8 @@ type facts struct {
 	Cores        int
 	Platform, Go string
 	Plot         string
+	// Measured is the date, and the commit where git tells it.
+	Measured string
 	// Rounds of turns as long as Slot.
 	Rounds int
 	Slot   string
@@ -44,7 +48,7 @@ func (b *bench) write(r *Report) error {
 	err := document.Execute(&text, facts{
 		Report: r, Table: r.markdown(), Loads: b.load.markdown(),
 		Cores: runtime.NumCPU(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Go: runtime.Version(),
-		Plot: plotName, Rounds: b.rounds, Slot: seconds(b.slot), Latency: fmt.Sprintf("%d ms", paletteLatency.Milliseconds()), Limit: paletteLimit,
+		Measured: measured(), Plot: plotName, Rounds: b.rounds, Slot: seconds(b.slot), Latency: fmt.Sprintf("%d ms", paletteLatency.Milliseconds()), Limit: paletteLimit,
 	})
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", documentName, err)
@@ -54,6 +58,16 @@ func (b *bench) write(r *Report) error {
 		return fmt.Errorf("writing %s: %w", documentName, err)
 	}
 	return nil
+}
+
+// measured is today, and the commit where git tells it.
+func measured() string {
+	date := time.Now().UTC().Format(time.DateOnly)
+	commit, err := exec.Command("git", "describe", "--always", "--dirty", "--exclude=*").Output()
+	if err != nil {
+		return date
+	}
+	return date + ", at commit " + strings.TrimSpace(string(commit))
 }
 
 // markdown is the table for the document.

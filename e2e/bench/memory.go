@@ -34,8 +34,8 @@ func (b *bench) measureMemory(ctx context.Context) ([]Row, error) {
 		Limit:  fmt.Sprintf("< +%.0f MiB", inMiB(mostHeapGrowth)),
 		Floor:  growth[floor], Wait: growth[wait], Direct: growth[direct],
 		Verdict: judge(mine.Bytes() < mostHeapGrowth),
-		Means: fmt.Sprintf("The engine alone in a process, with storage in memory, against a stand-in that answers at once; %d readers, each of which revokes every second lease. "+
-			"The figure is by how much the heap in use after a collection (`HeapInuse` of Go's runtime) has grown since the end of a warm-up of %s reads. Direct: the bare calls.", b.heapBy, count(b.heapWarmUp)),
+		Means: fmt.Sprintf("The engine alone in a process, with storage in memory, against a stand-in that answers at once. %d readers, each of which revokes every second lease. "+
+			"The figure is the growth of the heap in use after a collection (`HeapInuse` of Go's runtime), since a warm-up of %s reads. Direct: the bare calls.", b.heapBy, count(b.heapWarmUp)),
 	}}, nil
 }
 

@@ -65,8 +65,8 @@ func (b *bench) measureRevoke(ctx context.Context) ([]Row, error) {
 		Floor: seconds(plainTook[floorMount]), Wait: seconds(plainTook[waitMount]),
 		Direct:  fmt.Sprintf("%s, %d calls", seconds(directTook), callsFor(b.revoked)),
 		Verdict: judge(got.alive == 0 && got.took <= mostRevoke && got.calls <= mostRevokeCalls && len(got.logins.errs) == 0),
-		Means: "The leases are made first, then Palette's limits are set (10 calls a second, 50 at once); `sync=false`. The time is until the last of the tokens was dead at the stand-in; " +
-			"the calls are those that revoke, refused ones too. Logins that begin while the revocation is under way must be served. Direct: the same tokens, 100 to a call, one call after the other.",
+		Means: "The leases are made first, then Palette's limits are set (10 calls a second, 50 at once); `sync=false`. The time is until the last of the tokens was dead at the stand-in. " +
+			"The calls are those that revoke, refused ones too. Logins that begin while the revocation is under way must be served. Direct: the same tokens, 100 to a call, one call after the other.",
 	}}, nil
 }
 

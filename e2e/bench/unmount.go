@@ -62,6 +62,6 @@ func (b *bench) measureUnmount(ctx context.Context) ([]Row, error) {
 		Wait:    fmt.Sprintf("%s for %s", seconds(plainTook[waitMount]), count(b.unmounted/waitShare)),
 		Direct:  fmt.Sprintf("%s, %d calls", seconds(directTook), callsFor(b.unmounted)),
 		Verdict: judge(failed == nil && took <= mostUnmount && alive == 0),
-		Means:   "The leases are made first, then Palette's limits are set. The time is until Vault answers that the mount is gone. Vault revokes the leases one after the other; direct: their tokens, 100 to a call, one call after the other.",
+		Means:   "The leases are made first, then Palette's limits are set. The time is until Vault answers that the mount is gone. Vault revokes the leases one after the other. Direct: their tokens, 100 to a call, one call after the other.",
 	}}, nil
 }

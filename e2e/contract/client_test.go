@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/exchange"
 	"vault-plugin-secrets-palette/internal/palettetest"
 )
 
@@ -28,8 +29,8 @@ func TestClientKeepsTheContract(t *testing.T) {
 	})
 	t.Cleanup(proxy.Close)
 
-	process := palette.NewProcess()
-	client, err := process.NewClient(palette.Connection{Address: proxy.URL, RequestTimeout: time.Minute}, "contract", nil)
+	process := exchange.NewProcess()
+	client, err := palette.NewClient(process, palette.Connection{Address: proxy.URL, RequestTimeout: time.Minute}, "contract", nil)
 	require.NoError(t, err)
 	t.Cleanup(client.Close)
 	login := palette.Login{Email: admin.Email, Org: admin.Org, Password: palette.Secret(admin.Password)}

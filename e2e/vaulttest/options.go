@@ -1,22 +1,22 @@
-// Package vaulttest runs a real Vault server, with the engine's plugin in its plugin
-// directory, on free ports of the loopback. It needs a `vault` binary and the built
-// plugin, and no *testing.T: the demo uses it too.
+// Package vaulttest runs a real Vault server, or OpenBao's, with the engine's plugin in its
+// plugin directory, on free ports of the loopback. It needs a `vault` or `bao` binary and the
+// built plugin, and no *testing.T: the demo uses it too.
 //
 // What it finds its programs by, in this order:
 //
-//	VAULT_BIN   the vault binary; else bin/vault of the repository; else `vault` on the PATH
+//	SERVER      "bao" for OpenBao; else Vault
+//	VAULT_BIN   the server's binary; else bin/vault of the repository; else `vault` on the PATH.
+//	            With SERVER=bao the two are called bao
 //	PLUGIN_BIN  the plugin; else bin/vault-plugin-secrets-palette of the repository
 package vaulttest
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"unicode"
 )
 
 // PluginName is the name that the plugin is registered under.
@@ -44,38 +44,24 @@ type Options struct {
 	LogLevel string
 	// Plugin is the plugin's program; the one that [PluginBinary] finds where it is empty.
 	Plugin string
+	// Config is added to the server's configuration.
+	Config string
 	// AtEnd is called by [Server.Stop] after all processes have ended and before the files
 	// go: the logs are whole then.
 	AtEnd func(*Server)
 }
 
-// VaultBinary finds the vault program.
+// VaultBinary finds the server's program.
 func VaultBinary() (string, error) {
-	if path, err := named("VAULT_BIN", "vault"); path != "" || err != nil {
+	name := program()
+	if path, err := named("VAULT_BIN", name); path != "" || err != nil {
 		return path, err
 	}
-	path, err := exec.LookPath("vault")
+	path, err := exec.LookPath(name)
 	if err != nil {
-		return "", errors.New("no vault: set VAULT_BIN, or run make vault")
+		return "", fmt.Errorf("no %s: set VAULT_BIN, or run make vault", name)
 	}
 	return path, nil
-}
-
-// VaultVersion asks the vault program for its version, as in v1.21.2.
-func VaultVersion(ctx context.Context) (string, error) {
-	path, err := VaultBinary()
-	if err != nil {
-		return "", err
-	}
-	out, err := exec.CommandContext(ctx, path, "version").Output() // #nosec G204 -- whoever runs this names the file
-	if err != nil {
-		return "", fmt.Errorf("asking %s for its version: %w", path, err)
-	}
-	version, found := strings.CutPrefix(string(out), "Vault ")
-	if !found {
-		return "", fmt.Errorf("%s is no Vault", path)
-	}
-	return strings.FieldsFunc(version, func(r rune) bool { return unicode.IsSpace(r) || r == ',' })[0], nil
 }
 
 // PluginBinary finds the engine's plugin.
@@ -121,7 +107,8 @@ func named(variable, base string) (string, error) {
 func cleanEnv() []string {
 	var env []string
 	for _, entry := range os.Environ() {
-		if !strings.HasPrefix(entry, "VAULT_") && !strings.HasPrefix(entry, "HOME=") {
+		// OpenBao reads BAO_ADDR before VAULT_ADDR, and so on.
+		if !strings.HasPrefix(entry, "VAULT_") && !strings.HasPrefix(entry, "BAO_") && !strings.HasPrefix(entry, "HOME=") {
 			env = append(env, entry)
 		}
 	}

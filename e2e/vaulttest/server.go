@@ -36,12 +36,13 @@ type Server struct {
 	// Dir holds all of its files.
 	Dir string
 
-	opts   Options
-	vault  string // the program
-	plugin string // the plugin, in the server's own plugin directory
-	port   int
-	unseal string // the key, with Raft
-	member bool   // one of several nodes, so that it may serve as a standby
+	opts    Options
+	vault   string // the program
+	product Product
+	plugin  string // the plugin, in the server's own plugin directory
+	port    int
+	unseal  string // the key, with Raft
+	member  bool   // one of several nodes, so that it may serve as a standby
 
 	mu      sync.Mutex // guards what follows
 	process *exec.Cmd
@@ -66,7 +67,7 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 	if opts.Join != nil {
 		s.Token, s.unseal, s.member = opts.Join.Token, opts.Join.unseal, true
 	}
-	if err := s.prepare(); err != nil {
+	if err := s.prepare(ctx); err != nil {
 		s.Stop()
 		return nil, err
 	}
@@ -107,9 +108,12 @@ func (s *Server) begin(ctx context.Context) error {
 }
 
 // prepare finds the programs and makes the server's directory.
-func (s *Server) prepare() error {
+func (s *Server) prepare(ctx context.Context) error {
 	var err error
 	if s.vault, err = VaultBinary(); err != nil {
+		return err
+	}
+	if s.product, err = ProductOf(ctx, s.vault); err != nil {
 		return err
 	}
 	plugin := s.opts.Plugin
@@ -146,7 +150,8 @@ func (s *Server) configure() error {
 	if level == "" {
 		level = "info"
 	}
-	config := fmt.Sprintf("plugin_directory = %q\nlog_level = %q\n", filepath.Join(s.Dir, "plugins"), level)
+	config := fmt.Sprintf("plugin_directory = %q\nlog_level = %q\n", filepath.Join(s.Dir, "plugins"), level) +
+		s.product.auditConfig() + s.opts.Config
 	if s.opts.Storage == Raft {
 		// With its default multiplier of 5 a single node takes up to 10 s to elect itself. With 1
 		// the pauses of a busy machine would depose the leader of several: half a second does.

@@ -57,7 +57,7 @@ type Output struct {
 // Code other than zero.
 func (s *Server) CLI(ctx context.Context, stdin string, args ...string) (Output, error) {
 	// #nosec G204 -- the program is the one that the environment names
-	cmd := exec.CommandContext(ctx, s.vault, args...)
+	cmd := exec.CommandContext(ctx, s.vault, s.product.arguments(args)...)
 	cmd.Env = s.Env()
 	return Run(cmd, stdin)
 }
@@ -132,6 +132,9 @@ func (s *Server) Mount(ctx context.Context, path string) error {
 // EnableAudit makes the server, and each other node of its cluster, write an audit log of
 // its own, in Vault's own form with its secrets hashed.
 func (s *Server) EnableAudit(ctx context.Context) error {
+	if !s.product.auditByAPI() {
+		return nil // its configuration has enabled it
+	}
 	client, err := s.Client()
 	if err != nil {
 		return err

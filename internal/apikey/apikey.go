@@ -21,6 +21,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/answer"
 	"vault-plugin-secrets-palette/internal/revocation"
 	"vault-plugin-secrets-palette/internal/rootcred"
 	"vault-plugin-secrets-palette/internal/session"
@@ -97,7 +98,7 @@ func (m *Manager) createKept(ctx context.Context, s logical.Storage, r *store.Ro
 // create writes the key's name ahead and calls Palette. id is that of the write-ahead entry, "" where
 // none was written. The verdict is that of the creation alone: an error of what comes before says that
 // no key was made.
-func (m *Manager) create(ctx context.Context, s logical.Storage, r *store.Role, cfg *store.Config, w *store.KeyWAL) (key store.Key, id string, verdict palette.Verdict, err error) {
+func (m *Manager) create(ctx context.Context, s logical.Storage, r *store.Role, cfg *store.Config, w *store.KeyWAL) (key store.Key, id string, verdict answer.Verdict, err error) {
 	key = store.Key{Name: w.Name, ExpiresAt: w.Expiry}
 	var creation error
 	err = m.use(ctx, s, r.ConfigName, cfg, func(client upstream.API, auth palette.Auth) (err error) {
@@ -115,7 +116,7 @@ func (m *Manager) create(ctx context.Context, s logical.Storage, r *store.Role, 
 		})
 		return creation
 	})
-	return key, id, palette.VerdictOf(creation), err
+	return key, id, answer.VerdictOf(creation), err
 }
 
 // writeAhead writes the name of a key ahead of a call; id is that of the entry of the call before, "" for
@@ -137,11 +138,11 @@ func (m *Manager) writeAhead(ctx context.Context, s logical.Storage, id string, 
 
 // createFailed deletes the write-ahead entry of a key that Palette has not made. Where Palette may
 // have made the key, the entry stays.
-func (m *Manager) createFailed(ctx context.Context, s logical.Storage, id string, verdict palette.Verdict) {
+func (m *Manager) createFailed(ctx context.Context, s logical.Storage, id string, verdict answer.Verdict) {
 	if id == "" {
 		return
 	}
-	if verdict == palette.Unknown {
+	if verdict == answer.Unknown {
 		m.Interrupted([]string{id})
 		return
 	}
@@ -232,7 +233,7 @@ func (m *Manager) Delete(ctx context.Context, s logical.Storage, k Owned) error 
 		switch {
 		case err == nil || upstream.Gone(deletion) && !unseen:
 			return nil
-		case palette.Refusal(err) == nil && !errors.As(err, &mfa) && !unseen:
+		case answer.Refusal(err) == nil && !errors.As(err, &mfa) && !unseen:
 			return err
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/answer"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/tasks"
 	"vault-plugin-secrets-palette/internal/upstream"
@@ -225,9 +226,9 @@ func (m *Manager) CreateFailed(ctx context.Context, s logical.Storage, name stri
 	if !errors.As(err, &says) || says.Op != palette.OpCreateKey {
 		return upstream.KeyCallFailed(name, cfg, err, hint)
 	}
-	byWords := (says.Kind == palette.Rejected || says.Kind == palette.Unavailable) && palette.VerdictOf(err) != palette.AuthDead &&
+	byWords := (says.Kind == answer.Rejected || says.Kind == answer.Unavailable) && answer.VerdictOf(err) != answer.AuthDead &&
 		limitWords.MatchString(says.Code+" "+says.Message)
-	if says.Kind != palette.Rejected && !byWords || palette.VerdictOf(err) == palette.AuthDead {
+	if says.Kind != answer.Rejected && !byWords || answer.VerdictOf(err) == answer.AuthDead {
 		return upstream.KeyCallFailed(name, cfg, err, hint)
 	}
 	user := ""

@@ -11,6 +11,7 @@ import (
 	"vault-plugin-secrets-palette/internal/apikey"
 	"vault-plugin-secrets-palette/internal/enginetest"
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/answer"
 	"vault-plugin-secrets-palette/internal/palettetest"
 	"vault-plugin-secrets-palette/internal/store"
 )
@@ -217,7 +218,7 @@ func TestCreateFailedNamesPalettesLimit(t *testing.T) {
 func TestCreateFailedOfAnotherCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMount(t)
-		login := &palette.Error{Op: palette.OpLogin, Kind: palette.Rejected, Message: "too many"}
+		login := &palette.Error{Op: palette.OpLogin, Kind: answer.Rejected, Message: "too many"}
 		for _, err := range []error{login, enginetest.ErrDisk} {
 			assert.NotContains(t, m.Keys.CreateFailed(t.Context(), m.Storage, name, m.role, m.Stored(), err, "").Error(), "limit of API keys")
 		}

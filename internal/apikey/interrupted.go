@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/answer"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/upstream"
 )
@@ -123,7 +124,7 @@ func (m *Manager) Rollback(ctx context.Context, s logical.Storage, data any) err
 		found, err = m.Credentials.DeleteMade(ctx, client, auth, cfg, &w, "")
 		return err
 	})
-	if err != nil && palette.Refusal(err) == nil {
+	if err != nil && answer.Refusal(err) == nil {
 		m.interrupted.backOff(w.ConfigName)
 	}
 	if err == nil && !found && time.Now().Before(w.Until(cfg)) {

@@ -10,6 +10,7 @@ import (
 
 	"vault-plugin-secrets-palette/internal/keyname"
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/answer"
 	"vault-plugin-secrets-palette/internal/session"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/upstream"
@@ -97,7 +98,7 @@ func (m *Shared) End(ctx context.Context, s logical.Storage, name string, have *
 	var failed error // after one that Palette did not take, the others would wait for as long
 	for _, key := range have.Keys {
 		k := Owned{have.ConfigName, have.Identity, key}
-		if failed == nil || palette.KindOf(failed) == palette.Rejected {
+		if failed == nil || answer.KindOf(failed) == answer.Rejected {
 			if failed = m.Delete(ctx, s, k); failed == nil {
 				continue
 			}

@@ -19,6 +19,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/answer"
+	"vault-plugin-secrets-palette/internal/palette/exchange"
 	"vault-plugin-secrets-palette/internal/revocation"
 	"vault-plugin-secrets-palette/internal/rootcred"
 	"vault-plugin-secrets-palette/internal/session"
@@ -113,8 +115,8 @@ func (c *check) run(ctx context.Context, freshLogin bool) error {
 		return err
 	}
 	defer leave()
-	var trace palette.Trace
-	token, err := c.Credentials.Login(palette.WithTrace(ctx, &trace), c.storage, c.name, c.cfg)
+	var trace exchange.Trace
+	token, err := c.Credentials.Login(exchange.WithTrace(ctx, &trace), c.storage, c.name, c.cfg)
 	if err != nil {
 		return c.failed(ctx, stepLogin, err, "")
 	}
@@ -130,8 +132,8 @@ func (c *check) ask(ctx context.Context, auth palette.Auth, advice string) error
 	if err != nil {
 		return err
 	}
-	var trace palette.Trace
-	info, err := client.UserInfo(palette.WithTrace(ctx, &trace), auth)
+	var trace exchange.Trace
+	info, err := client.UserInfo(exchange.WithTrace(ctx, &trace), auth)
 	if err != nil {
 		return c.failed(ctx, stepToken, err, advice)
 	}
@@ -141,7 +143,7 @@ func (c *check) ask(ctx context.Context, auth palette.Auth, advice string) error
 }
 
 // timed notes how long a call took, and what it told of Palette's clock.
-func (c *check) timed(field string, trace palette.Trace) {
+func (c *check) timed(field string, trace exchange.Trace) {
 	c.found[field] = rounded(float64(trace.Took) / float64(time.Millisecond))
 	if trace.HasOffset {
 		c.found["clock_offset"] = rounded(trace.Offset.Seconds())
@@ -155,7 +157,7 @@ func rounded(x float64) float64 { return math.Round(x*10) / 10 }
 func (c *check) end(ctx context.Context, token palette.Token) error {
 	type outcome struct {
 		err   error
-		trace palette.Trace
+		trace exchange.Trace
 	}
 	done := make(chan outcome, 1)
 	started := c.Tasks.StartFollowUp(func() {
@@ -164,9 +166,9 @@ func (c *check) end(ctx context.Context, token palette.Token) error {
 		var client upstream.API
 		client, out.err = c.Clients.For(c.cfg.Connection)
 		if out.err == nil {
-			out.err = client.Revoke(palette.WithTrace(context.Background(), &out.trace), token.Raw, []palette.Secret{token.Raw})
+			out.err = client.Revoke(exchange.WithTrace(context.Background(), &out.trace), token.Raw, []palette.Secret{token.Raw})
 		}
-		if out.err != nil && palette.VerdictOf(out.err) != palette.NoEndpoint {
+		if out.err != nil && answer.VerdictOf(out.err) != answer.NoEndpoint {
 			c.Revocations.EnqueueLoose(c.storage, revocation.AccountOf(c.cfg), store.TokenOf(token), "a config's check", out.err)
 		}
 	})
@@ -178,7 +180,7 @@ func (c *check) end(ctx context.Context, token palette.Token) error {
 	case out := <-done:
 		c.found["revocation"] = RevocationAvailable
 		switch {
-		case palette.VerdictOf(out.err) == palette.NoEndpoint:
+		case answer.VerdictOf(out.err) == answer.NoEndpoint:
 			c.found["revocation"] = RevocationMissing
 		case out.err != nil:
 			c.found["revocation"] = RevocationFailed
@@ -211,18 +213,18 @@ func (c *check) failed(ctx context.Context, step string, err error, advice strin
 	switch {
 	case isMFA:
 		advice = "use a Palette account without a second factor (MFA)"
-	case says.Kind == palette.Unreachable:
+	case says.Kind == answer.Unreachable:
 		step, advice = unreached(step, says)
-	case says.Kind == palette.Limited:
+	case says.Kind == answer.Limited:
 		advice = "Palette's limit is reached or the engine's own queue is long: wait, see rate_limit and queue_timeout, and whether roles can be shared"
-	case says.Kind == palette.Unavailable:
+	case says.Kind == answer.Unavailable:
 		advice = "Palette is out of order: wait, and look at its own state"
-	case says.Kind == palette.Foreign:
+	case says.Kind == answer.Foreign:
 		advice = "somebody between Vault and Palette answers: look at the proxy (" + proxySetting + "), the gateway and the address"
 		if !says.NextTry.IsZero() {
 			c.found["withheld_until"] = says.NextTry.UTC().Format(time.RFC3339)
 		}
-	case says.Kind == palette.Malformed:
+	case says.Kind == answer.Malformed:
 		advice = "Palette's answer is of no use: ask its support"
 	case step == stepLogin && time.Since(c.cfg.SetByRotation()) < palette.TrustedFor:
 		// Nobody knows the password that a rotation has set, so nobody can write the right one.
@@ -263,11 +265,11 @@ func unreached(step string, says *palette.Error) (failed, advice string) {
 		return unreachedProxy(says)
 	}
 	switch says.Stage {
-	case palette.Lookup:
+	case answer.Lookup:
 		return stepLookup, "check the host in address, and that Vault's server can resolve it"
-	case palette.Connecting:
+	case answer.Connecting:
 		return stepConnect, "check host and port in address, that a firewall lets Vault's server through to it, and whether it needs " + proxySetting
-	case palette.Handshake:
+	case answer.Handshake:
 		if says.NoTLS() {
 			return stepTLS, "what listens there is no HTTPS: check the port in address"
 		}
@@ -279,11 +281,11 @@ func unreached(step string, says *palette.Error) (failed, advice string) {
 // unreachedProxy is unreached where it is the proxy that a call failed at.
 func unreachedProxy(says *palette.Error) (failed, advice string) {
 	switch says.Stage {
-	case palette.Lookup:
+	case answer.Lookup:
 		return stepLookup, "check host and port in " + proxySetting
-	case palette.Tunnel:
+	case answer.Tunnel:
 		return stepConnect, "check user and password in " + proxySetting + ", and that the proxy lets Vault's server through to this host"
-	case palette.Handshake:
+	case answer.Handshake:
 		if says.NoTLS() {
 			return stepTLS, "what listens there is no HTTPS: check scheme and port in " + proxySetting
 		}

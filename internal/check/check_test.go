@@ -14,6 +14,7 @@ import (
 	"vault-plugin-secrets-palette/internal/check"
 	"vault-plugin-secrets-palette/internal/enginetest"
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/answer"
 	"vault-plugin-secrets-palette/internal/palettetest"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/tasks"
@@ -177,10 +178,10 @@ func (scripted) Close() {}
 // The step that fails, and advice that accuses the right side.
 func TestCheckAdvice(t *testing.T) {
 	const noTLS = "TLS: the other side does not speak TLS"
-	unreached := func(stage palette.Stage, cause, proxy string) error {
-		return &palette.Error{Kind: palette.Unreachable, Op: palette.OpLogin, Stage: stage, Cause: cause, Proxy: proxy}
+	unreached := func(stage answer.Stage, cause, proxy string) error {
+		return &palette.Error{Kind: answer.Unreachable, Op: palette.OpLogin, Stage: stage, Cause: cause, Proxy: proxy}
 	}
-	says := func(kind palette.Kind, change ...func(*palette.Error)) error {
+	says := func(kind answer.Kind, change ...func(*palette.Error)) error {
 		e := &palette.Error{Kind: kind, Op: palette.OpLogin, Status: 400}
 		for _, f := range change {
 			f(e)
@@ -194,25 +195,25 @@ func TestCheckAdvice(t *testing.T) {
 		step, advice string
 		withheld     any
 	}{
-		{unreached(palette.Lookup, "", ""), "name lookup", "check the host in address", nil},
-		{unreached(palette.Connecting, "", ""), "connection", "that a firewall lets Vault's server through", nil},
-		{unreached(palette.Handshake, noTLS, ""), "TLS", "what listens there is no HTTPS: check the port in address", nil},
-		{unreached(palette.Handshake, "", ""), "TLS", "check ca_cert, tls_server_name", nil},
-		{unreached(palette.Sent, "", ""), "login", "Palette was reached, but did not answer", nil},
-		{unreached(palette.NotSent, "", ""), "login", "did not answer", nil},
-		{unreached(palette.Lookup, "", "proxy:1"), "name lookup", "check host and port in proxy_url", nil},
-		{unreached(palette.Connecting, "", "proxy:1"), "connection", "check host and port in proxy_url", nil},
-		{unreached(palette.Tunnel, "", "proxy:1"), "connection", "check user and password in proxy_url", nil},
-		{unreached(palette.Handshake, noTLS, "proxy:1"), "TLS", "check scheme and port in proxy_url", nil},
-		{unreached(palette.Handshake, "", "proxy:1"), "TLS", "check the host in proxy_url", nil},
-		{says(palette.Limited), "login", "Palette's limit is reached", nil},
-		{says(palette.Unavailable), "login", "Palette is out of order", nil},
-		{says(palette.Foreign), "login", "somebody between Vault and Palette answers", nil},
-		{says(palette.Foreign, held), "login", "somebody between Vault and Palette answers", "2026-03-01T12:01:00Z"},
-		{says(palette.Malformed), "login", "ask its support", nil},
-		{says(palette.Rejected), "login", "with the right email, org and password; see whether the account is suspended", nil},
-		{says(palette.Rejected, held), "login", "one more login is kept for that", "2026-03-01T12:01:00Z"},
-		{says(palette.Rejected, heldLong), "login", "4 logins have failed: even a write is not tried before 2026-03-01T13:00:00Z", "2026-03-01T13:00:00Z"},
+		{unreached(answer.Lookup, "", ""), "name lookup", "check the host in address", nil},
+		{unreached(answer.Connecting, "", ""), "connection", "that a firewall lets Vault's server through", nil},
+		{unreached(answer.Handshake, noTLS, ""), "TLS", "what listens there is no HTTPS: check the port in address", nil},
+		{unreached(answer.Handshake, "", ""), "TLS", "check ca_cert, tls_server_name", nil},
+		{unreached(answer.Sent, "", ""), "login", "Palette was reached, but did not answer", nil},
+		{unreached(answer.NotSent, "", ""), "login", "did not answer", nil},
+		{unreached(answer.Lookup, "", "proxy:1"), "name lookup", "check host and port in proxy_url", nil},
+		{unreached(answer.Connecting, "", "proxy:1"), "connection", "check host and port in proxy_url", nil},
+		{unreached(answer.Tunnel, "", "proxy:1"), "connection", "check user and password in proxy_url", nil},
+		{unreached(answer.Handshake, noTLS, "proxy:1"), "TLS", "check scheme and port in proxy_url", nil},
+		{unreached(answer.Handshake, "", "proxy:1"), "TLS", "check the host in proxy_url", nil},
+		{says(answer.Limited), "login", "Palette's limit is reached", nil},
+		{says(answer.Unavailable), "login", "Palette is out of order", nil},
+		{says(answer.Foreign), "login", "somebody between Vault and Palette answers", nil},
+		{says(answer.Foreign, held), "login", "somebody between Vault and Palette answers", "2026-03-01T12:01:00Z"},
+		{says(answer.Malformed), "login", "ask its support", nil},
+		{says(answer.Rejected), "login", "with the right email, org and password; see whether the account is suspended", nil},
+		{says(answer.Rejected, held), "login", "one more login is kept for that", "2026-03-01T12:01:00Z"},
+		{says(answer.Rejected, heldLong), "login", "4 logins have failed: even a write is not tried before 2026-03-01T13:00:00Z", "2026-03-01T13:00:00Z"},
 		{&palette.MFAError{}, "login", "without a second factor", nil},
 	} {
 		enginetest.Bubble(t, c.advice, func(t *testing.T) {

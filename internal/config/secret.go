@@ -3,7 +3,7 @@ package config
 import (
 	"strings"
 
-	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/transport"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/upstream"
 )
@@ -25,7 +25,7 @@ func AskForSecret(old, next *store.Config, hasPassword, hasKey bool) error {
 		differs bool
 	}{
 		{"address", !store.SameAddress(old.Address, next.Address)},
-		{"email", palette.NormalEmail(old.Email) != palette.NormalEmail(next.Email)},
+		{"email", transport.NormalEmail(old.Email) != transport.NormalEmail(next.Email)},
 		{"org", old.Org != next.Org},
 		{"proxy_url", old.ProxyURL != next.ProxyURL},
 		{"ca_cert", old.CACert != next.CACert},

@@ -19,6 +19,7 @@ import (
 	"vault-plugin-secrets-palette/internal/apikey"
 	"vault-plugin-secrets-palette/internal/config"
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/exchange"
 	"vault-plugin-secrets-palette/internal/palettetest"
 	"vault-plugin-secrets-palette/internal/revocation"
 	"vault-plugin-secrets-palette/internal/rootcred"
@@ -41,7 +42,7 @@ var Epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 type Engine struct {
 	T       *testing.T
 	Palette *palettetest.Server
-	Process *palette.Process
+	Process *exchange.Process
 	Storage *Storage
 	System  *System
 	Log     *Log
@@ -98,7 +99,7 @@ func New(t *testing.T, opts ...palettetest.Option) *Engine {
 	t.Helper()
 	time.Sleep(time.Until(Epoch))
 	e := &Engine{
-		T: t, Log: &Log{}, Storage: NewStorage(), Process: palette.NewProcess().WithDial(palettetest.Dial),
+		T: t, Log: &Log{}, Storage: NewStorage(), Process: exchange.NewProcess().WithDial(palettetest.Dial),
 		Palette: palettetest.New(t, append(opts, palettetest.InMemory())...),
 		System:  &System{StaticSystemView: logical.StaticSystemView{DefaultLeaseTTLVal: Month, MaxLeaseTTLVal: Month}},
 	}
@@ -125,7 +126,9 @@ func (e *Engine) Restart() {
 	}
 	e.Configs, e.Clients, e.Tasks, e.Revocations = store.NewConfigs(), &upstream.Clients{}, &tasks.Group{Logger: log}, revocation.New()
 	e.Credentials, e.Sessions, e.Keys = &rootcred.Manager{}, session.New(store.SessionPrefix), &apikey.Manager{SharedKeys: session.New(store.SharedKeyPrefix)}
-	newClient := func(conn palette.Connection) (upstream.API, error) { return e.Process.NewClient(conn, "a-test", nil) }
+	newClient := func(conn palette.Connection) (upstream.API, error) {
+		return palette.NewClient(e.Process, conn, "a-test", nil)
+	}
 	longest := func() time.Duration { return e.System.MaxLeaseTTLVal }
 	*e.Clients = upstream.Clients{New: newClient, Configs: e.Configs, WritesConfigs: e.Credentials.WritesConfigs, MaxLease: longest}
 	r := e.Revocations

@@ -12,8 +12,8 @@ as the token, cut by the request, the role and the mount. The token goes into th
 Authorization header of calls to Palette, without "Bearer".
 
 A renewal returns a new token with its token_id and expires_at; the old one lives on to its own
-expires_at. token_id names the token and opens nothing: the README has how to show it in Vault's
-audit log. When the lease ends, those of its tokens that are alive are revoked at Palette.
+expires_at. token_id names the token and opens nothing: Vault's audit log can show it, see
+audit-non-hmac-response-keys of a mount. When the lease ends, the engine revokes its live tokens.
 
 A role with shared=true hands out the config's one session instead: the lease lasts as
 long as the token that it carries, a renewal returns the session's present token, and

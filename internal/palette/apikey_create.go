@@ -2,8 +2,12 @@ package palette
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"time"
+
+	"vault-plugin-secrets-palette/internal/palette/answer"
+	"vault-plugin-secrets-palette/internal/palette/exchange"
 )
 
 // NewAPIKey is what a request to make or change a key says of the key.
@@ -37,9 +41,9 @@ func (c *Client) CreateAPIKey(ctx context.Context, auth Auth, k NewAPIKey) (uid 
 		Expiry  string `json:"expiry"`
 		UserUID string `json:"userUid,omitempty"`
 	}
-	a, err := c.do(ctx, call{
-		op: op, endpoint: "create_api_key", method: http.MethodPost, path: "/v1/apiKeys", auth: auth,
-		body: struct {
+	a, err := c.wire.Do(ctx, exchange.Call{
+		Op: op, Endpoint: "create_api_key", Method: http.MethodPost, Path: "/v1/apiKeys", Auth: auth,
+		Body: struct {
 			Metadata keyMeta `json:"metadata"`
 			Spec     spec    `json:"spec"`
 		}{k.meta(), spec{wireExpiry(k.Expiry), k.UserUID}},
@@ -51,14 +55,14 @@ func (c *Client) CreateAPIKey(ctx context.Context, auth Auth, k NewAPIKey) (uid 
 		APIKey Secret `json:"apiKey"`
 		UID    string `json:"uid"`
 	}
-	if err := c.decode(op, a, &says); err != nil {
-		return "", "", err
+	if json.Unmarshal(a.Body, &says) != nil {
+		return "", "", c.wire.Failure(op, answer.Malformed, "the answer is JSON of another form than Palette's")
 	}
-	if problem := unusable("API key", says.APIKey); problem != "" {
-		return "", "", c.failure(op, Malformed, problem)
+	if problem := answer.Unusable("API key", says.APIKey); problem != "" {
+		return "", "", c.wire.Failure(op, answer.Malformed, problem)
 	}
-	if !isUID(says.UID) {
-		return "", "", c.failure(op, Malformed, "the API key's uid is none")
+	if !answer.IsUID(says.UID) {
+		return "", "", c.wire.Failure(op, answer.Malformed, "the API key's uid is none")
 	}
 	return says.UID, says.APIKey, nil
 }

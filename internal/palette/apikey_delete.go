@@ -3,6 +3,8 @@ package palette
 import (
 	"context"
 	"net/http"
+
+	"vault-plugin-secrets-palette/internal/palette/exchange"
 )
 
 // DeleteAPIKey calls DELETE /v1/apiKeys/{uid}. Errors are *[Error], of the verdict Gone
@@ -13,6 +15,6 @@ func (c *Client) DeleteAPIKey(ctx context.Context, auth Auth, uid string) error 
 	if err != nil {
 		return err
 	}
-	_, err = c.do(ctx, call{op: op, endpoint: "delete_api_key", method: http.MethodDelete, path: path, auth: auth})
+	_, err = c.wire.Do(ctx, exchange.Call{Op: op, Endpoint: "delete_api_key", Method: http.MethodDelete, Path: path, Auth: auth})
 	return err
 }

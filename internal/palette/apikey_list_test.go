@@ -1,8 +1,7 @@
-package palette
+package palette_test
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -11,6 +10,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"vault-plugin-secrets-palette/internal/palette/answer"
+	"vault-plugin-secrets-palette/internal/palette/wiretest"
 	"vault-plugin-secrets-palette/internal/palettetest"
 )
 
@@ -18,22 +19,22 @@ import (
 func TestListAPIKeysReadsEachPage(t *testing.T) {
 	for _, c := range []struct{ size, keys, calls int }{{0, 50, 1}, {0, 51, 2}, {0, 160, 4}, {1, 3, 3}} {
 		t.Run(fmt.Sprint(c), func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			wiretest.Bubble(t, func(t *testing.T) {
 				r, user, _ := keyRig(t, palettetest.WithPageSize(c.size))
 				for i := range c.keys {
-					r.key(t, user, fmt.Sprintf("k%d", i))
+					r.Key(t, user, fmt.Sprintf("k%d", i))
 				}
 				keys, err := r.ListAPIKeys(t.Context(), user)
 				require.NoError(t, err)
 				require.Len(t, keys, c.keys)
 				assert.Equal(t, fmt.Sprintf("k%d", c.keys-1), keys[c.keys-1].Name)
-				assert.Equal(t, c.calls, r.palette.Calls(palettetest.APIKeyList))
+				assert.Equal(t, c.calls, r.Palette.Calls(palettetest.APIKeyList))
 				// A page that cannot be read is no end of the list.
 				if c.calls > 1 {
-					r.palette.Inject(palettetest.APIKeyList, palettetest.Fault{Delay: time.Second, Times: 1})
-					r.palette.Inject(palettetest.APIKeyList, palettetest.Fault{Status: 500, Times: 1})
+					r.Palette.Inject(palettetest.APIKeyList, palettetest.Fault{Delay: time.Second, Times: 1})
+					r.Palette.Inject(palettetest.APIKeyList, palettetest.Fault{Status: 500, Times: 1})
 					_, err = r.ListAPIKeys(t.Context(), user)
-					assert.Equal(t, Unavailable, KindOf(err))
+					assert.Equal(t, answer.Unavailable, answer.KindOf(err))
 				}
 			})
 		})
@@ -42,12 +43,12 @@ func TestListAPIKeysReadsEachPage(t *testing.T) {
 
 // A connection that breaks within a long list is no answer, and nobody in between is accused.
 func TestListAPIKeysThatBreaksOff(t *testing.T) {
-	bubble(t, func(t *testing.T) {
+	wiretest.Bubble(t, func(t *testing.T) {
 		r, user, _ := keyRig(t)
 		body, _ := listOf(2<<20, "")
-		r.palette.Inject(palettetest.APIKeyList, palettetest.Fault{Body: body, Header: http.Header{"Content-Length": {"9999999"}}})
+		r.Palette.Inject(palettetest.APIKeyList, palettetest.Fault{Body: body, Header: http.Header{"Content-Length": {"9999999"}}})
 		_, err := r.ListAPIKeys(t.Context(), user)
-		assert.Equal(t, Unreachable, KindOf(err), "%v", err)
+		assert.Equal(t, answer.Unreachable, answer.KindOf(err), "%v", err)
 	})
 }
 
@@ -56,25 +57,6 @@ func listOf(bytes int, more string) (body string, keys int) {
 	item := `{"metadata":{"uid":"u","name":"` + strings.Repeat("n", 2000) + `"},"status":{"isActive":true}}`
 	keys = bytes/(len(item)+1) + 1
 	return `{"other":{"items":[1]},"items":[` + strings.Repeat(item+",", keys-1) + item + `]` + more + `}`, keys
-}
-
-// An answer is read to its bound, whatever reads it. (JSON of that length takes seconds to decode with the race detector.)
-func TestAnswerOfManyMiBIsReadToItsBound(t *testing.T) {
-	for bytes, text := range map[int]string{maxList: "more than 1 MiB", maxList + 1: "more than 32 MiB", maxList + 1<<20: "more than 32 MiB"} {
-		t.Run(fmt.Sprint(bytes), func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
-				r, user, _ := keyRig(t)
-				r.palette.Inject(palettetest.APIKeyList, palettetest.Fault{Body: strings.Repeat("n", bytes), Header: http.Header{"Content-Type": {"application/json"}}})
-				read := int64(0)
-				_, err := r.do(t.Context(), call{op: "list", endpoint: "list_api_keys", method: http.MethodGet, path: "/v1/apiKeys", auth: user, stream: func(body io.Reader) bool {
-					read, _ = io.Copy(io.Discard, body)
-					return false
-				}})
-				require.ErrorContains(t, err, text)
-				assert.InDelta(t, min(bytes, maxList), read, 64<<10)
-			})
-		})
-	}
 }
 
 // Only a list may be as large, and no list without an end.
@@ -92,27 +74,27 @@ func TestListAPIKeysOfManyMiB(t *testing.T) {
 		name string
 		body []string
 		keys int
-		kind Kind
+		kind answer.Kind
 		text string
 	}{
 		{"3 MiB", []string{whole}, keys, 0, ""},
-		{"cut off", []string{cutOff[:len(cutOff)-1]}, 0, Foreign, "more than 1 MiB"},
-		{"more after it", []string{cutOff + "{}"}, 0, Foreign, "more than 1 MiB"},
-		{"of another form", []string{otherwise}, 0, Foreign, "more than 1 MiB"},
-		{"a key without a uid", []string{withoutUID}, 0, Foreign, "more than 1 MiB"},
-		{"the rest of another form", []string{`{"items":[],"listmeta":{"continue":1}}`}, 0, Foreign, "JSON of another form"},
-		{"a page again", []string{`{"items":[],"listmeta":{"continue":"a"}}`, `{"items":[],"listmeta":{"continue":"a"}}`}, 0, Malformed, "has just been read"},
-		{"more than 32 MiB in pages", []string{page, strings.Replace(page, "again", "and again", 1)}, 0, Malformed, "longer than 32 MiB"},
-		{"small pages without an end", small, 0, Malformed, "longer than 32 MiB"},
+		{"cut off", []string{cutOff[:len(cutOff)-1]}, 0, answer.Foreign, "more than 1 MiB"},
+		{"more after it", []string{cutOff + "{}"}, 0, answer.Foreign, "more than 1 MiB"},
+		{"of another form", []string{otherwise}, 0, answer.Foreign, "more than 1 MiB"},
+		{"a key without a uid", []string{withoutUID}, 0, answer.Foreign, "more than 1 MiB"},
+		{"the rest of another form", []string{`{"items":[],"listmeta":{"continue":1}}`}, 0, answer.Foreign, "JSON of another form"},
+		{"a page again", []string{`{"items":[],"listmeta":{"continue":"a"}}`, `{"items":[],"listmeta":{"continue":"a"}}`}, 0, answer.Malformed, "has just been read"},
+		{"more than 32 MiB in pages", []string{page, strings.Replace(page, "again", "and again", 1)}, 0, answer.Malformed, "longer than 32 MiB"},
+		{"small pages without an end", small, 0, answer.Malformed, "longer than 32 MiB"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
+			wiretest.Bubble(t, func(t *testing.T) {
 				r, user, _ := keyRig(t)
 				for _, body := range c.body {
-					r.palette.Inject(palettetest.APIKeyList, palettetest.Fault{Body: body, Header: http.Header{"Content-Type": {"application/json"}}, Times: 1})
+					r.Palette.Inject(palettetest.APIKeyList, palettetest.Fault{Body: body, Header: http.Header{"Content-Type": {"application/json"}}, Times: 1})
 				}
 				got, err := r.ListAPIKeys(t.Context(), user)
-				assert.Equal(t, c.kind, KindOf(err), "%v", err)
+				assert.Equal(t, c.kind, answer.KindOf(err), "%v", err)
 				if c.kind != 0 {
 					assert.ErrorContains(t, err, c.text)
 					return

@@ -3,6 +3,8 @@ package palette
 import (
 	"context"
 	"net/http"
+
+	"vault-plugin-secrets-palette/internal/palette/exchange"
 )
 
 // UpdateAPIKey calls PUT /v1/apiKeys/{uid} and moves the key's expiry, rounded up to a whole
@@ -18,9 +20,9 @@ func (c *Client) UpdateAPIKey(ctx context.Context, auth Auth, uid string, k NewA
 	type spec struct {
 		Expiry string `json:"expiry"`
 	}
-	_, err = c.do(ctx, call{
-		op: op, endpoint: "update_api_key", method: http.MethodPut, path: path, auth: auth,
-		body: struct {
+	_, err = c.wire.Do(ctx, exchange.Call{
+		Op: op, Endpoint: "update_api_key", Method: http.MethodPut, Path: path, Auth: auth,
+		Body: struct {
 			Metadata keyMeta `json:"metadata"`
 			Spec     spec    `json:"spec"`
 		}{k.meta(), spec{wireExpiry(k.Expiry)}},

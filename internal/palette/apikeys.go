@@ -3,29 +3,23 @@ package palette
 import (
 	"net/url"
 	"time"
+
+	"vault-plugin-secrets-palette/internal/palette/answer"
 )
 
-// maxUIDLength bounds the uid of an API key, in bytes. Real ones have 24.
-const maxUIDLength = 256
-
-// keyMeta is what the engine sets and reads of the schema v1ObjectMeta.
+// keyMeta is what the engine sets of the schema v1ObjectMeta.
 type keyMeta struct {
 	Name        string            `json:"name,omitempty"`
-	UID         string            `json:"uid,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
 // apiKeyPath is the path of one key. A uid that does not name one is an error of kind
-// Malformed: the call would be answered 404, which a caller takes for a key that is gone.
+// answer.Malformed: the call would be answered 404, which a caller takes for a key that is gone.
 func (c *Client) apiKeyPath(op, uid string) (string, error) {
-	if !isUID(uid) {
-		return "", c.failure(op, Malformed, "the API key's uid is none")
+	if !answer.IsUID(uid) {
+		return "", c.wire.Failure(op, answer.Malformed, "the API key's uid is none")
 	}
 	return "/v1/apiKeys/" + url.PathEscape(uid), nil
-}
-
-func isUID(uid string) bool {
-	return uid != "" && uid != "." && uid != ".." && len(uid) <= maxUIDLength
 }
 
 // wireExpiry is an expiry in RFC 3339, in whole seconds. It is rounded up: a key that died

@@ -1,4 +1,4 @@
-package palette
+package palette_test
 
 import (
 	"encoding/json"
@@ -9,6 +9,11 @@ import (
 	"testing"
 	"time"
 
+	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/answer"
+	"vault-plugin-secrets-palette/internal/palette/exchange"
+	"vault-plugin-secrets-palette/internal/palette/wiretest"
+
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -16,21 +21,29 @@ import (
 // authenticated are the calls that take an Auth, with secrets in all that they send.
 var authenticated = []struct {
 	name string
-	call func(*testing.T, *Client, Auth) error
+	call func(*testing.T, *palette.Client, palette.Auth) error
 }{
-	{"user info", func(t *testing.T, c *Client, a Auth) error { _, err := c.UserInfo(t.Context(), a); return err }},
-	{"password", func(t *testing.T, c *Client, a Auth) error {
-		return c.ChangePassword(t.Context(), a, PasswordChange{"vault@example.com", "Leaky-old", "Leaky-old-and-\"new&"})
-	}},
-	{"create", func(t *testing.T, c *Client, a Auth) error {
-		_, _, err := c.CreateAPIKey(t.Context(), a, NewAPIKey{Name: "k", Expiry: epoch})
+	{"user info", func(t *testing.T, c *palette.Client, a palette.Auth) error {
+		_, err := c.UserInfo(t.Context(), a)
 		return err
 	}},
-	{"update", func(t *testing.T, c *Client, a Auth) error {
-		return c.UpdateAPIKey(t.Context(), a, "u", NewAPIKey{Name: "k", Expiry: epoch})
+	{"password", func(t *testing.T, c *palette.Client, a palette.Auth) error {
+		return c.ChangePassword(t.Context(), a, palette.PasswordChange{"vault@example.com", "Leaky-old", "Leaky-old-and-\"new&"})
 	}},
-	{"delete", func(t *testing.T, c *Client, a Auth) error { return c.DeleteAPIKey(t.Context(), a, "u") }},
-	{"list", func(t *testing.T, c *Client, a Auth) error { _, err := c.ListAPIKeys(t.Context(), a); return err }},
+	{"create", func(t *testing.T, c *palette.Client, a palette.Auth) error {
+		_, _, err := c.CreateAPIKey(t.Context(), a, palette.NewAPIKey{Name: "k", Expiry: wiretest.Epoch})
+		return err
+	}},
+	{"update", func(t *testing.T, c *palette.Client, a palette.Auth) error {
+		return c.UpdateAPIKey(t.Context(), a, "u", palette.NewAPIKey{Name: "k", Expiry: wiretest.Epoch})
+	}},
+	{"delete", func(t *testing.T, c *palette.Client, a palette.Auth) error {
+		return c.DeleteAPIKey(t.Context(), a, "u")
+	}},
+	{"list", func(t *testing.T, c *palette.Client, a palette.Auth) error {
+		_, err := c.ListAPIKeys(t.Context(), a)
+		return err
+	}},
 }
 
 // Each call, by each form of Auth, against a server that puts all that it was sent into an
@@ -38,13 +51,13 @@ var authenticated = []struct {
 func TestCallsAuthenticateAndLeakNothing(t *testing.T) {
 	for _, c := range []struct {
 		name       string
-		auth       Auth
+		auth       palette.Auth
 		token, key string
 	}{
-		{"token", Auth{Token: "Leaky-token"}, "Leaky-token", ""},
-		{"key", Auth{APIKey: "Leaky/key+="}, "", "Leaky/key+="},
-		{"both", Auth{Token: "Leaky-token", APIKey: "Leaky/key+="}, "Leaky-token", ""},
-		{"none", Auth{}, "", ""},
+		{"token", palette.Auth{Token: "Leaky-token"}, "Leaky-token", ""},
+		{"key", palette.Auth{APIKey: "Leaky/key+="}, "", "Leaky/key+="},
+		{"both", palette.Auth{Token: "Leaky-token", APIKey: "Leaky/key+="}, "Leaky-token", ""},
+		{"none", palette.Auth{}, "", ""},
 	} {
 		for _, made := range authenticated {
 			t.Run(c.name+" "+made.name, func(t *testing.T) {
@@ -57,10 +70,10 @@ func TestCallsAuthenticateAndLeakNothing(t *testing.T) {
 					_ = json.NewEncoder(w).Encode(map[string]string{"code": said, "message": said, "ref": said, "apiKey": "Leaky-made"})
 				}))
 				defer s.Close()
-				client := newClient(t, NewProcess(), Connection{Address: s.URL, RequestTimeout: time.Minute})
+				client := wiretest.NewClient(t, exchange.NewProcess(), palette.Connection{Address: s.URL, RequestTimeout: time.Minute})
 				err := made.call(t, client, c.auth)
 				require.ErrorContains(t, err, "you sent")
-				assert.Equal(t, Rejected, KindOf(err))
+				assert.Equal(t, answer.Rejected, answer.KindOf(err))
 				assert.NotContains(t, err.Error(), "Leaky")
 				assert.NotContains(t, err.Error(), "and-")
 				assert.Equal(t, []string{c.token, c.key}, []string{got.Get("Authorization"), got.Get("ApiKey")})
@@ -75,9 +88,9 @@ func TestKeyInAnUnexpectedAnswerIsNotQuoted(t *testing.T) {
 		_, _ = io.WriteString(w, `{"apiKey":"Leaky-key","uid":"u","message":"made Leaky-key"}`)
 	}))
 	defer s.Close()
-	client := newClient(t, NewProcess(), Connection{Address: s.URL, RequestTimeout: time.Minute})
-	_, _, err := client.CreateAPIKey(t.Context(), Auth{Token: "t"}, NewAPIKey{Name: "k", Expiry: epoch})
+	client := wiretest.NewClient(t, exchange.NewProcess(), palette.Connection{Address: s.URL, RequestTimeout: time.Minute})
+	_, _, err := client.CreateAPIKey(t.Context(), palette.Auth{Token: "t"}, palette.NewAPIKey{Name: "k", Expiry: wiretest.Epoch})
 	require.ErrorContains(t, err, "this is not Palette's answer (status 200, ")
-	assert.Equal(t, Foreign, KindOf(err))
+	assert.Equal(t, answer.Foreign, answer.KindOf(err))
 	assert.NotContains(t, err.Error(), "Leaky")
 }

@@ -4,100 +4,44 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
-	"sync"
 	"time"
+
+	"vault-plugin-secrets-palette/internal/palette/answer"
 )
 
 // MaxClockOffset is how far Palette's clock and ours may be apart for an API key to be given an expiry.
 // Beyond it one of the two is wrong, and a key would live for as long as nobody meant.
 const MaxClockOffset = 15 * time.Minute
 
-// clock is what is known of the clock of a Palette: the Date header of its newest answer. The answer of
-// somebody in between says nothing, since they have a clock of their own.
-type clock struct {
-	mu sync.Mutex
-	// date is the header's, and at the time of our clock that it belongs to; zero where none is known.
-	date, at time.Time
-}
-
-// note takes in the Date of an answer, and tells the offset: how far Palette's clock is before ours.
-func (c *clock) note(header http.Header, sent, received time.Time) (offset time.Duration, ok bool) {
-	date, err := http.ParseTime(header.Get("Date"))
-	if err != nil {
-		return 0, false
-	}
-	at := sent.Add(received.Sub(sent) / 2) // the answer was made between the two
-	// The header is cut to the second. Where the clocks may agree as far as it tells, they do.
-	known := date
-	if !date.After(received) && date.Add(time.Second).After(sent) {
-		known = at
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.date.IsZero() || !at.Before(c.at) {
-		c.date, c.at = known.Round(0), at
-	}
-	return date.Add(time.Second / 2).Sub(at), true // on average half a second is missing
-}
-
-// offset is how far Palette's clock is before ours now. It goes by the time that has passed since the
-// answer, so that setting our clock changes it.
-func (c *clock) offset() (offset time.Duration, ok bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.date.IsZero() {
-		return 0, false
-	}
-	now := time.Now()
-	return c.date.Add(now.Sub(c.at)).Sub(now.Round(0)), true
-}
-
-// ClockOffset is how far the clock of the Palette at an address is before ours (negative: behind), by its
-// newest answer to this process; false where there was none.
-func (p *Process) ClockOffset(address string) (time.Duration, bool) { return p.clock(address).offset() }
-
-func (p *Process) clock(address string) *clock {
-	address = NormalAddress(address)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	c, ok := p.clocks[address]
-	if !ok {
-		c = new(clock)
-		p.clocks[address] = c
-	}
-	return c
-}
-
 // OnOurClock is a time of Palette's clock on ours, as far as Palette's answers have told of its clock.
 func (c *Client) OnOurClock(at time.Time) time.Time {
-	offset, _ := c.clock.offset()
+	offset, _ := c.wire.ClockOffset()
 	return at.Add(-offset)
 }
 
 // OnPalettesClock is a time of ours on Palette's clock, for the expiry of an API key. Where no answer of
-// Palette's has told of its clock yet, OnPalettesClock asks for one. Errors are *[Error]: of kind Skewed
+// Palette's has told of its clock yet, OnPalettesClock asks for one. Errors are *[answer.Error]: of kind Skewed
 // where the clocks are too far apart. No call that follows was made then.
 func (c *Client) OnPalettesClock(ctx context.Context, auth Auth, at time.Time) (time.Time, error) {
-	offset, known := c.clock.offset()
+	offset, known := c.wire.ClockOffset()
 	if !known {
 		if _, err := c.UserInfo(ctx, auth); err != nil {
-			var e *Error
-			if errors.As(err, &e) && e.Verdict == Unknown {
-				e.Verdict = NotDone // what was to be asked for was not
+			var e *answer.Error
+			if errors.As(err, &e) && e.Verdict == answer.Unknown {
+				e.Verdict = answer.NotDone // what was to be asked for was not
 			}
 			return time.Time{}, err
 		}
-		offset, _ = c.clock.offset() // without a Date there is nothing better than our own clock
+		offset, _ = c.wire.ClockOffset() // without a Date there is nothing better than our own clock
 	}
 	if offset.Abs() > MaxClockOffset {
 		way := "ahead of"
 		if offset < 0 {
 			way = "behind"
 		}
-		e := c.failure("name an API key's expiry", Skewed, fmt.Sprintf("its clock is %s %s Vault's, more than %s apart: an expiry would be wrong by as much; set the clocks right",
+		e := c.wire.Failure("name an API key's expiry", answer.Skewed, fmt.Sprintf("its clock is %s %s Vault's, more than %s apart: an expiry would be wrong by as much; set the clocks right",
 			offset.Abs().Round(time.Second), way, MaxClockOffset))
-		e.Verdict = NotDone
+		e.Verdict = answer.NotDone
 		return time.Time{}, e
 	}
 	return at.Add(offset), nil

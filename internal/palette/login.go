@@ -7,7 +7,10 @@ import (
 	"net/url"
 	"time"
 
+	"vault-plugin-secrets-palette/internal/palette/answer"
+	"vault-plugin-secrets-palette/internal/palette/exchange"
 	"vault-plugin-secrets-palette/internal/palette/lockout"
+	"vault-plugin-secrets-palette/internal/palette/transport"
 )
 
 // Login is what a user logs in with.
@@ -31,26 +34,13 @@ const TrustedFor = lockout.TrustedFor
 // OpLogin is what errors of a login call it.
 const OpLogin = "log in"
 
-// MFAError says that Palette wants a second factor of the account: its token is of no use (an
-// assumption; the document only says that isMfa "indicates the authentication flow
-// using MFA"). Token is what came along, perhaps empty, so that it can be revoked.
-type MFAError struct {
-	Host  string
-	Token Secret
-}
-
-// Error implements error.
-func (e *MFAError) Error() string {
-	return "Palette (" + e.Host + ") asks the account for a second factor"
-}
-
 // withoutCookie is on each call that makes a token: setCookie defaults to true.
 var withoutCookie = url.Values{"setCookie": {"false"}}
 
 // Login calls POST /v1/auth/authenticate, unless that could get the account suspended.
 // Errors are *[Error] and *[MFAError].
 func (c *Client) Login(ctx context.Context, login Login) (Token, error) {
-	until := time.Now().Add(c.conn.queueTimeout())
+	until := time.Now().Add(c.conn.QueueFor())
 	permit, err := c.permit(ctx, login, until)
 	if err != nil {
 		return Token{}, err
@@ -70,15 +60,14 @@ var errBrokenOff = errors.New("the login was broken off")
 // permit waits until the login may go out.
 func (c *Client) permit(ctx context.Context, login Login, until time.Time) (*lockout.Permit, error) {
 	began := time.Now()
-	turns := c.bucketOf("login")
-	permit, err := c.process.account(account{c.conn.Address, login.Org, login.Email}).Acquire(waiting(ctx), lockout.Login{
+	permit, err := c.process.Logins(exchange.Account{Address: c.conn.Address, Org: login.Org, Email: login.Email}).Acquire(exchange.Waiting(ctx), lockout.Login{
 		Password: lockout.DigestOf(login.Password.Reveal()), SetAt: login.SetAt, ByOperator: login.ByOperator,
-		Unlimited: c.limits.Limit().Rate == 0, Way: c.conn,
+		Unlimited: c.wire.Unlimited(), Way: c.conn,
 		// Those who wait for a permit have no turn yet.
-		Expect: func(ahead int) error { return busy(turns.Expect(ahead, until)) },
+		Expect: func(ahead int) error { return c.wire.Expect("login", ahead, until) },
 	}, until)
 	if refused := new(lockout.Refused); !errors.As(err, &refused) {
-		c.observer.Queued(time.Since(began), err == nil)
+		c.wire.Observer.Queued(time.Since(began), err == nil)
 	}
 	return permit, c.withheld(err)
 }
@@ -88,24 +77,24 @@ func (c *Client) withheld(err error) error {
 	var (
 		refused *lockout.Refused
 		last    *Error
-		queue   *queueError
+		queue   *exchange.QueueError
 	)
-	e := c.failure(OpLogin, Unreachable, "")
+	e := c.wire.Failure(OpLogin, answer.Unreachable, "")
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &refused) && errors.As(refused.Cause, &last):
-		c.observer.Withheld()
+		c.wire.Observer.Withheld()
 		*e = *last
 		e.NextTry, e.NextWrite, e.Failures = refused.Next, refused.NextWrite, refused.Failures
 	case errors.As(err, &queue):
-		c.observer.Waited(logins.resource, 0, false)
-		e.Kind, e.Verdict, e.Cause = Limited, HeldBack, queue.Error()
+		c.wire.Observer.Waited(answer.RuleOf("login").Bucket.Resource, 0, false)
+		e.Kind, e.Verdict, e.Cause = answer.Limited, answer.HeldBack, queue.Error()
 	case errors.Is(err, lockout.ErrTimeout):
-		e.Kind, e.Verdict = Limited, HeldBack
+		e.Kind, e.Verdict = answer.Limited, answer.HeldBack
 		e.Cause = "other logins of the account, whose outcome this one waits for, have not ended within queue_timeout"
 	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
-		e.ctxErr, e.Cause = err, cause(err)
+		e.Context, e.Cause = err, transport.Cause(err)
 	default: // the fault of the login that this one has waited for
 		return err
 	}
@@ -121,30 +110,36 @@ func outcomeOfLogin(err error) lockout.Outcome {
 	switch {
 	case err == nil || errors.As(err, &mfa): // the password is right
 		return lockout.Worked
-	case errors.As(err, &e) && !e.NextTry.IsZero(), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), KindOf(err) == Limited:
+	case errors.As(err, &e) && !e.NextTry.IsZero(), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), answer.KindOf(err) == answer.Limited:
 		return lockout.Abandoned
-	case VerdictOf(err) == LoginFailed:
+	case answer.VerdictOf(err) == answer.LoginFailed:
 		return lockout.Rejected
-	case VerdictOf(err) == LoginMayHaveFailed:
+	case answer.VerdictOf(err) == answer.LoginMayHaveFailed:
 		return lockout.Uncertain
 	}
 	return lockout.Failed
 }
 
 func (c *Client) login(ctx context.Context, login Login, permit *lockout.Permit, until time.Time) (Token, error) {
-	a, err := c.do(ctx, call{
-		op: OpLogin, endpoint: "login", method: http.MethodPost, path: "/v1/auth/authenticate", query: withoutCookie,
-		body: struct {
+	a, err := c.wire.Do(ctx, exchange.Call{
+		Op: OpLogin, Endpoint: "login", Method: http.MethodPost, Path: "/v1/auth/authenticate", Query: withoutCookie,
+		Body: struct {
 			EmailID  string `json:"emailId"`
 			Org      string `json:"org"`
 			Password Secret `json:"password"`
 		}{login.Email, login.Org, login.Password},
-		secrets:  []Secret{login.Password},
-		deadline: until,
-		admit:    func() error { return c.withheld(permit.Check()) },
+		Secrets:  []Secret{login.Password},
+		Deadline: until,
+		Admit:    func() error { return c.withheld(permit.Check()) },
 	})
 	if err != nil {
 		return Token{}, err
 	}
 	return c.token(OpLogin, a)
+}
+
+// token reads the token out of the answer to a login or a refresh. Errors are *[Error] and *[MFAError].
+func (c *Client) token(op string, a *answer.Reply) (Token, error) {
+	offset, _ := c.wire.ClockOffset()
+	return answer.ReadToken(op, c.conn.HostPort(), a, offset)
 }

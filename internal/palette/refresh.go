@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+
+	"vault-plugin-secrets-palette/internal/palette/exchange"
 )
 
 // Refresh calls GET /v1/auth/refresh/{token} and returns a new token of the same
@@ -11,9 +13,9 @@ import (
 // verdict SessionOver where the session is over.
 func (c *Client) Refresh(ctx context.Context, token Secret) (Token, error) {
 	const op = "refresh the token"
-	a, err := c.do(ctx, call{
-		op: op, endpoint: "refresh", method: http.MethodGet, path: "/v1/auth/refresh/" + url.PathEscape(token.Reveal()), query: withoutCookie,
-		auth: Auth{Token: token},
+	a, err := c.wire.Do(ctx, exchange.Call{
+		Op: op, Endpoint: "refresh", Method: http.MethodGet, Path: "/v1/auth/refresh/" + url.PathEscape(token.Reveal()), Query: withoutCookie,
+		Auth: Auth{Token: token},
 	})
 	if err != nil {
 		return Token{}, err

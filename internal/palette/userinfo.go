@@ -2,27 +2,20 @@ package palette
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
-)
 
-// UserInfo is whom credentials belong to (schema v1UserInfo).
-type UserInfo struct {
-	OrgName   string `json:"orgName"`
-	TenantUID string `json:"tenantUid"`
-	UserUID   string `json:"userUid"`
-}
+	"vault-plugin-secrets-palette/internal/palette/exchange"
+)
 
 // UserInfo calls GET /v1/users/info, the cheapest way to see that auth works. Errors are
 // *[Error], of the verdict AuthDead where auth is dead.
 func (c *Client) UserInfo(ctx context.Context, auth Auth) (UserInfo, error) {
-	const op = "look up the user"
-	a, err := c.do(ctx, call{op: op, endpoint: "user_info", method: http.MethodGet, path: "/v1/users/info", auth: auth})
+	a, err := c.wire.Do(ctx, exchange.Call{Op: "look up the user", Endpoint: "user_info", Method: http.MethodGet, Path: "/v1/users/info", Auth: auth})
 	if err != nil {
 		return UserInfo{}, err
 	}
 	var info UserInfo
-	if err := c.decode(op, a, &info); err != nil {
-		return UserInfo{}, err
-	}
+	_ = json.Unmarshal(a.Body, &info) // its rule has done the same
 	return info, nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/exchange"
 	"vault-plugin-secrets-palette/internal/palettetest"
 	"vault-plugin-secrets-palette/internal/password"
 )
@@ -20,7 +21,7 @@ import (
 func TestPasswordKeepsPalettesPolicy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := palettetest.New(t, palettetest.InMemory(), palettetest.AllowLiveTokens())
-		c, err := palette.NewProcess().WithDial(palettetest.Dial).NewClient(palette.Connection{Address: p.URL(), RequestTimeout: time.Minute}, "a-test", nil)
+		c, err := palette.NewClient(exchange.NewProcess().WithDial(palettetest.Dial), palette.Connection{Address: p.URL(), RequestTimeout: time.Minute}, "a-test", nil)
 		require.NoError(t, err)
 		defer c.Close()
 		current := palette.Secret(palettetest.DefaultUser.Password)

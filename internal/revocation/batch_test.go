@@ -13,6 +13,7 @@ import (
 
 	"vault-plugin-secrets-palette/internal/enginetest"
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/answer"
 	"vault-plugin-secrets-palette/internal/palettetest"
 	"vault-plugin-secrets-palette/internal/revocation"
 	"vault-plugin-secrets-palette/internal/store"
@@ -123,7 +124,7 @@ func TestRevocationBatchFailsForEachLease(t *testing.T) {
 			m.Palette.Inject(palettetest.Revoke, palettetest.Fault{Times: 1})
 			m.Palette.Inject(palettetest.Revoke, fault)
 			for _, err := range m.revokeBehind(t.Context(), leases) {
-				assert.NotZero(t, palette.KindOf(err), err)
+				assert.NotZero(t, answer.KindOf(err), err)
 			}
 			m.Palette.ClearAll()
 			assert.Len(t, m.Palette.LiveTokens(), 6)

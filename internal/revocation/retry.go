@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/hashicorp/vault/sdk/logical"
+	"vault-plugin-secrets-palette/internal/palette/answer"
 
-	"vault-plugin-secrets-palette/internal/palette"
+	"github.com/hashicorp/vault/sdk/logical"
 )
 
 // The log's messages for pending revocations.
@@ -74,8 +74,8 @@ func (m *Manager) settle(ctx context.Context, s logical.Storage, a Account, batc
 		if e.err != nil {
 			left += len(e.tokens)
 			failed = e.err
-			failing = failing || palette.KindOf(e.err) != palette.Rejected
-			if palette.KindOf(e.err) == palette.Limited {
+			failing = failing || answer.KindOf(e.err) != answer.Rejected
+			if answer.KindOf(e.err) == answer.Limited {
 				m.limited.Store(true)
 			}
 			continue
@@ -110,8 +110,8 @@ func (m *Manager) retryKeys(ctx context.Context, s logical.Storage, keys []*pend
 		address, uid := k.entry.Connection.Address, k.entry.Key.UID
 		if err := m.Keys.EndPending(ctx, s, k.entry); err != nil {
 			m.Logger().Warn(MsgKeyWaits, "address", address, "uid", uid, "pending_since", k.entry.FirstFailed, "error", err)
-			failed[by] = palette.KindOf(err) != palette.Rejected
-			if palette.KindOf(err) == palette.Limited {
+			failed[by] = answer.KindOf(err) != answer.Rejected
+			if answer.KindOf(err) == answer.Limited {
 				m.limited.Store(true)
 			}
 			continue

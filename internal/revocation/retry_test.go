@@ -13,6 +13,7 @@ import (
 
 	"vault-plugin-secrets-palette/internal/enginetest"
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/answer"
 	"vault-plugin-secrets-palette/internal/palettetest"
 	"vault-plugin-secrets-palette/internal/revocation"
 	"vault-plugin-secrets-palette/internal/store"
@@ -163,7 +164,7 @@ func (m *mount) keys(k *ender, byUID ...string) {
 // An API key is ended by whoever registered for it, a call each. A config whose calls fail is backed
 // off for the rest of the run; a refusal says nothing of the other keys.
 func TestPendingKeysAreEndedByTheirOwner(t *testing.T) {
-	down, no := &palette.Error{Kind: palette.Unreachable}, &palette.Error{Kind: palette.Rejected}
+	down, no := &palette.Error{Kind: answer.Unreachable}, &palette.Error{Kind: answer.Rejected}
 	for name, c := range map[string]struct {
 		ender *ender
 		asked []string

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/answer"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/tasks"
 	"vault-plugin-secrets-palette/internal/upstream"
@@ -116,7 +117,7 @@ func (m *Manager) endAll(ctx context.Context, a Account, batch []*request) {
 		err = m.endTogether(ctx, a, client, batch)
 	}
 	switch {
-	case palette.VerdictOf(err) != palette.NotDone:
+	case answer.VerdictOf(err) != answer.NotDone:
 	case len(batch) > 1:
 		m.endAll(ctx, a, batch[:len(batch)/2])
 		m.endAll(ctx, a, batch[len(batch)/2:])
@@ -153,12 +154,12 @@ func (m *Manager) endTogether(ctx context.Context, a Account, client upstream.AP
 	slices.SortStableFunc(left, func(x, y store.Token) int { return y.ExpiresAt.Compare(x.ExpiresAt) })
 	for len(left) > 0 {
 		err := client.Revoke(ctx, left[0].Token, store.Secrets(left))
-		switch palette.VerdictOf(err) {
-		case palette.Done:
+		switch answer.VerdictOf(err) {
+		case answer.Done:
 			return nil
-		case palette.AuthDead:
+		case answer.AuthDead:
 			left = left[1:]
-		case palette.NoEndpoint:
+		case answer.NoEndpoint:
 			m.Logger().Warn(MsgNoRevocation, "address", a.Connection.Address, "tokens", len(left), "dead_at", store.LastExpiry(left))
 			return nil
 		default:

@@ -14,6 +14,7 @@ import (
 
 	"vault-plugin-secrets-palette/internal/enginetest"
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/answer"
 	"vault-plugin-secrets-palette/internal/palettetest"
 	"vault-plugin-secrets-palette/internal/revocation"
 	"vault-plugin-secrets-palette/internal/store"
@@ -60,7 +61,7 @@ func (*limited) MayLive(*store.Key) bool { return true }
 
 func (k *limited) EndPending(context.Context, logical.Storage, *revocation.Entry) error {
 	if k.times--; k.times >= 0 {
-		return &palette.Error{Kind: palette.Limited}
+		return &palette.Error{Kind: answer.Limited}
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/answer"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/upstream"
 )
@@ -51,7 +52,7 @@ func (m *Manager) rotateKey(ctx context.Context, s logical.Storage, name string,
 	m.add(name, wal)
 	uid, key, err := client.CreateAPIKey(ctx, auth, palette.NewAPIKey{Name: w.Name, Description: "The API key of the Vault secrets engine's config " + name, Expiry: sent})
 	if err != nil {
-		if palette.VerdictOf(err) != palette.Unknown { // Palette has not made the key
+		if answer.VerdictOf(err) != answer.Unknown { // Palette has not made the key
 			m.resolve(name, wal)
 			m.deleteWAL(ctx, s, name, wal)
 		}

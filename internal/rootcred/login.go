@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/answer"
 	"vault-plugin-secrets-palette/internal/revocation"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/tasks"
@@ -62,7 +63,7 @@ func (m *Manager) Send(ctx context.Context, s logical.Storage, cfg *store.Config
 	token, err := client.Login(ctx, login)
 	var mfa *palette.MFAError
 	if errors.As(err, &mfa) && mfa.Token != "" {
-		useless := store.Token{Token: mfa.Token, ExpiresAt: time.Now().Add(palette.DefaultTokenLife)}
+		useless := store.Token{Token: mfa.Token, ExpiresAt: time.Now().Add(answer.DefaultTokenLife)}
 		m.Revocations.DiscardNow(s, revocation.AccountOf(cfg), useless, "a login whose account has a second factor")
 	}
 	return token, err

@@ -11,6 +11,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/answer"
+	"vault-plugin-secrets-palette/internal/palette/exchange"
 	"vault-plugin-secrets-palette/internal/password"
 	"vault-plugin-secrets-palette/internal/revocation"
 	"vault-plugin-secrets-palette/internal/store"
@@ -32,7 +34,7 @@ func (m *Manager) Rotate(ctx context.Context, s logical.Storage, name string) er
 		err := tasks.ErrPanic // until the outcome is known
 		// Whoever hears of the outcome may rotate again, so the rotation ends first.
 		defer func() { ended(); done <- err }()
-		apart := palette.Alone(ctx)
+		apart := exchange.Alone(ctx)
 		err = m.rotateAlone(apart, s, name)
 		m.Hooks.Rotated(apart, s, name, err)
 	})
@@ -101,9 +103,9 @@ func (m *Manager) rotatePassword(ctx context.Context, s logical.Storage, name st
 	}
 	m.add(name, id)
 	err = client.ChangePassword(ctx, palette.Auth{Token: token.Raw}, palette.PasswordChange{Email: cfg.Email, Current: cfg.Password, New: fresh})
-	switch palette.VerdictOf(err) {
-	case palette.Done:
-	case palette.NotDone, palette.AuthDead, palette.HeldBack: // Palette has not taken it
+	switch answer.VerdictOf(err) {
+	case answer.Done:
+	case answer.NotDone, answer.AuthDead, answer.HeldBack: // Palette has not taken it
 		m.resolve(name, id)
 		m.deleteWAL(ctx, s, name, id)
 		return err

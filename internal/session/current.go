@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/exchange"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/tasks"
 	"vault-plugin-secrets-palette/internal/upstream"
@@ -38,7 +39,7 @@ func (m *Manager) CurrentOf(ctx context.Context, s logical.Storage, w *Want) (Ha
 	}
 	// Others wait for the same outcome, so this caller's end must not end the call.
 	flight := m.flights.DoChan(w.Name, func() (any, error) {
-		return m.renewAlone(palette.Alone(ctx), s, w.Name)
+		return m.renewAlone(exchange.Alone(ctx), s, w.Name)
 	})
 	select {
 	case out := <-flight:

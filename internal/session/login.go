@@ -7,7 +7,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/answer"
 	"vault-plugin-secrets-palette/internal/revocation"
 	"vault-plugin-secrets-palette/internal/rootcred"
 	"vault-plugin-secrets-palette/internal/store"
@@ -64,7 +64,7 @@ func (l *Logins) Renew(ctx context.Context, s logical.Storage, m *Manager, w *Wa
 	}
 	token, err := client.Refresh(ctx, have.Newest().Token)
 	switch {
-	case palette.VerdictOf(err) == palette.SessionOver:
+	case answer.VerdictOf(err) == answer.SessionOver:
 		l.Logger().Info(MsgSessionOver, "config", w.Name, "error", err)
 		return l.begin(ctx, s, m, w, have)
 	case err != nil:

@@ -16,7 +16,7 @@ import (
 	"github.com/hashicorp/vault/sdk/plugin/pb"
 
 	engine "vault-plugin-secrets-palette"
-	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/exchange"
 	"vault-plugin-secrets-palette/internal/palettetest"
 )
 
@@ -87,7 +87,7 @@ func (w *world) checkTexts() {
 
 // document holds, for "GET /creds/{name}" and so on, the statuses that the OpenAPI document declares.
 var document = sync.OnceValue(func() map[string]map[int]bool {
-	b, err := engine.FactoryOn(palette.NewProcess(), "v0.0.0-simulation")(context.Background(), &logical.BackendConfig{
+	b, err := engine.FactoryOn(exchange.NewProcess(), "v0.0.0-simulation")(context.Background(), &logical.BackendConfig{
 		Logger: hclog.NewNullLogger(), StorageView: &logical.InmemStorage{},
 		System: &logical.StaticSystemView{PluginEnvironment: &logical.PluginEnvironment{VaultVersion: "1.21.2"}},
 	})

@@ -10,12 +10,13 @@ import (
 	"syscall"
 	"time"
 
+	"vault-plugin-secrets-palette/internal/palette/exchange"
+
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/helper/consts"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	engine "vault-plugin-secrets-palette"
-	"vault-plugin-secrets-palette/internal/palette"
 )
 
 var (
@@ -46,7 +47,7 @@ func (w *world) startNode() *node {
 	n := &node{world: w, id: w.nodes, began: time.Now(), conns: make(map[net.Conn]bool)}
 	n.storage = &storage{node: n, disk: w.disk}
 	n.ctx, n.stop = context.WithCancel(context.Background())
-	process := palette.NewProcess().WithDial(n.dial)
+	process := exchange.NewProcess().WithDial(n.dial)
 	b, err := engine.FactoryOn(process, "v0.0.0-simulation")(n.ctx, &logical.BackendConfig{
 		Logger:       hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: w.log}),
 		System:       &systemView{StaticSystemView: logical.StaticSystemView{DefaultLeaseTTLVal: w.plan.maxTTL, MaxLeaseTTLVal: w.plan.maxTTL}, world: w},

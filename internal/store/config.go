@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/transport"
 )
 
 // Config is a Palette login and how to reach Palette. Config must stay comparable:
@@ -53,8 +54,8 @@ type Config struct {
 // decoded over it: older versions had no rate_limit, and 0 would lift Palette's limit.
 func DefaultConnection(address string) palette.Connection {
 	return palette.Connection{
-		Address: address, RequestTimeout: palette.DefaultRequestTimeout,
-		RateLimit: palette.DefaultRateLimit, QueueTimeout: palette.DefaultQueueTimeout,
+		Address: address, RequestTimeout: transport.DefaultRequestTimeout,
+		RateLimit: transport.DefaultRateLimit, QueueTimeout: transport.DefaultQueueTimeout,
 	}
 }
 
@@ -158,7 +159,7 @@ func (c *Configs) ConnectionTo(ctx context.Context, s logical.Storage, configNam
 		return cfg.Connection, nil
 	}
 	// Older versions have kept a connection by the address as it was written.
-	for _, key := range []string{connectionKey(configName, palette.NormalAddress(address)), connectionKey(configName, address)} {
+	for _, key := range []string{connectionKey(configName, transport.NormalAddress(address)), connectionKey(configName, address)} {
 		kept, err := keptConnection(ctx, s, key)
 		if err != nil {
 			return palette.Connection{}, err

@@ -11,6 +11,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/answer"
+	"vault-plugin-secrets-palette/internal/palette/transport"
 )
 
 // kept is the last connection that a config had to an address before the config left the
@@ -23,7 +25,7 @@ type kept struct {
 // ConnectionKept is how long a connection is kept at least. A lease of an address that its
 // config has left cannot be renewed, so its last token dies within the longest life that a
 // tenant can set. An hour is added for calls under way and for clocks that differ.
-const ConnectionKept = palette.MaxTokenLife + time.Hour
+const ConnectionKept = answer.MaxTokenLife + time.Hour
 
 // connectionKey is the storage key of the connection that a config had to an address.
 func connectionKey(configName, address string) string {
@@ -33,7 +35,7 @@ func connectionKey(configName, address string) string {
 
 // KeepConnection stores a config's connection for the leases that need it.
 func KeepConnection(ctx context.Context, s logical.Storage, configName string, conn palette.Connection) error {
-	entry, err := logical.StorageEntryJSON(connectionKey(configName, palette.NormalAddress(conn.Address)), kept{conn, time.Now().UTC()})
+	entry, err := logical.StorageEntryJSON(connectionKey(configName, transport.NormalAddress(conn.Address)), kept{conn, time.Now().UTC()})
 	if err != nil {
 		return fmt.Errorf("encoding the connection to %s: %w", conn.Address, err)
 	}

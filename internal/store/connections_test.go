@@ -11,15 +11,16 @@ import (
 
 	"vault-plugin-secrets-palette/internal/enginetest"
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/answer"
 	"vault-plugin-secrets-palette/internal/store"
 )
 
 // A connection is kept as long as a token or an API key that needs it can live.
 func TestConnectionIsKeptAsLongAsACredentialMayLive(t *testing.T) {
 	for _, c := range []struct{ maxLease, keep time.Duration }{
-		{0, palette.MaxTokenLife + time.Hour},
-		{palette.MaxTokenLife, palette.MaxTokenLife + time.Hour},
-		{10 * palette.MaxTokenLife, 10*palette.MaxTokenLife + time.Hour},
+		{0, answer.MaxTokenLife + time.Hour},
+		{answer.MaxTokenLife, answer.MaxTokenLife + time.Hour},
+		{10 * answer.MaxTokenLife, 10*answer.MaxTokenLife + time.Hour},
 	} {
 		enginetest.Bubble(t, fmt.Sprint(c.maxLease), func(t *testing.T) {
 			s := enginetest.NewStorage()

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/transport"
 )
 
 // Prefixes of storage keys. Each ends in a slash: Vault's seal wrapping matches an exact key or
@@ -30,7 +31,7 @@ type Identity struct {
 // Normal is the form of an identity by which two spellings of one are the same. It is for comparing
 // alone: what is stored and sent is the identity as it was written.
 func (i Identity) Normal() Identity {
-	return Identity{Address: palette.NormalAddress(i.Address), Org: i.Org, Email: palette.NormalEmail(i.Email)}
+	return Identity{Address: transport.NormalAddress(i.Address), Org: i.Org, Email: transport.NormalEmail(i.Email)}
 }
 
 // Same tells whether two identities are one user at one Palette, however they are spelled.
@@ -38,7 +39,7 @@ func (i Identity) Same(other Identity) bool { return i == other || i.Normal() ==
 
 // SameAddress tells whether two addresses are one, however they are spelled.
 func SameAddress(a, b string) bool {
-	return a == b || palette.NormalAddress(a) == palette.NormalAddress(b)
+	return a == b || transport.NormalAddress(a) == transport.NormalAddress(b)
 }
 
 // Token is an authorization token that the engine answers for until the token is dead.

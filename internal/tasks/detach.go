@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 
-	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/exchange"
 )
 
 // Detach runs a call that makes something at Palette, apart from its caller's context. A call
@@ -21,7 +21,7 @@ func Detach[T any](ctx context.Context, g *Group, call func(context.Context) (T,
 	started := g.Start(func() {
 		defer stopWaiting()
 		out := outcome[T]{err: ErrPanic} // until the outcome is known
-		g.Shield(func() { out.made, out.err = call(palette.Detach(wait)) })
+		g.Shield(func() { out.made, out.err = call(exchange.Detach(wait)) })
 		if !d.hand(out) && out.err == nil {
 			late(out.made)
 		}

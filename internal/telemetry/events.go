@@ -12,21 +12,21 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// Types of events. Observations have the same.
+// Types of events, and when each is sent. Observations have the same. docs/reference/events.md is made of these.
 const (
-	EventConfigWrite    = "palette/config-write"
-	EventConfigDelete   = "palette/config-delete"
-	EventTrustWrite     = "palette/trust-write"
-	EventRoleWrite      = "palette/role-write"
-	EventRoleDelete     = "palette/role-delete"
-	EventSessionEnd     = "palette/session-delete"
-	EventRotated        = "palette/root-rotate"
-	EventRotateFailed   = "palette/root-rotate-fail"
-	EventIssued         = "palette/creds-create"
-	EventRenewed        = "palette/creds-renew"
-	EventRevoked        = "palette/creds-revoke"
-	EventRevokeFailed   = "palette/creds-revoke-fail"
-	EventPendingRevoked = "palette/pending-revoke"
+	EventConfigWrite    = "palette/config-write"      // A config was written.
+	EventConfigDelete   = "palette/config-delete"     // A config was deleted.
+	EventTrustWrite     = "palette/trust-write"       // The trust of a config was written.
+	EventRoleWrite      = "palette/role-write"        // A role was written.
+	EventRoleDelete     = "palette/role-delete"       // A role was deleted.
+	EventSessionEnd     = "palette/session-delete"    // Somebody has ended a shared session by hand.
+	EventRotated        = "palette/root-rotate"       // A rotation has ended well, by hand or by rotation_period.
+	EventRotateFailed   = "palette/root-rotate-fail"  // A rotation has failed, by hand or by rotation_period.
+	EventIssued         = "palette/creds-create"      // A lease was issued.
+	EventRenewed        = "palette/creds-renew"       // A lease was renewed.
+	EventRevoked        = "palette/creds-revoke"      // A lease has ended. With pending=true Palette has not ended the credential yet.
+	EventRevokeFailed   = "palette/creds-revoke-fail" // A revocation has failed. Vault tries again, and with pending=true the engine does too.
+	EventPendingRevoked = "palette/pending-revoke"    // A retry has ended pending revocations.
 )
 
 // sendTimeout bounds how long a request waits for Vault to take an event.

@@ -14,7 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"vault-plugin-secrets-palette/internal/lease"
-	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/answer"
+	"vault-plugin-secrets-palette/internal/palette/exchange"
 	"vault-plugin-secrets-palette/internal/session"
 )
 
@@ -40,7 +41,7 @@ type Metrics struct {
 	eventsLost                      prometheus.Counter
 }
 
-var _ palette.Observer = (*Metrics)(nil)
+var _ exchange.Observer = (*Metrics)(nil)
 
 // Values of labels.
 const (
@@ -89,7 +90,7 @@ func NewMetrics(version string) *Metrics {
 		sharedReads:     with.NewCounterVec(opts("shared_session_reads_total", "Reads and renewals that were given a shared session: as it was stored, renewed after a wait, or stale since its refresh had failed."), []string{"state"}),
 		sharedKeyReads:  with.NewCounterVec(opts("shared_key_reads_total", "Reads and renewals that were given a shared API key: as it was stored, renewed after a wait, or stale since it could not be replaced."), []string{"state"}),
 		rotations:       with.NewCounterVec(opts("rotations_total", "Rotations of the configs' passwords and API keys."), []string{"secret", "outcome"}),
-		eventsLost:      with.NewCounter(opts("events_lost_total", "Events that did not reach Vault: it did not take one, or more waited than the engine keeps.")),
+		eventsLost:      with.NewCounter(opts("events_lost_total", "Events that Vault did not take.")),
 	}
 	with.NewGaugeVec(prometheus.GaugeOpts{Namespace: Namespace, Name: "build_info", Help: "1, labelled with the plugin's version."}, []string{"version"}).WithLabelValues(version).Set(1)
 	registry.MustRegister(ofProcess()...)
@@ -106,13 +107,13 @@ var ofProcess = sync.OnceValue(func() []prometheus.Collector {
 // begin makes the series that alerts look at exist from the start: the first increase of
 // one that comes to be with it is invisible to rate().
 func (m *Metrics) begin() {
-	for _, endpoint := range palette.Endpoints {
-		for _, outcome := range palette.Outcomes {
+	for _, endpoint := range answer.Endpoints {
+		for _, outcome := range exchange.Outcomes {
 			m.calls.WithLabelValues(endpoint, string(outcome))
 		}
 		m.duration.WithLabelValues(endpoint)
 	}
-	for _, resource := range palette.Resources {
+	for _, resource := range answer.Resources {
 		m.waits.WithLabelValues(resource)
 		m.turnedAway.WithLabelValues(resource)
 	}
@@ -133,8 +134,8 @@ func (m *Metrics) begin() {
 	}
 }
 
-// Called implements palette.Observer, as do the others below.
-func (m *Metrics) Called(endpoint string, outcome palette.Outcome, took time.Duration) {
+// Called implements exchange.Observer, as do the others below.
+func (m *Metrics) Called(endpoint string, outcome exchange.Outcome, took time.Duration) {
 	m.calls.WithLabelValues(endpoint, string(outcome)).Inc()
 	m.duration.WithLabelValues(endpoint).Observe(took.Seconds())
 }
@@ -148,7 +149,7 @@ func (m *Metrics) Waited(resource string, took time.Duration, got bool) {
 }
 
 // Retried counts a call that is sent again.
-func (m *Metrics) Retried(endpoint string, after palette.Outcome) {
+func (m *Metrics) Retried(endpoint string, after exchange.Outcome) {
 	m.retries.WithLabelValues(endpoint, string(after)).Inc()
 }
 

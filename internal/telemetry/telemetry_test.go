@@ -17,14 +17,15 @@ import (
 
 	"vault-plugin-secrets-palette/internal/enginetest"
 	"vault-plugin-secrets-palette/internal/lease"
-	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/answer"
+	"vault-plugin-secrets-palette/internal/palette/exchange"
 	"vault-plugin-secrets-palette/internal/revocation"
 	"vault-plugin-secrets-palette/internal/session"
 	"vault-plugin-secrets-palette/internal/telemetry"
 )
 
 var (
-	_ palette.Observer   = (*telemetry.Metrics)(nil)
+	_ exchange.Observer  = (*telemetry.Metrics)(nil)
 	_ revocation.Metrics = telemetry.Pending{}
 )
 
@@ -62,10 +63,10 @@ func TestMetricsCount(t *testing.T) {
 		count func(*telemetry.Metrics)
 		want  map[string]float64
 	}{
-		{func(m *telemetry.Metrics) { m.Called("login", palette.OutcomeOK, time.Second) }, map[string]float64{"calls_total endpoint=login outcome=ok": 1, "call_duration_seconds endpoint=login": 1}},
-		{func(m *telemetry.Metrics) { m.Retried("revoke", palette.OutcomeOK) }, map[string]float64{"call_retries_total after=ok endpoint=revoke": 1}},
-		{func(m *telemetry.Metrics) { m.Waited(palette.Resources[0], time.Second, true) }, map[string]float64{"limiter_wait_seconds resource=" + palette.Resources[0]: 1}},
-		{func(m *telemetry.Metrics) { m.Waited(palette.Resources[0], time.Second, false) }, map[string]float64{"limiter_wait_seconds resource=" + palette.Resources[0]: 1, "limiter_turned_away_total resource=" + palette.Resources[0]: 1}},
+		{func(m *telemetry.Metrics) { m.Called("login", exchange.OutcomeOK, time.Second) }, map[string]float64{"calls_total endpoint=login outcome=ok": 1, "call_duration_seconds endpoint=login": 1}},
+		{func(m *telemetry.Metrics) { m.Retried("revoke", exchange.OutcomeOK) }, map[string]float64{"call_retries_total after=ok endpoint=revoke": 1}},
+		{func(m *telemetry.Metrics) { m.Waited(answer.Resources[0], time.Second, true) }, map[string]float64{"limiter_wait_seconds resource=" + answer.Resources[0]: 1}},
+		{func(m *telemetry.Metrics) { m.Waited(answer.Resources[0], time.Second, false) }, map[string]float64{"limiter_wait_seconds resource=" + answer.Resources[0]: 1, "limiter_turned_away_total resource=" + answer.Resources[0]: 1}},
 		{func(m *telemetry.Metrics) { m.Queued(time.Second, true) }, map[string]float64{"login_permit_wait_seconds": 1}},
 		{func(m *telemetry.Metrics) { m.Withheld() }, map[string]float64{"logins_withheld_total": 1}},
 		{func(m *telemetry.Metrics) { m.Lease(telemetry.LeaseIssued, lease.HoldsKey, true) }, map[string]float64{"leases_total operation=issued type=api_key": 1}},
@@ -94,8 +95,8 @@ func TestMetricsCount(t *testing.T) {
 func TestMetricsExistFromTheStart(t *testing.T) {
 	have := values(t, telemetry.NewMetrics("v1").Registry)
 	var want []string
-	for _, endpoint := range palette.Endpoints {
-		for _, outcome := range palette.Outcomes {
+	for _, endpoint := range answer.Endpoints {
+		for _, outcome := range exchange.Outcomes {
 			want = append(want, fmt.Sprintf("calls_total endpoint=%s outcome=%s", endpoint, outcome))
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/answer"
 	"vault-plugin-secrets-palette/internal/store"
 )
 
@@ -49,10 +50,10 @@ func Fault(err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err // the caller has gone, so nobody reads the answer
 	}
-	switch palette.KindOf(err) {
+	switch answer.KindOf(err) {
 	case 0:
 		return err
-	case palette.Limited:
+	case answer.Limited:
 		return logical.CodedError(http.StatusServiceUnavailable, err.Error())
 	default:
 		return logical.CodedError(http.StatusBadGateway, err.Error())
@@ -78,7 +79,7 @@ func LoginFailed(name string, cfg *store.Config, err error, hint string) error {
 		withheld = fmt.Sprintf("; not asked again before %s, so that Palette does not suspend the account", says.NextTry.UTC().Format(time.RFC3339))
 	}
 	switch {
-	case palette.Refusal(err) != nil:
+	case answer.Refusal(err) != nil:
 		return Mistakef("Palette (%s) rejects the login of config %q as %q in organization %q%s; %s%s%s",
 			says.Host, name, cfg.Email, cfg.Org, says.PaletteSays(),
 			afterRotation(name, cfg, "password", "check email, org and password and write config/"+name+" again"), withheld, hint)
@@ -101,7 +102,7 @@ func afterRotation(name string, cfg *store.Config, secret, otherwise string) str
 
 // RefreshFailed is the error of a renewal whose refresh failed.
 func RefreshFailed(role string, err error) error {
-	if says := palette.Refusal(err); says != nil {
+	if says := answer.Refusal(err); says != nil {
 		return Mistakef("Palette refuses to renew the session, which is over%s; read creds/%s again", says.PaletteSays(), role)
 	}
 	return Fault(err)
@@ -120,7 +121,7 @@ func KeyCallFailed(name string, cfg *store.Config, err error, hint string) error
 	if hint != "" {
 		hint = "; " + hint
 	}
-	says := palette.Refusal(err)
+	says := answer.Refusal(err)
 	switch {
 	case says == nil:
 		return Fault(err)
@@ -135,12 +136,12 @@ func KeyCallFailed(name string, cfg *store.Config, err error, hint string) error
 // Rejected tells whether Palette has just said no. A login that the login protection held back was
 // not sent, and is not rejected.
 func Rejected(err error) bool {
-	says := palette.Refusal(err)
+	says := answer.Refusal(err)
 	return says != nil && says.NextTry.IsZero()
 }
 
 // Gone tells whether Palette says that a key does not exist (any more).
-func Gone(err error) bool { return palette.VerdictOf(err) == palette.Gone }
+func Gone(err error) bool { return answer.VerdictOf(err) == answer.Gone }
 
 // Unauthorized tells whether Palette counts the credential of a call as dead.
-func Unauthorized(err error) bool { return palette.VerdictOf(err) == palette.AuthDead }
+func Unauthorized(err error) bool { return answer.VerdictOf(err) == answer.AuthDead }

@@ -15,25 +15,26 @@ import (
 
 	"vault-plugin-secrets-palette/internal/enginetest"
 	"vault-plugin-secrets-palette/internal/palette"
+	"vault-plugin-secrets-palette/internal/palette/answer"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/upstream"
 )
 
 // failed is a failed call; its text begins with "could not log in at Palette (palette.example.com:443)".
-func failed(kind palette.Kind, verdict palette.Verdict, status int) *palette.Error {
+func failed(kind answer.Kind, verdict answer.Verdict, status int) *palette.Error {
 	return &palette.Error{Op: palette.OpLogin, Host: "palette.example.com:443", Kind: kind, Verdict: verdict, Status: status, Message: "why"}
 }
 
 // held is a login that the login protection did not send.
 func held() *palette.Error {
-	e := failed(palette.Rejected, palette.LoginFailed, 401)
+	e := failed(answer.Rejected, answer.LoginFailed, 401)
 	e.NextTry = enginetest.Epoch
 	return e
 }
 
 // heldBySomebody is a login that was not sent after one that somebody else had answered.
 func heldBySomebody() *palette.Error {
-	e := failed(palette.Foreign, palette.LoginMayHaveFailed, 401)
+	e := failed(answer.Foreign, answer.LoginMayHaveFailed, 401)
 	e.NextTry = enginetest.Epoch
 	return e
 }
@@ -57,7 +58,7 @@ func ofAKey(err error) error {
 // A session's login that fails in a call about an API key is a login that fails: its advice is not
 // about what the user may do.
 func TestErrorOfTheLoginBehindACallOfAKey(t *testing.T) {
-	for _, err := range []error{failed(palette.Rejected, palette.LoginFailed, 401), held(), &palette.MFAError{Host: "h", Token: "a-token"}} {
+	for _, err := range []error{failed(answer.Rejected, answer.LoginFailed, 401), held(), &palette.MFAError{Host: "h", Token: "a-token"}} {
 		assert.Equal(t, upstream.LoginFailed("ci", password, err, "a hint"), upstream.KeyCallFailed("ci", password, err, "a hint"))
 	}
 }
@@ -93,22 +94,22 @@ func TestErrorMapping(t *testing.T) {
 		byKey int // KeyCallFailed's with an API key
 		keys  string
 	}{
-		{"rejected", failed(palette.Rejected, palette.LoginFailed, 401), 400, logsIn, 400, refuses, 400, refuses},
-		{"the key is dead", failed(palette.Rejected, palette.AuthDead, 401), 400, logsIn, 400, refuses, 400, dead},
-		{"forbidden", failed(palette.Rejected, palette.NotDone, 403), 400, logsIn, 400, refuses, 400, refuses},
-		{"missing", failed(palette.Missing, palette.NotDone, 404), 400, logsIn, 400, refuses, 400, refuses},
+		{"rejected", failed(answer.Rejected, answer.LoginFailed, 401), 400, logsIn, 400, refuses, 400, refuses},
+		{"the key is dead", failed(answer.Rejected, answer.AuthDead, 401), 400, logsIn, 400, refuses, 400, dead},
+		{"forbidden", failed(answer.Rejected, answer.NotDone, 403), 400, logsIn, 400, refuses, 400, refuses},
+		{"missing", failed(answer.Missing, answer.NotDone, 404), 400, logsIn, 400, refuses, 400, refuses},
 		{"held back", held(), 400, "not asked again before 2026-03-01T12:00:00Z", 400, refuses, 400, refuses},
 		{"a second factor", &palette.MFAError{Host: "h", Token: "a-token"}, 400, "second factor", 400, "second factor", 400, "second factor"},
-		{"limited", failed(palette.Limited, palette.HeldBack, 429), 503, "answered 429", 503, "429", 503, "429"},
-		{"unreachable", failed(palette.Unreachable, palette.Unknown, 0), 502, "could not log in", 502, "could not", 502, "could not"},
-		{"unavailable", failed(palette.Unavailable, palette.Unknown, 503), 502, "answered 503", 502, "503", 502, "503"},
-		{"malformed", failed(palette.Malformed, palette.Unknown, 200), 502, "answered 200", 502, "200", 502, "200"},
-		{"somebody else's", failed(palette.Foreign, palette.LoginMayHaveFailed, 401), 502, "could not log in", 502, "could not", 502, "could not"},
+		{"limited", failed(answer.Limited, answer.HeldBack, 429), 503, "answered 429", 503, "429", 503, "429"},
+		{"unreachable", failed(answer.Unreachable, answer.Unknown, 0), 502, "could not log in", 502, "could not", 502, "could not"},
+		{"unavailable", failed(answer.Unavailable, answer.Unknown, 503), 502, "answered 503", 502, "503", 502, "503"},
+		{"malformed", failed(answer.Malformed, answer.Unknown, 200), 502, "answered 200", 502, "200", 502, "200"},
+		{"somebody else's", failed(answer.Foreign, answer.LoginMayHaveFailed, 401), 502, "could not log in", 502, "could not", 502, "could not"},
 		{"held back after somebody else's", heldBySomebody(), 502, "not asked again before 2026-03-01T12:00:00Z", 502, "could not", 502, "could not"},
-		{"wrapped", fmt.Errorf("x: %w", failed(palette.Rejected, palette.LoginFailed, 401)), 400, logsIn, 400, refuses, 400, refuses},
+		{"wrapped", fmt.Errorf("x: %w", failed(answer.Rejected, answer.LoginFailed, 401)), 400, logsIn, 400, refuses, 400, refuses},
 		{"the storage's", enginetest.ErrDisk, 500, "disk", 500, "disk", 500, "disk"},
-		{"the caller has gone", errors.Join(failed(palette.Unreachable, palette.Unknown, 0), context.Canceled), 500, "canceled", 500, "canceled", 500, "canceled"},
-		{"the caller has no more time", errors.Join(failed(palette.Unreachable, palette.Unknown, 0), context.DeadlineExceeded), 500, "exceeded", 500, "exceeded", 500, "exceeded"},
+		{"the caller has gone", errors.Join(failed(answer.Unreachable, answer.Unknown, 0), context.Canceled), 500, "canceled", 500, "canceled", 500, "canceled"},
+		{"the caller has no more time", errors.Join(failed(answer.Unreachable, answer.Unknown, 0), context.DeadlineExceeded), 500, "exceeded", 500, "exceeded", 500, "exceeded"},
 	} {
 		for of, got := range map[string]struct {
 			err    error
@@ -136,7 +137,7 @@ func TestErrorMapping(t *testing.T) {
 }
 
 func TestErrorMistakeNeedsNoHint(t *testing.T) {
-	rejected := failed(palette.Rejected, palette.AuthDead, 401)
+	rejected := failed(answer.Rejected, answer.AuthDead, 401)
 	for _, err := range []error{
 		upstream.LoginFailed("ci", password, rejected, ""), upstream.KeyCallFailed("ci", key, rejected, ""), upstream.Mistakef("field %q", "ttl"),
 	} {
@@ -158,8 +159,8 @@ func TestErrorAfterARotation(t *testing.T) {
 			withKey.SetRotated(time.Now())
 			time.Sleep(age)
 			for _, err := range []error{
-				upstream.LoginFailed("ci", &withPassword, failed(palette.Rejected, palette.LoginFailed, 401), ""),
-				upstream.KeyCallFailed("ci", &withKey, failed(palette.Rejected, palette.AuthDead, 401), ""),
+				upstream.LoginFailed("ci", &withPassword, failed(answer.Rejected, answer.LoginFailed, 401), ""),
+				upstream.KeyCallFailed("ci", &withKey, failed(answer.Rejected, answer.AuthDead, 401), ""),
 			} {
 				assert.Equal(t, rotation, strings.Contains(err.Error(), "a rotation has set this"), err)
 			}
@@ -174,14 +175,14 @@ func TestErrorVerdicts(t *testing.T) {
 		rejected, gone, unauthorized bool
 	}{
 		"no error":     {nil, false, false, false},
-		"rejected":     {failed(palette.Rejected, palette.LoginFailed, 401), true, false, false},
+		"rejected":     {failed(answer.Rejected, answer.LoginFailed, 401), true, false, false},
 		"held back":    {held(), false, false, false},
-		"gone":         {failed(palette.Missing, palette.Gone, 404), true, true, false},
-		"dead":         {failed(palette.Rejected, palette.AuthDead, 401), true, false, true},
-		"unreachable":  {failed(palette.Unreachable, palette.Unknown, 0), false, false, false},
+		"gone":         {failed(answer.Missing, answer.Gone, 404), true, true, false},
+		"dead":         {failed(answer.Rejected, answer.AuthDead, 401), true, false, true},
+		"unreachable":  {failed(answer.Unreachable, answer.Unknown, 0), false, false, false},
 		"the disk's":   {enginetest.ErrDisk, false, false, false},
-		"somebody's":   {failed(palette.Foreign, palette.Unknown, 401), false, false, false},
-		"at its limit": {failed(palette.Limited, palette.HeldBack, 429), false, false, false},
+		"somebody's":   {failed(answer.Foreign, answer.Unknown, 401), false, false, false},
+		"at its limit": {failed(answer.Limited, answer.HeldBack, 429), false, false, false},
 	} {
 		assert.Equal(t, []bool{c.rejected, c.gone, c.unauthorized}, []bool{upstream.Rejected(c.err), upstream.Gone(c.err), upstream.Unauthorized(c.err)}, name)
 	}

@@ -27,11 +27,11 @@ func board(t *testing.T) *dashboard {
 	return b
 }
 
-// documented are the labels that each metric of the README's table has, a test of the engine
-// holds the table against what the engine says, and the values of each label.
+// documented are the labels that each metric has, and the values of each label, by the page that the
+// engine's own tests write.
 func documented(t *testing.T) (metrics, values map[string][]string) {
 	t.Helper()
-	text, err := os.ReadFile(docs + "README.md")
+	text, err := os.ReadFile("../../docs/reference/metrics.md")
 	require.NoError(t, err)
 	words := regexp.MustCompile("`([a-z0-9_]+)`")
 	in := func(cell string) (out []string) {

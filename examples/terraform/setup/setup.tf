@@ -3,11 +3,13 @@
 #
 #   export VAULT_ADDR=https://vault.example.com:8200   # and VAULT_TOKEN, or a login
 #   export TF_VAR_palette_password                     # set it without the shell's history
-#   terraform apply -var plugin_sha256=… -var plugin_version=v0.1.0 \
+#   terraform apply -var set_password=true -var plugin_sha256=… -var plugin_version=v0.1.0 \
 #     -var palette_email=vault@example.com -var palette_org=example
 #
-# Terraform 1.11 or newer, and a hashicorp/vault whose vault_generic_endpoint has the
-# write-only data_json_wo.
+# Later runs are the same without set_password and the password.
+#
+# Terraform 1.11 or newer, or OpenTofu 1.11, and hashicorp/vault 5.9, the first that writes to an
+# endpoint of any engine from an ephemeral block.
 
 terraform {
   required_version = ">= 1.11"
@@ -15,7 +17,7 @@ terraform {
   required_providers {
     vault = {
       source  = "hashicorp/vault"
-      version = ">= 5.0"
+      version = ">= 5.9"
     }
   }
 }
@@ -48,19 +50,26 @@ variable "palette_org" {
   type        = string
 }
 
+variable "palette_ca_cert" {
+  description = "Authority of a self-hosted Palette's certificate, in PEM. None: the Vault server's own authorities."
+  type        = string
+  default     = ""
+}
+
+variable "set_password" {
+  description = "Whether this run writes address, email, org and password."
+  type        = bool
+  default     = false
+}
+
 # "ephemeral" keeps it out of the state and out of plans; "sensitive" out of what Terraform
 # prints.
 variable "palette_password" {
-  description = "Password that the user has when the engine is set up."
+  description = "Password that the user has now. Only with set_password."
   type        = string
+  default     = null
   sensitive   = true
   ephemeral   = true
-}
-
-variable "palette_password_version" {
-  description = "Raise it to write address, email, org and password anew."
-  type        = number
-  default     = 1
 }
 
 resource "vault_plugin" "palette" {
@@ -77,33 +86,31 @@ resource "vault_mount" "palette" {
   plugin_version = vault_plugin.palette.version
 }
 
-# data_json_wo is sent, and not kept. IN data_json THE STATE WOULD HOLD THE PASSWORD in the
-# clear, of which only a rotation makes something worthless.
+# An ephemeral block is kept in neither the state nor a plan. IN A RESOURCE'S data_json THE STATE
+# WOULD HOLD THE PASSWORD in the clear.
 #
-# It is sent again only when its version changes. After a rotation the variable holds a dead
-# password: the engine would try it, be refused, and store nothing. So give a password that
-# works along with a new version.
-resource "vault_generic_endpoint" "config" {
-  path         = "${vault_mount.palette.path}/config"
-  disable_read = true # a read gives no password back
+# Terraform writes such a block in each plan and each apply. After the rotation below the password is
+# dead, and Palette would refuse it: hence set_password, for a run that brings a password that works.
+ephemeral "vault_generic_endpoint" "config" {
+  count = var.set_password ? 1 : 0
+  path  = "${vault_mount.palette.id}/config" # the id, so that the mount is there first
 
-  data_json_wo = jsonencode({
+  data_json = jsonencode({
     address  = var.palette_address
     email    = var.palette_email
     org      = var.palette_org
     password = var.palette_password
+    ca_cert  = var.palette_ca_cert
   })
-  data_json_wo_version = var.palette_password_version
 }
 
 # A write changes only the fields that it names, so that what is no secret can stand for
 # itself, be changed without the password, and be compared with what is there. In seconds, as
 # a read returns them. Each change of it starts rotation_period anew.
 resource "vault_generic_endpoint" "settings" {
-  depends_on           = [vault_generic_endpoint.config]
+  depends_on           = [ephemeral.vault_generic_endpoint.config]
   path                 = "${vault_mount.palette.path}/config"
   ignore_absent_fields = true
-  disable_delete       = true # the config above is deleted
 
   data_json = jsonencode({
     rate_limit      = 10
@@ -122,7 +129,7 @@ resource "vault_generic_endpoint" "rotate" {
   data_json      = "{}"
 }
 
-# One role for each kind of client: see "Which client, which role" in the README.
+# One role for each kind of client: see docs/how-to/choose-a-role.md.
 locals {
   roles = {
     app       = { renewable = true, max_ttl = 86400 }
@@ -134,7 +141,7 @@ locals {
 
 resource "vault_generic_endpoint" "role" {
   for_each             = local.roles
-  depends_on           = [vault_generic_endpoint.config]
+  depends_on           = [vault_generic_endpoint.settings]
   path                 = "${vault_mount.palette.path}/roles/${each.key}"
   ignore_absent_fields = true
   data_json            = jsonencode(each.value)

@@ -47,8 +47,8 @@ func (g *graph) writeSummary(b *strings.Builder) {
 	delete(others, g.main)
 	total := g.sections.code + g.sections.data + g.sections.tables
 	fmt.Fprintf(b, "# What is in the plugin binary, and why\n\n"+
-		"Written by `make dependencies` from the binary for %s/%s, built by %s. A size is that of the\n"+
-		"functions and data that the linker kept; what nothing leads to is not there.\n\n",
+		"`make dependencies` writes this page from the binary for %s/%s, built by %s. A size is that of the\n"+
+		"functions and data that the linker kept. What nothing leads to is not there.\n\n",
 		goos, goarch, runtime.Version())
 	fmt.Fprintf(b, "| Part | Size |\n| --- | --- |\n")
 	for _, line := range []struct {
@@ -69,8 +69,8 @@ func (g *graph) writeSummary(b *strings.Builder) {
 
 func (g *graph) writeDirect(b *strings.Builder, why map[string]string) {
 	b.WriteString("\n## Direct dependencies\n\n" +
-		"What the plugin's own code imports. \"Brings\" is the size of all that the module leads to,\n" +
-		"itself included; \"alone\" is the part of it that would go with it, as nothing else leads there.\n\n" +
+		"What the plugin's own code imports. \"Brings\" is the size of all that the module leads to, itself included.\n" +
+		"\"Alone\" is the part of it that nothing else leads to, and that would go with the module.\n\n" +
 		"| Module | Version | Own size | Brings | Alone | Why it is there |\n| --- | --- | --- | --- | --- | --- |\n")
 	all := g.sum(g.reach(g.main, ""))
 	for _, path := range g.direct() {

@@ -1,0 +1,28 @@
+package answer
+
+// Endpoints are the calls that there are, as an observer hears of them.
+var Endpoints = []string{
+	"login", "refresh", "revoke", "user_info", "change_password",
+	"create_api_key", "update_api_key", "delete_api_key", "list_api_keys",
+}
+
+// Resources are what Palette counts the calls of an IP address by, each for itself (the table in the
+// introduction of its API), as an observer hears of them: /v1/auth/authenticate, /v1/auth, /v1/users
+// and /v1/apiKeys.
+var Resources = []string{"logins", "refreshes", "users", "api_keys"}
+
+// Bucket is what a call is counted in: a resource or, for the creation of keys, a part of one.
+type Bucket struct {
+	Resource string
+	Share    float64
+}
+
+var (
+	logins    = Bucket{"logins", 1}
+	refreshes = Bucket{"refreshes", 1}
+	users     = Bucket{"users", 1}
+	apiKeys   = Bucket{"api_keys", 1}
+	// newKeys leave two of ten calls to the deletions and renewals of keys: what ends or keeps a
+	// credential does not wait for what makes one.
+	newKeys = Bucket{"api_keys", 0.8}
+)
