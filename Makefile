@@ -79,23 +79,23 @@ dev-reload: ## Have a running `make dev` build and reload the plugin, and tell h
 	@$(BIN)/dev -reload -pid $(BIN)/dev.pid
 
 .PHONY: test
-test: ## Run every check: commits, workflows, format, dependencies, lint, unit tests, monitoring, fuzzing, reproducible builds, end-to-end tests
+test: ## Run every check: commits, workflows, words and links, format, dependencies, lint, unit tests, monitoring, fuzzing, reproducible builds, end-to-end tests
 	@scripts/preflight.sh git compiler bin
 	@# What several checks need is built before: they run side by side.
-	@$(MAKE) --no-print-directory -s build vault e2e-build $(BIN)/tools/.built $(BIN)/ci/.built $(PROMTOOL)
+	@$(MAKE) --no-print-directory -s build vault e2e-build $(BIN)/tools/.built $(BIN)/ci/.built $(BIN)/prose/.built $(PROMTOOL)
 	@# The end-to-end tests wait most of their time, and get a processor at once when they need
 	@# one. Those that judge time run when all else has ended.
 	@MAKE='$(MAKE)' scripts/side-by-side.sh \
 		e2e-together \
-		'nice commits workflows fmt-check tidy-check dependencies-check lint unit contract fuzz monitoring reproducible' \
+		'nice commits workflows prose fmt-check tidy-check dependencies-check lint unit contract fuzz monitoring reproducible' \
 		'nice simulate-race' \
 		then e2e-alone
 
 .PHONY: check
-check: ## Run what each commit must pass: format, lint of what is changed, unit tests with the race detector
+check: ## Run what each commit must pass: words and links, format, lint of what is changed, unit tests with the race detector
 	@scripts/preflight.sh git compiler bin
-	@$(MAKE) --no-print-directory -s $(BIN)/tools/.built
-	@MAKE='$(MAKE)' scripts/side-by-side.sh 'fmt-check lint-changed simulate-short' unit
+	@$(MAKE) --no-print-directory -s $(BIN)/tools/.built $(BIN)/prose/.built
+	@MAKE='$(MAKE)' scripts/side-by-side.sh 'prose fmt-check lint-changed simulate-short' unit
 
 .PHONY: unit
 unit: ## Run the unit tests with the race detector, and check their coverage
@@ -273,7 +273,6 @@ fmt-check: $(BIN)/tools/.built ## Check the format
 .PHONY: lint
 lint: $(BIN)/tools/.built ## Run the linters of .golangci.yml
 	$(call say,lint)
-	@scripts/retired-words.sh
 	@scripts/lint.sh $(MODULES)
 
 .PHONY: lint-changed
@@ -293,7 +292,7 @@ docs: build vault e2e-build ## Write docs/reference and the table of docs/develo
 prose: $(BIN)/prose/.built ## Check words and links: retired words, the sentences of README.md and docs/, links and anchors
 	$(call say,prose)
 	@scripts/retired-words.sh
-	XDG_CONFIG_HOME=$(BIN)/prose XDG_DATA_HOME=$(BIN)/prose $(BIN)/prose/vale README.md docs
+	@XDG_CONFIG_HOME=$(BIN)/prose XDG_DATA_HOME=$(BIN)/prose $(BIN)/prose/vale README.md CONTRIBUTING.md docs
 	@git ls-files '*.md' | xargs $(BIN)/prose/prose
 
 .PHONY: tidy-check
