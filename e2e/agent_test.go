@@ -74,7 +74,7 @@ func (x *examples) agentDir(t *testing.T) string {
 		require.NoError(t, err)
 		put(name, []byte(x.vault.Product().AgentConfig(string(content))))
 	}
-	require.NoError(t, x.api.Sys().EnableAuthWithOptionsWithContext(ctx, "approle", &api.EnableAuthOptions{Type: "approle"}))
+	x.enableAppRole(t)
 	_, err := x.api.Logical().WriteWithContext(ctx, "auth/approle/role/agent", map[string]any{"token_policies": "palette-agent"})
 	require.NoError(t, err)
 	role, err := x.api.Logical().ReadWithContext(ctx, "auth/approle/role/agent/role-id")
@@ -84,6 +84,16 @@ func (x *examples) agentDir(t *testing.T) string {
 	require.NoError(t, err)
 	put("secret-id", []byte(secret.Data["secret_id"].(string)))
 	return dir
+}
+
+// enableAppRole enables the auth method that the programs log in by, unless it is.
+func (x *examples) enableAppRole(t *testing.T) {
+	t.Helper()
+	methods, err := x.api.Sys().ListAuthWithContext(t.Context())
+	require.NoError(t, err)
+	if methods["approle/"] == nil {
+		require.NoError(t, x.api.Sys().EnableAuthWithOptionsWithContext(t.Context(), "approle", &api.EnableAuthOptions{Type: "approle"}))
+	}
 }
 
 // tokenIn reads the token out of the file that the Agent fills.
