@@ -139,7 +139,7 @@ cover: unit ## Write the coverage as a page, coverage.html
 	go tool cover -html=coverage.out -o coverage.html
 
 .PHONY: e2e
-e2e: build vault e2e-build ## Run the tests of e2e/, on a real Vault; RUN=TestName for one, with its log
+e2e: build vault e2e-build ## Run the tests of e2e/, on a real Vault; RUN=TestName for one, with its log; SERVER=bao on OpenBao
 	@$(MAKE) --no-print-directory $(if $(RUN),e2e-run,contract e2e-together e2e-alone)
 
 # The harness runs without the race detector: the plugin is another process, and TestStress has
