@@ -227,7 +227,8 @@ TOFU := $(BIN)/tofu
 
 $(TOFU): tools/tofu/go.mod tools/tofu/go.sum
 	$(call say,OpenTofu (minutes the first time))
-	cd tools/tofu && GOWORK=off go build -o $@ github.com/opentofu/opentofu/cmd/tofu
+	@# Without the flag its version has a -dev that the released program has not.
+	cd tools/tofu && GOWORK=off go build -ldflags '-X github.com/opentofu/opentofu/version.dev=no' -o $@ github.com/opentofu/opentofu/cmd/tofu
 
 .PHONY: terraform
 terraform: build vault $(if $(TF_PROVIDERS),$(TOFU)) ## Run examples/terraform under OpenTofu on a real Vault; TF_PROVIDERS=dir has its providers
