@@ -16,49 +16,6 @@ import (
 	"vault-plugin-secrets-palette/internal/upstream"
 )
 
-// Names of fields, shared by the paths and their tests.
-const (
-	fieldName = "name"
-
-	fieldAddress          = "address"
-	fieldEmail            = "email"
-	fieldPassword         = "password"
-	fieldOrg              = "org"
-	fieldCACert           = "ca_cert"
-	fieldClientCert       = "client_cert"
-	fieldClientKey        = "client_key"
-	fieldTLSServerName    = "tls_server_name"
-	fieldTLSSkipVerify    = "tls_skip_verify"
-	fieldProxyURL         = "proxy_url"
-	fieldRequestTimeout   = "request_timeout"
-	fieldVerifyConnection = "verify_connection"
-	fieldRateLimit        = "rate_limit"
-	fieldRateBurst        = "rate_burst"
-	fieldQueueTimeout     = "queue_timeout"
-	fieldKeyLimit         = "key_limit"
-	fieldAPIKey           = "api_key"
-	fieldAPIKeyUID        = "api_key_uid"
-	fieldPasswordPolicy   = "password_policy"
-	fieldRotationPeriod   = "rotation_period"
-
-	fieldConfigName = "config_name"
-	fieldTTL        = "ttl"
-	fieldMaxTTL     = "max_ttl"
-	fieldRenewable  = "renewable"
-	fieldProjectUID = "project_uid"
-	fieldShared     = "shared"
-
-	fieldCredentialType = "credential_type"
-	fieldUserUID        = "user_uid"
-	fieldNameTemplate   = "name_template"
-	fieldDescription    = "description"
-	fieldAPIKeyName     = "api_key_name"
-
-	fieldToken     = "token"
-	fieldTokenID   = "token_id"
-	fieldExpiresAt = "expires_at"
-)
-
 // longestDuration bounds the fields that are durations. A longer one is a mistake, and a multiple
 // of it, such as twice a rotation_period, must not overflow.
 const longestDuration = 10 * 365 * 24 * time.Hour

@@ -22,11 +22,12 @@ import (
 	"vault-plugin-secrets-palette/internal/palettetest"
 )
 
-// withoutProviders says why Terraform is not run, and what to set.
-const withoutProviders = `OpenTofu is not run, for want of its providers: set TF_PROVIDERS to a filesystem mirror. Where
-registry.opentofu.org can be reached, "tofu providers mirror DIR" in examples/terraform/ephemeral makes one of
-hashicorp/vault and spectrocloud/spectrocloud. Their releases: https://releases.hashicorp.com/terraform-provider-vault
-and https://github.com/spectrocloud/terraform-provider-spectrocloud/releases`
+// withoutProviders says why Terraform is not run, and what to set. The first line is for a summary.
+const withoutProviders = `TF_PROVIDERS is not set: "make terraform TF_PROVIDERS=DIR" runs this test on the providers in DIR
+DIR is a filesystem mirror. Where registry.opentofu.org can be reached, "tofu providers mirror DIR" in
+examples/terraform/ephemeral makes one of hashicorp/vault and spectrocloud/spectrocloud. Their releases are at
+https://releases.hashicorp.com/terraform-provider-vault and
+https://github.com/spectrocloud/terraform-provider-spectrocloud/releases`
 
 // terraform is a copy of examples/, an OpenTofu with its providers, and a Vault to run them on.
 type terraform struct {

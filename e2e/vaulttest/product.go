@@ -111,6 +111,10 @@ func (p Product) AgentConfig(config string) string {
 }
 
 // SealCutsOff tells whether a seal ends the requests that are under way with an error. Vault lets
-// them finish first, by the state lock that each holds. OpenBao cancels their contexts before it
-// takes that lock.
+// them finish first, by the state lock that each holds. OpenBao with raft ends its leadership first,
+// without that lock, and so cancels their contexts (vault/ha.go, "Stop Active Duty").
 func (p Product) SealCutsOff() bool { return p.OpenBao() }
+
+// AuditShowsTimes tells whether the audit log shows the times in an answer. Vault hashes each string.
+// OpenBao leaves a string as it is that parses as a time (audit/hashstructure.go).
+func (p Product) AuditShowsTimes() bool { return p.OpenBao() }

@@ -204,7 +204,7 @@ func writeFields(b *strings.Builder, fields map[string]*framework.OASSchema, req
 }
 
 // quoted is what a description means as it is written: templates, addresses, paths, fields.
-var quoted = regexp.MustCompile("{{.*}}|https?://[^\\s,;()]*[^\\s,;().]|\\w+/<\\w+>|[a-z]+(?:_[a-z]+)+(?:=\\w+)?|[a-z]+=\\w+|\\.[A-Z][a-z]\\w+")
+var quoted = regexp.MustCompile(`{{.*}}|https?://[^\s,;()]*[^\s,;().]|\w+/<\w+>|[a-z]+(?:_[a-z]+)+(?:=\w+)?|[a-z]+=\w+|\.[A-Z][a-z]\w+`)
 
 // inMarkdown marks that as code.
 func inMarkdown(description string) string { return quoted.ReplaceAllString(description, "`$0`") }

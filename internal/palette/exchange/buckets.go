@@ -48,6 +48,9 @@ func busy(err error) error {
 		return err
 	}
 	why := fmt.Sprintf("rate_limit is %d calls a second", b.Rate)
+	if b.Rate == 0 {
+		why = "the time to wait is over"
+	}
 	if b.Held > 0 {
 		why = fmt.Sprintf("Palette has answered 429, and calls are held back for %s", b.Held.Round(time.Second/10))
 	}

@@ -45,20 +45,25 @@ type exchange struct {
 
 // run sends the call until it is answered, or must not be sent again.
 func (x *exchange) run(ctx context.Context) (*answer.Reply, error) {
-	var last *answer.Reply
+	var (
+		last    *answer.Reply
+		lastErr error
+	)
 	for {
 		r, err := x.attempt(ctx)
 		var queue *QueueError
 		switch {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
-		case errors.As(err, &queue) && last != nil && last.Kind() == answer.Limited: // which says more than the queue
-			x.gaveUp = "Palette's limit is reached, and the next try would come after " + queue.wait.Round(time.Second/10).String() + ", later than queue_timeout"
-			return last, nil
+		case errors.As(err, &queue) && (last != nil || lastErr != nil): // The last attempt says more than the queue.
+			if last != nil && last.Kind() == answer.Limited {
+				x.gaveUp = "Palette's limit is reached, and the next try would come after " + queue.wait.Round(time.Second/10).String() + ", later than queue_timeout"
+			}
+			return last, lastErr
 		case !x.canRetry(r, err):
 			return r, err
 		}
-		last = r
+		last, lastErr = r, err
 		x.Observer.Retried(x.call.Endpoint, x.outcome)
 	}
 }

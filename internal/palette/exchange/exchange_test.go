@@ -113,6 +113,29 @@ func TestPassingFaultsAreTriedWithinTheTimeThatIsLeft(t *testing.T) {
 	})
 }
 
+// The queue hides no fault for which the call has to be sent again.
+func TestFaultIsTheErrorWhereTheNextTurnComesTooLate(t *testing.T) {
+	for _, c := range []struct {
+		name, says string
+		spoil      func(*wiretest.Rig)
+	}{
+		{"nobody listens", "connection refused", func(r *wiretest.Rig) {
+			r.Process = exchange.NewProcess().WithDial(func(context.Context, string, string) (net.Conn, error) {
+				return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+			})
+		}},
+		{"a gateway without a backend", "503", func(r *wiretest.Rig) { r.Palette.Inject(palettetest.Refresh, palettetest.Fault{Status: 503}) }},
+	} {
+		wiretest.InBubble(t, c.name, func(t *testing.T) {
+			r := wiretest.Pausing(t, palettetest.AllowLiveTokens())
+			c.spoil(r)
+			r.Use(t, palette.Connection{Address: r.Palette.URL(), RequestTimeout: time.Second, QueueTimeout: 900 * time.Millisecond, RateLimit: 1, RateBurst: 1})
+			_, err := r.Refresh(t.Context(), "a-token")
+			assert.ErrorContains(t, err, c.says)
+		})
+	}
+}
+
 func TestFaultsThatDoNotPassAreNotSentAgain(t *testing.T) {
 	wiretest.Bubble(t, func(t *testing.T) {
 		for _, fault := range []palettetest.Fault{{Status: 500}, {Status: 400}, {Garbage: true}, {Huge: true}, {DropAfter: true}} {

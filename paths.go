@@ -8,6 +8,51 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
+// This file has what the declarations of the paths share: names of fields, answers, events.
+
+// Names of fields, shared by the paths and their tests.
+const (
+	fieldName = "name"
+
+	fieldAddress          = "address"
+	fieldEmail            = "email"
+	fieldPassword         = "password"
+	fieldOrg              = "org"
+	fieldCACert           = "ca_cert"
+	fieldClientCert       = "client_cert"
+	fieldClientKey        = "client_key"
+	fieldTLSServerName    = "tls_server_name"
+	fieldTLSSkipVerify    = "tls_skip_verify"
+	fieldProxyURL         = "proxy_url"
+	fieldRequestTimeout   = "request_timeout"
+	fieldVerifyConnection = "verify_connection"
+	fieldRateLimit        = "rate_limit"
+	fieldRateBurst        = "rate_burst"
+	fieldQueueTimeout     = "queue_timeout"
+	fieldKeyLimit         = "key_limit"
+	fieldAPIKey           = "api_key"
+	fieldAPIKeyUID        = "api_key_uid"
+	fieldPasswordPolicy   = "password_policy"
+	fieldRotationPeriod   = "rotation_period"
+
+	fieldConfigName = "config_name"
+	fieldTTL        = "ttl"
+	fieldMaxTTL     = "max_ttl"
+	fieldRenewable  = "renewable"
+	fieldProjectUID = "project_uid"
+	fieldShared     = "shared"
+
+	fieldCredentialType = "credential_type"
+	fieldUserUID        = "user_uid"
+	fieldNameTemplate   = "name_template"
+	fieldDescription    = "description"
+	fieldAPIKeyName     = "api_key_name"
+
+	fieldToken     = "token"
+	fieldTokenID   = "token_id"
+	fieldExpiresAt = "expires_at"
+)
+
 // announced wraps a handler that changes something: after a success it sends an event.
 func (b *backend) announced(kind string, handler framework.OperationFunc) framework.OperationFunc {
 	return func(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
