@@ -31,6 +31,9 @@ var errMadeTooLate = logical.CodedError(http.StatusServiceUnavailable, "making t
 
 // issueKey makes an API key under a lease.
 func (b *backend) issueKey(ctx context.Context, req *logical.Request, r *store.Role, cfg *store.Config, l *lease.Lease) (*logical.Response, error) {
+	if err := noKeysOf(cfg, r); err != nil {
+		return nil, err
+	}
 	name, err := apikey.Name(r.NameTemplate, apikey.NameData{RoleName: l.Role, DisplayName: req.DisplayName, EntityID: req.EntityID})
 	if err != nil {
 		return nil, upstream.Mistakef("the name_template of role %q makes no name: %s", l.Role, err)

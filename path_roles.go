@@ -119,6 +119,9 @@ func (b *backend) handleRoleWrite(ctx context.Context, req *logical.Request, d *
 		return logical.ErrorResponse("field %q is %q, but config %q holds an API key, with which nobody can log in; write credential_type=api_key, or another config_name",
 			fieldCredentialType, cmp.Or(next.CredentialType, store.CredentialToken), next.ConfigName), nil
 	}
+	if err := noKeysOf(cfg, next); err != nil {
+		return upstream.Answer(err)
+	}
 	if err := b.roles.Put(ctx, req.Storage, name, next); err != nil {
 		return nil, err
 	}
@@ -133,6 +136,14 @@ func (b *backend) handleRoleWrite(ctx context.Context, req *logical.Request, d *
 		before, _ = b.configs.Get(ctx, req.Storage, old.ConfigName) // one that cannot be read is as good as none
 	}
 	return warned(append(warnings, advice.RoleWritten(name, old, next, before, cfg)...)), nil
+}
+
+// noKeysOf refuses API keys of a system administrator.
+func noKeysOf(cfg *store.Config, r *store.Role) error {
+	if !cfg.IsSystem() || !r.IsAPIKey() {
+		return nil
+	}
+	return upstream.Mistakef("field %q is %q, but config %q has %s=%s: %s", fieldCredentialType, store.CredentialAPIKey, r.ConfigName, fieldLoginType, store.LoginSystem, noSystemKeys)
 }
 
 // warned is the answer to a write that has nothing but warnings to say; nil for none.

@@ -43,7 +43,8 @@ func sessionAnswer() map[string]*framework.FieldSchema {
 		"refreshes":    {Type: framework.TypeInt, Description: "How often the session has been refreshed since."},
 		fieldAddress:   {Type: framework.TypeString, Description: "Palette's address."},
 		fieldOrg:       {Type: framework.TypeString, Description: "The session's organization."},
-		fieldEmail:     {Type: framework.TypeString, Description: "The session's user."},
+		fieldEmail:     {Type: framework.TypeString, Description: "The session's user; \"\" where it is a system administrator."},
+		fieldUsername:  {Type: framework.TypeString, Description: "The session's system administrator; \"\" where it is a user."},
 	}
 }
 
@@ -67,6 +68,7 @@ func (b *backend) handleSessionRead(ctx context.Context, req *logical.Request, d
 		fieldAddress:   have.Address,
 		fieldOrg:       have.Org,
 		fieldEmail:     have.Email,
+		fieldUsername:  have.Username,
 	}}, nil
 }
 
@@ -85,6 +87,6 @@ shows the session, never its token. A delete ends it at Palette and in Vault: al
 tokens that its leases carry are dead then, and the next read logs in. Palette out of
 reach, the engine tries each minute until the tokens are revoked or dead.
 
-A config that changes its address, org or email or is deleted ends its session, and so does
+A config that changes its address, org, email or username or is deleted ends its session, and so does
 removing the mount. A seal or a reload of the plugin does not.
 `
