@@ -178,7 +178,7 @@ outage: build vault ## Take Palette away from a real Vault for 20 minutes (OUTAG
 		cd e2e && OUTAGE=$(OUTAGE) go test -count=1 -timeout 0 -v -run '^TestALongOutage$$' .
 
 .PHONY: clients
-clients: build vault ## Run examples/python, examples/node and Prometheus on a real Vault, with its bad days (4 minutes)
+clients: build vault ## Run examples/python, examples/node and Prometheus on a real Vault, with its bad days (5 minutes)
 	$(call say,clients)
 	@# It installs nothing: where something is missing, that test says what to install. In CI it fails.
 	@set -e; $(find-vault); \
