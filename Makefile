@@ -79,23 +79,23 @@ dev-reload: ## Have a running `make dev` build and reload the plugin, and tell h
 	@$(BIN)/dev -reload -pid $(BIN)/dev.pid
 
 .PHONY: test
-test: ## Run every check: commits, workflows, format, dependencies, lint, unit tests, monitoring, fuzzing, reproducible builds, end-to-end tests
+test: ## Run every check: commits, workflows, words and links, format, dependencies, lint, unit tests, monitoring, fuzzing, reproducible builds, end-to-end tests
 	@scripts/preflight.sh git compiler bin
 	@# What several checks need is built before: they run side by side.
-	@$(MAKE) --no-print-directory -s build vault e2e-build $(BIN)/tools/.built $(BIN)/ci/.built $(PROMTOOL)
+	@$(MAKE) --no-print-directory -s build vault e2e-build $(BIN)/tools/.built $(BIN)/ci/.built $(BIN)/prose/.built $(PROMTOOL)
 	@# The end-to-end tests wait most of their time, and get a processor at once when they need
 	@# one. Those that judge time run when all else has ended.
 	@MAKE='$(MAKE)' scripts/side-by-side.sh \
 		e2e-together \
-		'nice commits workflows fmt-check tidy-check dependencies-check lint unit contract fuzz monitoring reproducible' \
+		'nice commits workflows prose fmt-check tidy-check dependencies-check lint unit contract fuzz monitoring reproducible' \
 		'nice simulate-race' \
 		then e2e-alone
 
 .PHONY: check
-check: ## Run what each commit must pass: format, lint of what is changed, unit tests with the race detector
+check: ## Run what each commit must pass: words and links, format, lint of what is changed, unit tests with the race detector
 	@scripts/preflight.sh git compiler bin
-	@$(MAKE) --no-print-directory -s $(BIN)/tools/.built
-	@MAKE='$(MAKE)' scripts/side-by-side.sh 'fmt-check lint-changed simulate-short' unit
+	@$(MAKE) --no-print-directory -s $(BIN)/tools/.built $(BIN)/prose/.built
+	@MAKE='$(MAKE)' scripts/side-by-side.sh 'prose fmt-check lint-changed simulate-short' unit
 
 .PHONY: unit
 unit: ## Run the unit tests with the race detector, and check their coverage
@@ -190,6 +190,29 @@ soak: vault ## Keep the engine at Palette's limit for 10 minutes (SOAK=10m), and
 	@set -e; $(find-vault); \
 		cd e2e && SOAK=$(SOAK) go test -count=1 -timeout 0 -v -run '^TestSoak$$' .
 
+# Of a release's go.mod, as Kubernetes' own build stamps it.
+kubernetes-version = $(shell sed -n 's|^.*k8s.io/kubernetes \(v[0-9.]*\).*|\1|p' tools/kubernetes/go.mod)
+
+# The API server, etcd and the Kubernetes auth method, which a small build of Vault lacks.
+$(BIN)/kubernetes/.built: tools/kubernetes/go.mod tools/kubernetes/go.sum
+	$(call say,kube-apiserver and etcd (10 minutes the first time))
+	cd tools/kubernetes && GOWORK=off GOBIN=$(BIN)/kubernetes go install -ldflags '-X k8s.io/component-base/version.gitVersion=$(kubernetes-version)' tool
+	@mv -f $(BIN)/kubernetes/server $(BIN)/kubernetes/etcd
+	@touch $@
+
+$(BIN)/helm: tools/helm/go.mod tools/helm/go.sum
+	$(call say,helm (minutes the first time))
+	cd tools/helm && GOWORK=off go build -o $@ helm.sh/helm/v4/cmd/helm
+
+# A helm on the PATH comes first, and without a chart none is needed.
+HELM ?= $(if $(VAULT_CHART),$(or $(shell command -v helm),$(BIN)/helm))
+
+.PHONY: kubernetes
+kubernetes: build vault $(BIN)/kubernetes/.built $(HELM) ## Run examples/kubernetes on a real API server, with the operators that VSO_BIN, ESO_BIN, INJECTOR_BIN name
+	$(call say,examples/kubernetes)
+	@set -e; $(find-vault); \
+		cd e2e && KUBERNETES_BIN=$(BIN)/kubernetes HELM='$(HELM)' go test -count=1 -timeout 40m -v $(if $(RUN),-run '$(RUN)') ./kubernetes
+
 .PHONY: bench
 bench: build vault ## Measure the engine on a real Vault against its limits, and write docs/development/performance.md (8 minutes)
 	$(call say,bench)
@@ -250,7 +273,6 @@ fmt-check: $(BIN)/tools/.built ## Check the format
 .PHONY: lint
 lint: $(BIN)/tools/.built ## Run the linters of .golangci.yml
 	$(call say,lint)
-	@scripts/retired-words.sh
 	@scripts/lint.sh $(MODULES)
 
 .PHONY: lint-changed
@@ -270,7 +292,7 @@ docs: build vault e2e-build ## Write docs/reference and the table of docs/develo
 prose: $(BIN)/prose/.built ## Check words and links: retired words, the sentences of README.md and docs/, links and anchors
 	$(call say,prose)
 	@scripts/retired-words.sh
-	XDG_CONFIG_HOME=$(BIN)/prose XDG_DATA_HOME=$(BIN)/prose $(BIN)/prose/vale README.md docs
+	@XDG_CONFIG_HOME=$(BIN)/prose XDG_DATA_HOME=$(BIN)/prose $(BIN)/prose/vale README.md CONTRIBUTING.md docs
 	@git ls-files '*.md' | xargs $(BIN)/prose/prose
 
 .PHONY: tidy-check

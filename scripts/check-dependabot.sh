@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Fails where .github/dependabot.yml leaves a Go module out, or names a folder that has none.
-# Without a word there go the modules named here: those that require nothing, and the Vault of
-# the tests, whose version is chosen.
+# Without a word there go the modules named here: those that require nothing, and the Vault and the
+# Kubernetes of the tests, whose versions are chosen.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-left_out='tools/binary tools/vault'
+left_out='tools/binary tools/kubernetes tools/vault'
 
 # "directories: [/, /e2e]" and "directory: /" of gomod entries, without the leading slash.
 named=$(awk '

@@ -30,7 +30,7 @@ the list of (tokens|what) | pending revocations
 '
 
 # What quotes old words on purpose: the history of changes, the notes on upgrades, this list, the names of stored keys.
-skip=(':!CHANGELOG.md' ':!docs/how-to/upgrade.md' ':!scripts/retired-words.sh' ':!testdata' ':!*/testdata/*' ':!go.sum' ':!*/go.sum' ':!docs/monitoring/*.png')
+skip=(':!CHANGELOG.md' ':!docs/how-to/upgrade.md' ':!scripts/retired-words.sh' ':!testdata' ':!*/testdata/*' ':!go.sum' ':!*/go.sum' ':!tools/kubernetes/go.mod' ':!docs/monitoring/*.png')
 
 failed=0
 while IFS= read -r line; do

@@ -20,6 +20,7 @@ import (
 	"vault-plugin-secrets-palette/internal/config"
 	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/palette/exchange"
+	"vault-plugin-secrets-palette/internal/palette/wiretest"
 	"vault-plugin-secrets-palette/internal/palettetest"
 	"vault-plugin-secrets-palette/internal/revocation"
 	"vault-plugin-secrets-palette/internal/rootcred"
@@ -126,7 +127,7 @@ func (e *Engine) Restart() {
 	e.Configs, e.Clients, e.Tasks, e.Revocations = store.NewConfigs(), &upstream.Clients{}, &tasks.Group{Logger: log}, revocation.New()
 	e.Credentials, e.Sessions, e.Keys = &rootcred.Manager{}, session.New(), &apikey.Manager{}
 	newClient := func(conn palette.Connection) (upstream.API, error) {
-		return palette.NewClient(e.Process, conn, "a-test", nil)
+		return palette.NewClient(e.Process, conn, "a-test", wiretest.Nobody{})
 	}
 	longest := func() time.Duration { return e.System.MaxLeaseTTLVal }
 	*e.Clients = upstream.Clients{New: newClient, Configs: e.Configs, WritesConfigs: e.Credentials.WritesConfigs, MaxLease: longest}

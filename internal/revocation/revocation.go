@@ -29,6 +29,21 @@ import (
 	"vault-plugin-secrets-palette/internal/upstream"
 )
 
+// The log's messages.
+const (
+	MsgLeaseEndsPending = "a lease ends, and the revocation of its credential stays pending; the engine retries each minute"
+	MsgNoRevocation     = "this Palette has no endpoint to revoke tokens (404); the tokens die by themselves"
+	MsgDiscardLost      = "the mount ends before a token that no lease holds is revoked; the token lives to its own expiry"
+	MsgUnmountLeaves    = "the mount is removed with tokens and API keys that Palette has not ended; they live to their own expiry"
+	MsgLoosePending     = "could not revoke a token that no lease holds; the revocation is pending and retried each minute"
+	MsgLooseLost        = "could not store a pending revocation; trying again each minute, until this process ends"
+	MsgPendingRevoked   = "revoked tokens whose revocation was pending"
+	MsgPendingWaits     = "tokens could not be revoked yet; their revocation stays pending"
+	MsgKeyRevoked       = "deleted an API key whose deletion was pending"
+	MsgKeyWaits         = "an API key could not be deleted yet; its deletion stays pending"
+	MsgRetryFailed      = "not all pending revocations could be retried"
+)
+
 // Account is a user at a Palette, and how to reach that Palette. One call may revoke the tokens
 // of one account.
 type Account struct {
@@ -141,9 +156,6 @@ func (m *Manager) endOneByOne(ctx context.Context, a Account, tokens []store.Tok
 	return failed
 }
 
-// MsgNoRevocation is the log's message for a Palette that cannot revoke tokens.
-const MsgNoRevocation = "this Palette has no endpoint to revoke tokens (404); the tokens die by themselves"
-
 // endTogether ends tokens in one call, which the newest token authenticates. A 401 says that this
 // token is dead, and nothing of the others: the next token authenticates the next try.
 func (m *Manager) endTogether(ctx context.Context, a Account, client upstream.API, batch []*request) error {
@@ -169,9 +181,6 @@ func (m *Manager) endTogether(ctx context.Context, a Account, client upstream.AP
 	return nil
 }
 
-// MsgDiscardLost is the log's message for a token that dies by itself, since the mount ends.
-const MsgDiscardLost = "the mount ends before a token that no lease holds is revoked; the token lives to its own expiry"
-
 // Discard revokes a token that no lease will hold, apart from the caller. done is closed when the
 // token is revoked or pending. why says where the token comes from.
 func (m *Manager) Discard(s logical.Storage, a Account, token store.Token, why string) (done <-chan struct{}) {
@@ -193,12 +202,6 @@ func (m *Manager) DiscardNow(s logical.Storage, a Account, token store.Token, wh
 		m.EnqueueLoose(s, a, token, why, err)
 	}
 }
-
-// The log's messages for a token that no lease holds and that could not be revoked.
-const (
-	MsgLoosePending = "could not revoke a token that no lease holds; the revocation is pending and retried each minute"
-	MsgLooseLost    = "could not store a pending revocation; trying again each minute, until this process ends"
-)
 
 // EnqueueLoose makes the revocation of a token pending that no lease holds. failed says why the
 // token could not be revoked.

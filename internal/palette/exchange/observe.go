@@ -148,21 +148,3 @@ func (x *exchange) note(ctx context.Context, r *answer.Reply) {
 	*trace = Trace{Took: time.Since(x.sent)}
 	trace.Offset, trace.HasOffset = offset, hasOffset
 }
-
-// unobserved is for clients that nobody watches.
-type unobserved struct{}
-
-// Called does nothing, as do the others.
-func (unobserved) Called(string, Outcome, time.Duration) {}
-
-// Waited does nothing.
-func (unobserved) Waited(string, time.Duration, bool) {}
-
-// Retried does nothing.
-func (unobserved) Retried(string, Outcome) {}
-
-// Queued does nothing.
-func (unobserved) Queued(time.Duration, bool) {}
-
-// Withheld does nothing.
-func (unobserved) Withheld() {}

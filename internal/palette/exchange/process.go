@@ -53,11 +53,8 @@ func (p *Process) WithDial(dial func(ctx context.Context, network, address strin
 	return p
 }
 
-// NewClient makes a client. It sends nothing. observer may be nil. Errors are *[transport.FieldError].
+// NewClient makes a client. It sends nothing. Errors are *[transport.FieldError].
 func (p *Process) NewClient(conn transport.Connection, userAgent string, observer Observer) (*Client, error) {
-	if observer == nil {
-		observer = unobserved{}
-	}
 	pool, err := conn.Transport()
 	if err != nil {
 		return nil, err

@@ -33,11 +33,20 @@ func TestSpellingsOfAnAccountAreCountedTogether(t *testing.T) {
 	}
 }
 
+// nobody is an Observer who does nothing.
+type nobody struct{}
+
+func (nobody) Called(string, Outcome, time.Duration) {}
+func (nobody) Waited(string, time.Duration, bool)    {}
+func (nobody) Retried(string, Outcome)               {}
+func (nobody) Queued(time.Duration, bool)            {}
+func (nobody) Withheld()                             {}
+
 // client is one that calls nobody.
 func (p *Process) client(t *testing.T, conn transport.Connection) *Client {
 	t.Helper()
 	conn.Address = "https://palette.example.com"
-	c, err := p.NewClient(conn, "a-test/1", nil)
+	c, err := p.NewClient(conn, "a-test/1", nobody{})
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
 	return c
@@ -107,7 +116,7 @@ func TestCallThatCannotBeMade(t *testing.T) {
 		_, err := c.Do(t.Context(), call)
 		assert.Equal(t, answer.Malformed, answer.KindOf(err), "%v", err)
 	}
-	_, err := NewProcess().NewClient(transport.Connection{Address: "https://palette.example.com", CACert: "none"}, "a-test/1", nil)
+	_, err := NewProcess().NewClient(transport.Connection{Address: "https://palette.example.com", CACert: "none"}, "a-test/1", nobody{})
 	var mistake *transport.FieldError
 	require.ErrorAs(t, err, &mistake)
 }

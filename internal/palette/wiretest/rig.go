@@ -85,8 +85,26 @@ func NewProcess() *exchange.Process { return exchange.NewProcess().WithDial(pale
 // NewClient is a client that nobody watches.
 func NewClient(t testing.TB, process *exchange.Process, conn transport.Connection) *palette.Client {
 	t.Helper()
-	return Observed(t, process, conn, nil)
+	return Observed(t, process, conn, Nobody{})
 }
+
+// Nobody is an observer who does nothing.
+type Nobody struct{}
+
+// Called implements exchange.Observer, as do the others.
+func (Nobody) Called(string, exchange.Outcome, time.Duration) {}
+
+// Waited does nothing.
+func (Nobody) Waited(string, time.Duration, bool) {}
+
+// Retried does nothing.
+func (Nobody) Retried(string, exchange.Outcome) {}
+
+// Queued does nothing.
+func (Nobody) Queued(time.Duration, bool) {}
+
+// Withheld does nothing.
+func (Nobody) Withheld() {}
 
 // Observed is a client, which is closed at the end of the test.
 func Observed(t testing.TB, process *exchange.Process, conn transport.Connection, observer exchange.Observer) *palette.Client {

@@ -1,0 +1,71 @@
+package kubernetes
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// all are the objects of the manifests.
+func all(t *testing.T) []object {
+	t.Helper()
+	return ofExamples(t, "namespace.yaml", "vault-secrets-operator", "external-secrets", "agent-injector")
+}
+
+// What needs no operator: each manifest reads a role that setup.sh makes, by a policy that allows
+// that, as an auth role that there is.
+func TestForm(t *testing.T) {
+	t.Parallel()
+	setup, auth := text(t, "..", "setup.sh"), text(t, "setup.sh")
+	reads := map[string]int{}
+	for _, o := range all(t) {
+		path, login := reader(o)
+		if path == "" {
+			continue
+		}
+		reads[path]++
+		assert.Contains(t, setup, "vault write palette/roles/"+strings.TrimPrefix(path, "palette/creds/")+" ", o)
+		policy := regexp.MustCompile(`auth/kubernetes/role/` + login + ` .*token_policies=palette-(\S+)`).FindStringSubmatch(auth)
+		require.Len(t, policy, 2, login)
+		assert.Contains(t, text(t, "..", "policies", policy[1]+".hcl"), `path "`+path+`" {`, o)
+	}
+	assert.Len(t, reads, 3, "%v", reads)
+}
+
+// reader tells what an object makes its operator read, and the auth role that the operator has for
+// that; nothing for an object that reads nothing.
+func reader(o object) (path, login string) {
+	const annotation = "vault.hashicorp.com/"
+	switch o.text("apiVersion") + " " + o.text("kind") {
+	case "secrets.hashicorp.com/v1beta1 VaultDynamicSecret":
+		return o.text("spec", "mount") + "/" + o.text("spec", "path"), "palette-operator"
+	case "generators.external-secrets.io/v1alpha1 VaultDynamicSecret":
+		return o.text("spec", "path"), o.text("spec", "provider", "auth", "kubernetes", "role")
+	}
+	at := []string{"spec", "template", "metadata", "annotations"}
+	return o.text(append(at, annotation+"agent-inject-secret-palette.env")...), o.text(append(at, annotation+"role")...)
+}
+
+// The API server takes each object that is Kubernetes' own.
+func TestApply(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	for _, o := range all(t) {
+		if group, _, _ := strings.Cut(o.text("apiVersion"), "/"); !strings.Contains(group, ".") {
+			c.apply(t, o)
+		}
+	}
+}
+
+// text is a file's content.
+func text(t *testing.T, path ...string) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(append([]string{examplesDir}, path...)...))
+	require.NoError(t, err)
+	return string(content)
+}
