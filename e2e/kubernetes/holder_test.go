@@ -1,6 +1,9 @@
 package kubernetes
 
 import (
+	"encoding/base64"
+	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -58,18 +61,40 @@ func (h *holder) present() string {
 	return h.values[len(h.values)-1]
 }
 
-// left is how long the token in a secret has still to live.
-func (w *world) left(t *testing.T, h *holder) time.Duration {
+// left is how long the present token has still to live, by its own word.
+func (h *holder) left(t *testing.T) time.Duration {
 	t.Helper()
-	end, err := time.Parse(time.RFC3339, w.get(t, secretNamed(h.name)).datum(t, "expires_at"))
+	parts := strings.Split(h.read(), ".")
+	require.Len(t, parts, 3, "a token has three parts")
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
 	require.NoError(t, err)
-	return time.Until(end)
+	var claims struct {
+		Expires int64 `json:"exp"`
+	}
+	require.NoError(t, json.Unmarshal(payload, &claims))
+	return time.Until(time.Unix(claims.Expires, 0))
 }
 
-// long waits until a secret holds a token of longLife.
-func (w *world) long(t *testing.T, h *holder) {
+// awayFor30s takes Vault away at the time when the holder's next token is due, and watches.
+func (w *world) awayFor30s(t *testing.T, own *holder, others ...*holder) {
 	t.Helper()
-	until(t, "the next token lives long", func() bool { return w.left(t, h) > longLife-20*time.Second })
+	holders := append(others, own)
+	until(t, "the next token lives long", func() bool { return own.left(t) > longLife-20*time.Second })
+	w.filled(t, holders...)
+	w.watch(own.left(t)-65*time.Second, holders...)
+	w.vault.Kill()
+	w.vault.KillPlugins()
+	w.watch(30*time.Second, holders...)
+}
+
+// back brings Vault back, and watches until its readers have read anew.
+func (w *world) back(t *testing.T, holders ...*holder) {
+	t.Helper()
+	require.NoError(t, w.vault.Restart(t.Context()))
+	w.watch(35*time.Second, holders...)
+	for _, h := range holders {
+		h.held(t, 100, 2)
+	}
 }
 
 // filled waits until each holder has a live credential, and begins to count there.

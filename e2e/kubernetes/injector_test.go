@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -151,20 +152,7 @@ func TestAgentInjector(t *testing.T) {
 		file.held(t, 100, 5)
 		assert.Equal(t, logins, w.palette.Calls(palettetest.Login), "a shared session is refreshed, and not logged in for")
 		assert.Equal(t, 1, logins, "the two containers share")
-
-		_, err := w.api.Logical().DeleteWithContext(t.Context(), "palette/roles/app-fleet")
-		require.NoError(t, err)
-		until(t, "the sidecar gives up, for Kubernetes to see", func() bool {
-			select {
-			case <-sidecar.ended:
-				return true
-			default:
-				return false
-			}
-		})
-		t.Logf("the sidecar ends with status %d", sidecar.cmd.ProcessState.ExitCode())
-		assert.NotZero(t, sidecar.cmd.ProcessState.ExitCode())
-		w.write(t, "palette/roles/app-fleet", map[string]any{"shared": true, "renewable": false})
+		w.injectorsBadDays(t, sidecar, file)
 	})
 	t.Run("init alone", func(t *testing.T) {
 		pod := w.pod(t, "init.yaml", "init")
@@ -175,5 +163,35 @@ func TestAgentInjector(t *testing.T) {
 		require.Zero(t, init.cmd.ProcessState.ExitCode())
 		require.True(t, w.look(file))
 		until(t, "nobody renews the file", func() bool { return !w.look(file) })
+	})
+}
+
+// injectorsBadDays: the sidecar logs in again, tries again, and ends at last.
+func (w *world) injectorsBadDays(t *testing.T, sidecar *program, file *holder) {
+	t.Run("the Vault token is revoked", func(t *testing.T) {
+		w.filled(t, file)
+		w.logOut(t)
+		w.watch(2*life, file)
+		file.held(t, 50, 2)
+	})
+	t.Run("Vault is away for 30 seconds", func(t *testing.T) {
+		w.palette.SetLifetime(longLife)
+		w.filled(t, file)
+		w.awayFor30s(t, file)
+		w.back(t, file)
+		w.palette.SetLifetime(life)
+	})
+	t.Run("the role is deleted", func(t *testing.T) {
+		_, err := w.api.Logical().DeleteWithContext(t.Context(), "palette/roles/app-fleet")
+		require.NoError(t, err)
+		began := time.Now()
+		select {
+		case <-sidecar.ended:
+		case <-time.After(12 * time.Minute):
+		}
+		require.NotNil(t, sidecar.cmd.ProcessState, "the sidecar gives up, for Kubernetes to see")
+		t.Logf("the sidecar ends after %s with status %d", time.Since(began).Round(time.Second), sidecar.cmd.ProcessState.ExitCode())
+		assert.NotZero(t, sidecar.cmd.ProcessState.ExitCode())
+		w.write(t, "palette/roles/app-fleet", map[string]any{"shared": true, "renewable": false})
 	})
 }

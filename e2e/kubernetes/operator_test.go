@@ -17,6 +17,9 @@ const (
 	// the 15 minutes do.
 	longLife = 180 * time.Second
 
+	// noRole is what the engine says where a role is not there.
+	noRole = `there is no role "app-agent"; write roles/app-agent first`
+
 	getOperator = "the program of the Vault Secrets Operator 1.4 (releases.hashicorp.com/vault-secrets-operator) and the folder chart/crds of its repository"
 )
 
@@ -50,7 +53,8 @@ func TestVaultSecretsOperator(t *testing.T) {
 		assert.NotEqual(t, restarts, w.restarts(t), "a new token restarts the application")
 	})
 	t.Run("the role is deleted", func(t *testing.T) { w.operatorWithoutRole(t, own) })
-	t.Run("the Vault token ends", func(t *testing.T) { w.operatorWithoutToken(t, own, shared, key) })
+	t.Run("the Vault token is revoked", func(t *testing.T) { w.operatorWithoutToken(t, own, shared, key) })
+	t.Run("the Vault token expires", func(t *testing.T) { w.operatorsTokenExpires(t, own, shared) })
 	t.Run("Vault is away for 30 seconds", func(t *testing.T) { w.operatorWithoutVault(t, own, shared) })
 	t.Run("deleted", func(t *testing.T) {
 		w.look(own)
@@ -108,12 +112,11 @@ func (w *world) operatorWithoutRole(t *testing.T, own *holder) {
 	until(t, "the object must say that it is not synced", func() bool { return w.get(t, o).condition("SecretSynced").Status == "False" })
 	assert.True(t, w.look(own), "the token is still good for a quarter of its life")
 	found := w.get(t, o)
-	t.Logf("conditions: %+v", found.at("status", "conditions"))
-	assert.Contains(t, found.condition("SecretSynced").Message, "app-agent")
+	assert.Contains(t, found.condition("SecretSynced").Message, noRole)
 	assert.Equal(t, "False", found.condition("Ready").Status)
 	messages := w.events(t, o, "SecretSyncError")
-	t.Logf("events: %q", messages)
 	require.NotEmpty(t, messages)
+	assert.Contains(t, messages[len(messages)-1], noRole)
 	until(t, "the token dies in the secret", func() bool { return !w.look(own) })
 	w.write(t, "palette/roles/app-agent", map[string]any{"renewable": false})
 	until(t, "the operator must find the role by itself", func() bool { return w.look(own) })
@@ -157,8 +160,24 @@ func (w *world) operatorWithoutToken(t *testing.T, own, shared, key *holder) {
 	t.Logf("a dead token for %s, of a life of %s", time.Since(began).Round(time.Second), life)
 	until(t, "and have a key again", func() bool { return w.look(key) })
 	assert.Zero(t, shared.dead, "a shared token does not end with its lease")
-	t.Logf("events: %q", w.events(t, dynamicSecrets(t)[0], "SecretSyncError"))
-	t.Logf("events: %q", w.events(t, dynamicSecrets(t)[0], "SecretRotated"))
+	messages := w.events(t, dynamicSecrets(t)[0], "SecretRotated")
+	require.NotEmpty(t, messages)
+	assert.Contains(t, messages[len(messages)-1], "ForceSync", "all that was read with the Vault token is read anew")
+}
+
+// operatorsTokenExpires: the operator logs in again before its Vault token ends, and reads anew all
+// that it has read with that token.
+func (w *world) operatorsTokenExpires(t *testing.T, own, shared *holder) {
+	const role = "auth/kubernetes/role/palette-operator"
+	w.write(t, role, map[string]any{"token_period": 0, "token_ttl": "20s", "token_explicit_max_ttl": "20s"})
+	w.logOut(t)
+	until(t, "the token dies with the Vault token", func() bool { return !w.look(own) })
+	w.filled(t, own, shared)
+	w.watch(2*life, own, shared)
+	own.held(t, 50, 3)
+	shared.held(t, 50, 2)
+	w.write(t, role, map[string]any{"token_period": "2h", "token_ttl": 0, "token_explicit_max_ttl": 0})
+	w.logOut(t)
 }
 
 // operatorWithoutVault: reads fail and are repeated, and no token dies meanwhile.
@@ -166,16 +185,13 @@ func (w *world) operatorWithoutVault(t *testing.T, own, shared *holder) {
 	o := dynamicSecrets(t)[0]
 	w.palette.SetLifetime(longLife)
 	w.filled(t, own, shared)
-	w.long(t, own)
-	w.filled(t, own, shared)
-	w.watch(w.left(t, own)-65*time.Second, own, shared)
-	w.away(t, 30*time.Second)
-	t.Logf("conditions: %+v", w.get(t, o).at("status", "conditions"))
+	w.awayFor30s(t, own, shared)
 	assert.Equal(t, "False", w.get(t, o).condition("Ready").Status)
-	w.watch(40*time.Second, own, shared)
-	own.held(t, 100, 2)
-	shared.held(t, 100, 2)
+	assert.Equal(t, "False", w.get(t, o).condition("SecretSynced").Status)
+	messages := w.events(t, o, "SecretSyncError")
+	require.NotEmpty(t, messages)
+	assert.Contains(t, messages[len(messages)-1], service)
+	w.back(t, own, shared)
 	assert.Equal(t, "True", w.get(t, o).condition("Ready").Status)
-	t.Logf("events: %q", w.events(t, o, "SecretSyncError"))
 	w.palette.SetLifetime(life)
 }

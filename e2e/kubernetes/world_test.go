@@ -121,13 +121,3 @@ func newDoor(t *testing.T, vault string) string {
 	t.Cleanup(server.Close)
 	return server.URL
 }
-
-// away kills Vault, and brings it back after so long.
-func (w *world) away(t *testing.T, d time.Duration) {
-	t.Helper()
-	w.vault.Kill()
-	w.vault.KillPlugins()
-	require.NoError(t, vaulttest.Pause(t.Context(), d))
-	require.NoError(t, w.vault.Restart(t.Context()))
-}
-
