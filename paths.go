@@ -15,6 +15,8 @@ const (
 	fieldName = "name"
 
 	fieldAddress          = "address"
+	fieldLoginType        = "login_type"
+	fieldUsername         = "username"
 	fieldEmail            = "email"
 	fieldPassword         = "password"
 	fieldOrg              = "org"

@@ -196,7 +196,9 @@ func (x *terraform) project(t *testing.T, dir string) string {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(x.dir, "terraform", dir, "terraform.tfstate"))
 	require.NoError(t, err)
-	var state struct{ Outputs map[string]struct{ Value string } }
+	var state struct {
+		Outputs map[string]struct{ Value string }
+	}
 	require.NoError(t, json.Unmarshal(content, &state))
 	return state.Outputs["project_uid"].Value
 }

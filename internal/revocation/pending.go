@@ -19,6 +19,7 @@ type Entry struct {
 	Connection palette.Connection `json:"connection"`
 	Org        string             `json:"org"`
 	Email      string             `json:"email"`
+	Username   string             `json:"username,omitempty"`
 	Tokens     []store.Token      `json:"tokens,omitempty"`
 	// Key is an API key instead of tokens.
 	Key *store.Key `json:"key,omitempty"`
@@ -29,7 +30,7 @@ type Entry struct {
 
 // Entry is a pending revocation of an account's tokens.
 func (a Account) Entry(tokens []store.Token) *Entry {
-	return &Entry{Connection: a.Connection, Org: a.Org, Email: a.Email, Tokens: tokens}
+	return &Entry{Connection: a.Connection, Org: a.Org, Email: a.Email, Username: a.Username, Tokens: tokens}
 }
 
 // KeyEntry is a pending revocation of an API key.
@@ -41,7 +42,7 @@ func (a Account) KeyEntry(configName string, key store.Key) *Entry {
 
 // Account is the account whose credential the entry holds.
 func (e *Entry) Account() Account {
-	return Account{Connection: e.Connection, Org: e.Org, Email: e.Email}
+	return Account{e.Connection, e.Org, e.Email, e.Username}
 }
 
 // Identity is the user whose credential the entry holds.

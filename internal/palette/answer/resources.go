@@ -2,7 +2,7 @@ package answer
 
 // Endpoints are the calls that there are, as an observer hears of them.
 var Endpoints = []string{
-	"login", "refresh", "revoke", "user_info", "change_password",
+	"login", "system_login", "refresh", "revoke", "user_info", "change_password",
 	"create_api_key", "update_api_key", "delete_api_key", "list_api_keys",
 }
 
@@ -18,7 +18,8 @@ type Bucket struct {
 }
 
 var (
-	logins    = Bucket{"logins", 1}
+	logins = Bucket{"logins", 1}
+	// refreshes are all of /v1/auth but /v1/auth/authenticate, and so the logins of system administrators too.
 	refreshes = Bucket{"refreshes", 1}
 	users     = Bucket{"users", 1}
 	apiKeys   = Bucket{"api_keys", 1}
