@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-palette/internal/advice"
+	"vault-plugin-secrets-palette/internal/help"
 	"vault-plugin-secrets-palette/internal/upstream"
 )
 
@@ -24,7 +25,7 @@ func (b *backend) pathCheck() []*framework.Path {
 				fieldLogin: {Type: framework.TypeBool, Query: true, Description: "Log in also where the config has a shared session, which is asked otherwise (default false). Refused with 400 where the config holds an API key."},
 			},
 			HelpSynopsis:    "Try whether a config works, and say what to do where it does not.",
-			HelpDescription: helpCheck,
+			HelpDescription: help.Check,
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ReadOperation: &framework.PathOperation{
 					Callback: b.handleCheck, Summary: "Ask Palette who the config's user is.",
@@ -90,19 +91,3 @@ func (b *backend) handleCheck(ctx context.Context, req *logical.Request, d *fram
 	}
 	return resp, nil
 }
-
-const helpCheck = `
-Asks Palette who the config's user is: with its API key, its shared session where there is
-one, or else a login, which login protection counts as any other and whose token is revoked
-at once. login=true logs in also where there is a session. Nothing is stored.
-
-  $ vault read palette/check          # the config "default"
-  $ vault read palette/check/ci
-
-The answer comes with status 200 also where the check fails: ok is false then, and step,
-error and advice say where, how, and what to do. "somebody between Vault and Palette answers"
-means a proxy, a gateway or another server. A warning says what else is to be changed: clocks that
-differ by more than 30 seconds, a revocation that failed, what Palette does not let a system
-administrator do (user_info, refresh, revocation) and its IsPasswordReset, an api_key that
-expires and that nothing rotates, the name_template of one of the config's roles.
-`

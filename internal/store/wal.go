@@ -43,8 +43,10 @@ func (w *PasswordWAL) Until(cfg *Config) time.Time { return later(w.ArrivesBy, c
 // KeyWAL is written ahead of the making of an API key, which is found by its name and expiry.
 type KeyWAL struct {
 	ConfigName string `json:"config_name"`
-	Address    string `json:"address"`
-	Name       string `json:"name"`
+	// Role is the role whose shared key it is; "" for a key of a lease or config.
+	Role    string `json:"role,omitempty"`
+	Address string `json:"address"`
+	Name    string `json:"name"`
 	// Expiry is by Vault's clock, SentExpiry by Palette's, as the request names it; zero in entries
 	// of versions that named Expiry.
 	Expiry     time.Time `json:"expiry"`
