@@ -28,6 +28,16 @@ func (b *backend) keySecret() *framework.Secret {
 	}
 }
 
+func keyAnswer() map[string]*framework.FieldSchema {
+	fields := tokenAnswer()
+	delete(fields, fieldToken)
+	delete(fields, fieldTokenID)
+	fields[fieldAPIKey] = &framework.FieldSchema{Type: framework.TypeString, Description: "The API key, for the ApiKey header (credential_type=api_key).", DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}}
+	fields[fieldAPIKeyUID] = &framework.FieldSchema{Type: framework.TypeString, Description: "The API key's UID at Palette."}
+	fields[fieldAPIKeyName] = &framework.FieldSchema{Type: framework.TypeString, Description: "The API key's name at Palette."}
+	return fields
+}
+
 // errMadeTooLate is for a key that is there when its lease would be over.
 var errMadeTooLate = logical.CodedError(http.StatusServiceUnavailable, "making the API key took as long as the lease would last, and it has been discarded; try again, or with a longer ttl")
 
