@@ -33,6 +33,9 @@ var errMadeTooLate = logical.CodedError(http.StatusServiceUnavailable, "making t
 
 // issueKey makes an API key under a lease, or hands out the one that the role's leases share.
 func (b *backend) issueKey(ctx context.Context, req *logical.Request, r *store.Role, cfg *store.Config, l *lease.Lease) (*logical.Response, error) {
+	if err := noKeysOf(cfg, r); err != nil {
+		return nil, err
+	}
 	if l.SharedKey {
 		return b.issueSharedKey(ctx, req.Storage, r, cfg, l)
 	}

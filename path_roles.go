@@ -26,7 +26,7 @@ const warnRenewable = "renewable is true: a renewal returns a new token, or the 
 
 func (b *backend) pathRoles() []*framework.Path {
 	return []*framework.Path{
-		listPath("roles/?$", "roles", b.handleRoleList, helpRoleList),
+		listPath("roles/?$", "roles", b.roles.List, helpRoleList),
 		{
 			Pattern:         "roles/" + input.Name(fieldName),
 			DisplayAttrs:    displayAttrs("role"),
@@ -70,14 +70,6 @@ func roleFields() map[string]*framework.FieldSchema {
 func (b *backend) roleExists(ctx context.Context, req *logical.Request, d *framework.FieldData) (bool, error) {
 	r, err := b.roles.Get(ctx, req.Storage, d.Get(fieldName).(string))
 	return r != nil, err
-}
-
-func (b *backend) handleRoleList(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	names, err := b.roles.List(ctx, req.Storage)
-	if err != nil {
-		return nil, err
-	}
-	return logical.ListResponse(names), nil
 }
 
 func (b *backend) handleRoleRead(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
@@ -132,6 +124,9 @@ func (b *backend) writeRole(ctx context.Context, req *logical.Request, d *framew
 		return logical.ErrorResponse("field %q is %q, but config %q holds an API key, with which nobody can log in; write credential_type=api_key, or another config_name",
 			fieldCredentialType, cmp.Or(next.CredentialType, store.CredentialToken), next.ConfigName), nil
 	}
+	if err := noKeysOf(cfg, next); err != nil {
+		return upstream.Answer(err)
+	}
 	if err := b.roles.Put(ctx, req.Storage, name, next); err != nil {
 		return nil, err
 	}
@@ -146,6 +141,14 @@ func (b *backend) writeRole(ctx context.Context, req *logical.Request, d *framew
 		before, _ = b.configs.Get(ctx, req.Storage, old.ConfigName) // one that cannot be read is as good as none
 	}
 	return warned(append(warnings, advice.RoleWritten(name, old, next, before, cfg)...)), nil
+}
+
+// noKeysOf refuses API keys of a system administrator.
+func noKeysOf(cfg *store.Config, r *store.Role) error {
+	if !cfg.IsSystem() || !r.IsAPIKey() {
+		return nil
+	}
+	return upstream.Mistakef("field %q is %q, but config %q has %s=%s: %s", fieldCredentialType, store.CredentialAPIKey, r.ConfigName, fieldLoginType, store.LoginSystem, noSystemKeys)
 }
 
 // warned is the answer to a write that has nothing but warnings to say; nil for none.

@@ -137,6 +137,13 @@ func Config(name string, c *store.Config) []string {
 	return out
 }
 
+// PasswordReset says that Palette has answered IsPasswordReset to the login of a config. What Palette
+// documents of it is its name alone.
+func PasswordReset(name string, c *store.Config) string {
+	return fmt.Sprintf("Palette answers IsPasswordReset to the login of %s of config %q: its password was reset, or is to be changed. Log in to the system console once, and where that asks for a new password, write config/%s with it",
+		c.Who(), name, name)
+}
+
 // KeyExpiry says that a config's API key expires and that nothing rotates it.
 func KeyExpiry(name string, c *store.Config) []string {
 	if c.APIKey == "" || c.APIKeyExpiry == 0 || c.RotationPeriod > 0 {

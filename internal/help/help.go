@@ -5,6 +5,43 @@
 // State: none.
 package help
 
+// Config is the help of config.
+const Config = `
+Holds the Palette user that the engine logs in as, and how to reach Palette. "config"
+is "config/default".
+
+A write changes only the fields that it names. It first logs in to Palette and revokes
+the token that it got; where Palette says no, nothing is stored. With
+verify_connection=false it stores without asking.
+
+The password and the client key are never given back. Changing login_type, username,
+address, email, org, proxy_url, ca_cert, tls_server_name or tls_skip_verify asks for the
+password again, so that a stored password never goes to another host or under another name.
+
+Deleting a config, or leading it elsewhere, leaves its leases revocable; they can not be
+renewed any more. A warning names the roles that it concerns. Its shared session and
+API keys, if it has any, end at Palette and in Vault.
+
+Instead of email and password a config may hold an api_key, enough for roles with
+credential_type=api_key. "rotate-root" gives it a new password or key that nobody sees,
+rotation_period does so by itself, and before half of a key's life is over. A key that expires
+and that nothing rotates is a warning.
+
+With login_type=system and username, in place of email and org, it holds a system administrator
+of a self-hosted Palette or VerteX, for roles that return tokens. Palette documents neither API
+keys nor a change of the password for such an account, so both are refused. What Palette lets
+the account do with its tokens, "check" tells: where a token cannot be refreshed, a renewal logs
+in; where it cannot be revoked, it lives to its expires_at.
+
+  $ vault write palette/config/console login_type=system username=admin password=@password.txt
+
+Palette allows 10 calls a second and 50 at once for one IP address and each of its resources
+(logins, refreshes, users, API keys), and all calls of the engine come from Vault's address.
+rate_limit and rate_burst keep to that. Where logins fail, the engine tries at most four in 15
+minutes, so that Palette does not suspend the account: three with the password that is in use,
+one with another that is written here.
+`
+
 // Creds is the help of creds/<role>.
 const Creds = `
 Logs in to Palette and returns the authorization token under a lease that lasts as long
@@ -109,7 +146,7 @@ shows the session and the keys, never a secret. A delete ends them at Palette an
 that the leases carry is dead then, and the next read begins anew. Palette out of
 reach, the engine tries each minute until all is revoked or dead.
 
-A config that changes its address, org or email or is deleted ends its session and keys, and
+A config that changes its address, org, email or username or is deleted ends its session and keys, and
 so does removing the mount; a role that is deleted, or shares no key any more, or changes
 config_name or user_uid, ends its key. A seal or a reload of the plugin does not.
 `
@@ -154,6 +191,7 @@ at once. login=true logs in also where there is a session. Nothing is stored.
 The answer comes with status 200 also where the check fails: ok is false then, and step,
 error and advice say where, how, and what to do. "somebody between Vault and Palette answers"
 means a proxy, a gateway or another server. A warning says what else is to be changed: clocks that
-differ by more than 30 seconds, a revocation that failed, an api_key that expires and that nothing
-rotates, the name_template of one of the config's roles.
+differ by more than 30 seconds, a revocation that failed, what Palette does not let a system
+administrator do (user_info, refresh, revocation) and its IsPasswordReset, an api_key that
+expires and that nothing rotates, the name_template of one of the config's roles.
 `

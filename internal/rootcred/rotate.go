@@ -76,6 +76,9 @@ func (m *Manager) rotateAlone(ctx context.Context, s logical.Storage, name strin
 	if cfg.APIKey != "" {
 		return m.rotateKey(ctx, s, name, cfg)
 	}
+	if cfg.IsSystem() {
+		return upstream.Mistakef("field %q of config %q is %q: Palette documents no call that changes a system administrator's password; change it in the system console and write config/%s", "login_type", name, cfg.LoginType, name)
+	}
 	return m.rotatePassword(ctx, s, name, cfg)
 }
 

@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -71,7 +72,7 @@ func expiry(token string) time.Time {
 func (w *world) made(q *request, a *answer) {
 	var c *credential
 	switch {
-	case q.endpoint == palettetest.Login && a.status == http.StatusOK, q.endpoint == palettetest.Refresh && a.status == http.StatusOK:
+	case q.isLogin() && a.status == http.StatusOK, q.endpoint == palettetest.Refresh && a.status == http.StatusOK:
 		text := decoded(a.body.Bytes(), "Authorization")
 		c = &credential{id: text, names: []string{text}, secret: text}
 	case q.endpoint == palettetest.APIKeyCreate && a.status == http.StatusCreated:
@@ -114,10 +115,11 @@ func (w *world) answered(q *request, a *answer) {
 		a.made.dropped = w.cutAt[q.node.id].Equal(a.made.answered)
 		w.mu.Unlock()
 	}
-	if q.endpoint != palettetest.Login {
+	w.notRevoked(q, a)
+	if !q.isLogin() {
 		return
 	}
-	switch email := strings.ToLower(decoded(q.body, "emailId")) + " at " + q.Host; {
+	switch email := strings.ToLower(cmp.Or(decoded(q.body, "emailId"), decoded(q.body, "username"))) + " at " + q.Host; {
 	case a.made != nil:
 		w.accepted(q.node, email)
 	case a.status == http.StatusUnauthorized, a.status == http.StatusForbidden && !a.foreign: // Palette may have counted it

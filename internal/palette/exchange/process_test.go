@@ -18,17 +18,19 @@ import (
 // What Palette counts as one is one: its calls, its clock, the failed logins of an account.
 func TestSpellingsOfAnAccountAreCountedTogether(t *testing.T) {
 	p := NewProcess()
-	first := Account{"https://palette.example.com", "org", "vault@example.com"}
+	first := Account{"https://palette.example.com", "org", "vault@example.com", ""}
 	for _, other := range []Account{
-		{"https://palette.example.com:443", "org", "vault@example.com"},
-		{"https://palette.example.com", "org", "Vault@Example.COM"},
-		{"https://PALETTE.example.com:443", "org", " VAULT@example.com"},
+		{"https://palette.example.com:443", "org", "vault@example.com", ""},
+		{"https://palette.example.com", "org", "Vault@Example.COM", ""},
+		{"https://PALETTE.example.com:443", "org", " VAULT@example.com", ""},
 	} {
 		assert.Same(t, p.Logins(first), p.Logins(other), "%v", other)
 		assert.Same(t, p.limitsOf(first.Address), p.limitsOf(other.Address), "%v", other)
 		assert.Same(t, p.clock(first.Address), p.clock(other.Address), "%v", other)
 	}
-	for _, another := range []Account{{"https://palette.example.com:8443", "org", "vault@example.com"}, {"https://palette.example.com", "Org", "vault@example.com"}, {"https://palette.example.com", "org", "vaul@example.com"}} {
+	admin := Account{"https://palette.example.com", "", "", "admin"}
+	assert.Same(t, p.Logins(admin), p.Logins(Account{"https://palette.example.com:443", "", "", "Admin"}))
+	for _, another := range []Account{admin, {"https://palette.example.com:8443", "org", "vault@example.com", ""}, {"https://palette.example.com", "Org", "vault@example.com", ""}, {"https://palette.example.com", "org", "vaul@example.com", ""}} {
 		assert.NotSame(t, p.Logins(first), p.Logins(another), "%v", another)
 	}
 }

@@ -128,7 +128,7 @@ func (r *Rig) Dialled(t testing.TB, then func()) {
 
 // LoginOf is what a user logs in with.
 func LoginOf(u palettetest.User) palette.Login {
-	return palette.Login{Email: u.Email, Org: u.Org, Password: palette.Secret(u.Password)}
+	return palette.Login{Email: u.Email, Org: u.Org, Username: u.Username, Password: palette.Secret(u.Password)}
 }
 
 // LogIn logs the default user in.
@@ -153,10 +153,10 @@ func (r *Rig) Key(t *testing.T, auth palette.Auth, name string) (uid string, key
 	return uid, key
 }
 
-// WithKey is a rig with a session and a key.
+// WithKey is a rig with a session and a key, and a system administrator beside the default user.
 func WithKey(t *testing.T) (*Rig, palette.Auth) {
 	t.Helper()
-	r := New(t, palettetest.AllowLiveTokens())
+	r := New(t, palettetest.AllowLiveTokens(), palettetest.WithUser(palettetest.DefaultUser), palettetest.WithUser(palettetest.Console))
 	auth := r.Auth(t)
 	r.Key(t, auth, "there")
 	return r, auth
