@@ -79,23 +79,23 @@ dev-reload: ## Have a running `make dev` build and reload the plugin, and tell h
 	@$(BIN)/dev -reload -pid $(BIN)/dev.pid
 
 .PHONY: test
-test: ## Run every check: commits, workflows, format, dependencies, lint, unit tests, monitoring, fuzzing, reproducible builds, end-to-end tests
+test: ## Run every check: commits, workflows, words and links, format, dependencies, lint, unit tests, monitoring, fuzzing, reproducible builds, end-to-end tests
 	@scripts/preflight.sh git compiler bin
 	@# What several checks need is built before: they run side by side.
-	@$(MAKE) --no-print-directory -s build vault e2e-build $(BIN)/tools/.built $(BIN)/ci/.built $(PROMTOOL)
+	@$(MAKE) --no-print-directory -s build vault e2e-build $(BIN)/tools/.built $(BIN)/ci/.built $(BIN)/prose/.built $(PROMTOOL)
 	@# The end-to-end tests wait most of their time, and get a processor at once when they need
 	@# one. Those that judge time run when all else has ended.
 	@MAKE='$(MAKE)' scripts/side-by-side.sh \
 		e2e-together \
-		'nice commits workflows fmt-check tidy-check dependencies-check lint unit contract fuzz monitoring reproducible' \
+		'nice commits workflows prose fmt-check tidy-check dependencies-check lint unit contract fuzz monitoring reproducible' \
 		'nice simulate-race' \
 		then e2e-alone
 
 .PHONY: check
-check: ## Run what each commit must pass: format, lint of what is changed, unit tests with the race detector
+check: ## Run what each commit must pass: words and links, format, lint of what is changed, unit tests with the race detector
 	@scripts/preflight.sh git compiler bin
-	@$(MAKE) --no-print-directory -s $(BIN)/tools/.built
-	@MAKE='$(MAKE)' scripts/side-by-side.sh 'fmt-check lint-changed simulate-short' unit
+	@$(MAKE) --no-print-directory -s $(BIN)/tools/.built $(BIN)/prose/.built
+	@MAKE='$(MAKE)' scripts/side-by-side.sh 'prose fmt-check lint-changed simulate-short' unit
 
 .PHONY: unit
 unit: ## Run the unit tests with the race detector, and check their coverage
@@ -139,7 +139,7 @@ cover: unit ## Write the coverage as a page, coverage.html
 	go tool cover -html=coverage.out -o coverage.html
 
 .PHONY: e2e
-e2e: build vault e2e-build ## Run the tests of e2e/, on a real Vault; RUN=TestName for one, with its log
+e2e: build vault e2e-build ## Run the tests of e2e/, on a real Vault; RUN=TestName for one, with its log; SERVER=bao on OpenBao
 	@$(MAKE) --no-print-directory $(if $(RUN),e2e-run,contract e2e-together e2e-alone)
 
 # The harness runs without the race detector: the plugin is another process, and TestStress has
@@ -178,7 +178,7 @@ outage: build vault ## Take Palette away from a real Vault for 20 minutes (OUTAG
 		cd e2e && OUTAGE=$(OUTAGE) go test -count=1 -timeout 0 -v -run '^TestALongOutage$$' .
 
 .PHONY: clients
-clients: build vault ## Run examples/python, examples/node and Prometheus on a real Vault, with its bad days (4 minutes)
+clients: build vault ## Run examples/python, examples/node and Prometheus on a real Vault, with its bad days (5 minutes)
 	$(call say,clients)
 	@# It installs nothing: where something is missing, that test says what to install. In CI it fails.
 	@set -e; $(find-vault); \
@@ -227,7 +227,8 @@ TOFU := $(BIN)/tofu
 
 $(TOFU): tools/tofu/go.mod tools/tofu/go.sum
 	$(call say,OpenTofu (minutes the first time))
-	cd tools/tofu && GOWORK=off go build -o $@ github.com/opentofu/opentofu/cmd/tofu
+	@# Without the flag its version has a -dev that the released program has not.
+	cd tools/tofu && GOWORK=off go build -ldflags '-X github.com/opentofu/opentofu/version.dev=no' -o $@ github.com/opentofu/opentofu/cmd/tofu
 
 .PHONY: terraform
 terraform: build vault $(if $(TF_PROVIDERS),$(TOFU)) ## Run examples/terraform under OpenTofu on a real Vault; TF_PROVIDERS=dir has its providers
@@ -273,7 +274,6 @@ fmt-check: $(BIN)/tools/.built ## Check the format
 .PHONY: lint
 lint: $(BIN)/tools/.built ## Run the linters of .golangci.yml
 	$(call say,lint)
-	@scripts/retired-words.sh
 	@scripts/lint.sh $(MODULES)
 
 .PHONY: lint-changed
@@ -293,7 +293,7 @@ docs: build vault e2e-build ## Write docs/reference and the table of docs/develo
 prose: $(BIN)/prose/.built ## Check words and links: retired words, the sentences of README.md and docs/, links and anchors
 	$(call say,prose)
 	@scripts/retired-words.sh
-	XDG_CONFIG_HOME=$(BIN)/prose XDG_DATA_HOME=$(BIN)/prose $(BIN)/prose/vale README.md docs
+	@XDG_CONFIG_HOME=$(BIN)/prose XDG_DATA_HOME=$(BIN)/prose $(BIN)/prose/vale README.md CONTRIBUTING.md docs
 	@git ls-files '*.md' | xargs $(BIN)/prose/prose
 
 .PHONY: tidy-check

@@ -1,7 +1,9 @@
 package palette
 
 import (
+	"cmp"
 	"errors"
+	"strconv"
 	"strings"
 	"time"
 
@@ -36,6 +38,9 @@ func changeConfig(old *store.Config, d *framework.FieldData, now time.Time) (*st
 	if old != nil {
 		next.Config = *old
 	}
+	if err := next.applyLoginType(d); err != nil {
+		return nil, err
+	}
 	if err := next.applyText(d); err != nil {
 		return nil, err
 	}
@@ -59,6 +64,29 @@ func changeConfig(old *store.Config, d *framework.FieldData, now time.Time) (*st
 		}
 	}
 	return &next.Config, nil
+}
+
+// applyLoginType takes over whose login the config holds. What belongs to the login of before goes.
+func (c *configInput) applyLoginType(d *framework.FieldData) error {
+	text, given := d.GetOk(fieldLoginType)
+	if !given || text == cmp.Or(c.LoginType, store.LoginUser) {
+		return nil
+	}
+	switch c.LoginType = text.(string); c.LoginType {
+	case store.LoginUser:
+		c.Username = ""
+	case store.LoginSystem:
+		c.Email, c.Org, c.APIKey = "", "", ""
+		c.forgetKey()
+	default:
+		return upstream.Mistakef("field %q is %q, but must be %s or %s", fieldLoginType, text, store.LoginUser, store.LoginSystem)
+	}
+	return nil
+}
+
+// forgetKey drops what is known of an API key that the config no longer holds.
+func (c *configInput) forgetKey() {
+	c.UserUID, c.APIKeyUID, c.APIKeyName, c.APIKeyExpiry = "", "", "", 0
 }
 
 // applyLimits takes over the fields that are numbers.
@@ -121,9 +149,11 @@ func (c *configInput) applyRotation(d *framework.FieldData, now time.Time) error
 	case newKey && c.APIKey != "" && (newPassword || newEmail):
 		return upstream.Mistakef("field %q stands instead of %q and %q, and must not be given beside them", fieldAPIKey, fieldEmail, fieldPassword)
 	case newKey && c.APIKey != "":
-		c.Email, c.Password, c.UserUID, c.APIKeyUID, c.APIKeyName, c.APIKeyExpiry = "", "", "", "", "", 0
+		c.Email, c.Password = "", ""
+		c.forgetKey()
 	case newPassword || newEmail:
-		c.APIKey, c.UserUID, c.APIKeyUID, c.APIKeyName, c.APIKeyExpiry = "", "", "", "", 0
+		c.APIKey = ""
+		c.forgetKey()
 	}
 	if uid, ok := d.GetOk(fieldAPIKeyUID); ok && uid.(string) != c.APIKeyUID {
 		c.APIKeyUID, c.APIKeyName, c.APIKeyExpiry = uid.(string), "", 0
@@ -152,7 +182,7 @@ func (c *configInput) applyRotation(d *framework.FieldData, now time.Time) error
 // applyText takes over the fields that are text.
 func (c *configInput) applyText(d *framework.FieldData) error {
 	for field, into := range map[string]*string{
-		fieldEmail: &c.Email, fieldOrg: &c.Org, fieldCACert: &c.CACert,
+		fieldEmail: &c.Email, fieldOrg: &c.Org, fieldUsername: &c.Username, fieldCACert: &c.CACert,
 		fieldClientCert: &c.ClientCert, fieldTLSServerName: &c.TLSServerName,
 	} {
 		if text, ok := d.GetOk(field); ok {
@@ -179,17 +209,54 @@ func (c *configInput) applyText(d *framework.FieldData) error {
 
 // check looks at the config as a whole.
 func (c *configInput) check() error {
+	if c.IsSystem() {
+		if err := c.checkSystem(); err != nil {
+			return err
+		}
+	}
 	switch {
+	case !c.IsSystem() && c.Username != "":
+		return upstream.Mistakef("field %q is %q, but is for %s=%s; a user logs in with %q", fieldUsername, c.Username, fieldLoginType, store.LoginSystem, fieldEmail)
 	case !transport.FitsHeader(c.APIKey.Reveal()):
 		return upstream.Mistakef("field %q holds characters that no API key has", fieldAPIKey)
 	case c.APIKey != "":
-	case c.Email == "":
+	case !c.IsSystem() && c.Email == "":
 		return upstream.Mistakef("field %q is required: the Palette user's email address (or %q instead of a login)", fieldEmail, fieldAPIKey)
 	case c.Password == "":
 		return upstream.Mistakef("field %q is required and must not be empty", fieldPassword)
 	}
 	if err := c.Validate(); err != nil {
 		return fieldMistake(err)
+	}
+	return nil
+}
+
+// Why a system administrator's config refuses fields: of either Palette documents nothing.
+const (
+	noSystemKeys      = "Palette documents no API keys of system administrators"
+	noSystemRotations = "Palette documents no call that changes a system administrator's password"
+)
+
+// checkSystem looks at the fields that a system administrator's config has none of.
+func (c *configInput) checkSystem() error {
+	given := func(field, value, why string) error {
+		return upstream.Mistakef("field %q is %s, but must be left out with %s=%s: %s", field, value, fieldLoginType, store.LoginSystem, why)
+	}
+	switch {
+	case c.Username == "":
+		return upstream.Mistakef("field %q is required with %s=%s: the name that the system administrator logs in with", fieldUsername, fieldLoginType, store.LoginSystem)
+	case c.Email != "":
+		return given(fieldEmail, strconv.Quote(c.Email), "a system administrator logs in with "+fieldUsername)
+	case c.Org != "":
+		return given(fieldOrg, strconv.Quote(c.Org), "a system administrator is in no organization")
+	case c.APIKey != "":
+		return given(fieldAPIKey, "set", noSystemKeys)
+	case c.APIKeyUID != "":
+		return given(fieldAPIKeyUID, strconv.Quote(c.APIKeyUID), noSystemKeys)
+	case c.PasswordPolicy != "":
+		return given(fieldPasswordPolicy, strconv.Quote(c.PasswordPolicy), noSystemRotations)
+	case c.RotationPeriod != 0:
+		return given(fieldRotationPeriod, c.RotationPeriod.String(), noSystemRotations)
 	}
 	return nil
 }
@@ -207,6 +274,8 @@ func fieldMistake(err error) error {
 func shownConfig(c *store.Config) map[string]any {
 	data := map[string]any{
 		fieldAddress:        c.Address,
+		fieldLoginType:      cmp.Or(c.LoginType, store.LoginUser),
+		fieldUsername:       c.Username,
 		fieldEmail:          c.Email,
 		fieldOrg:            c.Org,
 		"password_set":      c.Password != "",

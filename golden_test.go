@@ -60,6 +60,7 @@ type goldenWorld struct {
 const (
 	goldenEmail, goldenKeysEmail = "vault@example.com", "keys@example.com"
 	goldenOrg                    = "example"
+	goldenAdmin                  = "admin" // of config-system
 	// goldenPassword is the password in config-password, goldenNewPassword the one in wal-password.
 	goldenPassword, goldenNewPassword = "Made-By-1-Policy-Of-Vault", "Made-By-2-Policy-Of-Vault"
 	goldenPolicyPassword              = "Made-By-3-Policy-Of-Vault"
@@ -81,7 +82,7 @@ func inGolden(t *testing.T, names []string, test func(*goldenWorld)) {
 		user := palettetest.User{Email: goldenEmail, Org: goldenOrg, Password: goldenPassword}
 		options := []palettetest.Option{palettetest.InMemory(), palettetest.AllowLiveTokens(), palettetest.WithUser(user), palettetest.WithUser(palettetest.User{
 			Email: goldenKeysEmail, Org: goldenOrg, Password: "Nobody-Uses-4-This-One", UID: "65f0c0ffee0000000000000b",
-		})}
+		}), palettetest.WithUser(palettetest.User{Username: goldenAdmin, Password: goldenPassword})}
 		w.plain, w.secure = palettetest.New(t, options...), palettetest.New(t, append(options, palettetest.WithTLS())...)
 		w.mount()
 		test(w)

@@ -31,12 +31,12 @@ func quotedIn(text string) []string {
 
 // labels are those of the metrics, with their values between backquotes and what these mean.
 var labels = [][2]string{
-	{"endpoint", "`login` `refresh` `revoke` `user_info` `change_password` `create_api_key` `update_api_key` `delete_api_key` `list_api_keys`"},
+	{"endpoint", "`login` `system_login` `refresh` `revoke` `user_info` `change_password` `create_api_key` `update_api_key` `delete_api_key` `list_api_keys`"},
 	{"outcome", "`ok`. `rejected`: Palette said no, by a 4xx of its own but for the next two. `missing`: Palette's 404. `limited`: 429, whoever answered it. `unavailable`: Palette's 5xx or 408. `foreign`: an answer that is not Palette's, a gateway's page for example. `timeout`: no answer within request_timeout. `unreachable`: name lookup, connection, TLS, a broken answer. `canceled`: the caller hung up. Of rotations, `ok` or `failed`."},
 	{"after", "The outcomes after which the engine sends a call again: `limited` `unavailable` `foreign` `unreachable`"},
-	{"resource", "What Palette counts calls by. `logins`. `refreshes`. `users`: revocations, user info, password changes. `api_keys`."},
+	{"resource", "What Palette counts calls by. `logins`. `refreshes`, and logins of system administrators. `users`: revocations, user info, password changes. `api_keys`."},
 	{"operation", "`issued` `renewed` `revoked`"},
-	{"type", "`token` `shared_session` `api_key`"},
+	{"type", "`token` `shared_session` `api_key` `shared_api_key`"},
 	{"state", "`stored` `renewed` `stale`"},
 	{"secret", "`password` `api_key`"},
 	{"config", "A config's name."},

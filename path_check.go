@@ -8,7 +8,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-palette/internal/advice"
-	"vault-plugin-secrets-palette/internal/input"
+	"vault-plugin-secrets-palette/internal/help"
 	"vault-plugin-secrets-palette/internal/upstream"
 )
 
@@ -17,14 +17,15 @@ const fieldLogin = "login"
 
 // pathCheck returns check/<config>, and check for the config "default".
 func (b *backend) pathCheck() []*framework.Path {
-	checkPath := func(pattern, suffix string, fields map[string]*framework.FieldSchema) *framework.Path {
-		fields[fieldLogin] = &framework.FieldSchema{Type: framework.TypeBool, Query: true, Description: "Log in also where the config has a shared session, which is asked otherwise (default false). Refused with 400 where the config holds an API key."}
+	return ofConfig("check", "default-config", "config", func(pattern, suffix string) *framework.Path {
 		return &framework.Path{
-			Pattern:         pattern,
-			DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: "palette", OperationVerb: "check", OperationSuffix: suffix},
-			Fields:          fields,
+			Pattern:      pattern,
+			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: "palette", OperationVerb: "check", OperationSuffix: suffix},
+			Fields: map[string]*framework.FieldSchema{
+				fieldLogin: {Type: framework.TypeBool, Query: true, Description: "Log in also where the config has a shared session, which is asked otherwise (default false). Refused with 400 where the config holds an API key."},
+			},
 			HelpSynopsis:    "Try whether a config works, and say what to do where it does not.",
-			HelpDescription: helpCheck,
+			HelpDescription: help.Check,
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ReadOperation: &framework.PathOperation{
 					Callback: b.handleCheck, Summary: "Ask Palette who the config's user is.",
@@ -33,11 +34,7 @@ func (b *backend) pathCheck() []*framework.Path {
 				},
 			},
 		}
-	}
-	return []*framework.Path{
-		checkPath("check$", "default-config", map[string]*framework.FieldSchema{}),
-		checkPath("check/"+input.Name(fieldName), "config", withName(map[string]*framework.FieldSchema{}, "Name of the config.")),
-	}
+	})
 }
 
 func checkAnswer() map[string]*framework.FieldSchema {
@@ -48,7 +45,7 @@ func checkAnswer() map[string]*framework.FieldSchema {
 		return &framework.FieldSchema{Type: framework.TypeFloat, Description: description + ", in milliseconds, without the wait for its turn."}
 	}
 	return map[string]*framework.FieldSchema{
-		"ok":             {Type: framework.TypeBool, Description: "Whether Palette answered who the user is."},
+		"ok":             {Type: framework.TypeBool, Description: "Whether Palette answered who the user is or, of a system administrator of whom it does not tell, took the login."},
 		"config":         text("The config's name."),
 		fieldAddress:     text("Palette's address."),
 		"method":         text("What Palette was asked with: login (one made for the check), session (the config's shared one) or api_key."),
@@ -60,7 +57,10 @@ func checkAnswer() map[string]*framework.FieldSchema {
 		"login_ms":       ms("How long the login took"),
 		"user_info_ms":   ms("How long the call took that asks who the user is"),
 		"revoke_ms":      ms("How long the revocation of the check's token took"),
-		"revocation":     text("Whether this Palette can revoke tokens: available, missing, failed (see the log), or not_asked where the check made no token."),
+		"revocation":     text("Whether this Palette can revoke tokens: available, missing, failed (see the log), or not_asked where the check made no token. With login_type=system, also refused: tokens live to their expires_at."),
+		"user_info":      text("With login_type=system: whether Palette tells such an account who it is, available or refused. The check is the login alone then."),
+		"refresh":        text("With login_type=system, of a login: whether Palette refreshes such tokens, available, refused or failed. Where refused, a renewal logs in."),
+		"password_reset": {Type: framework.TypeBool, Description: "With login_type=system, of a login: whether Palette has answered IsPasswordReset."},
 		"step":           text("Where ok is false: what failed, one of name lookup, connection, TLS, login, token."),
 		"error":          text("Where ok is false: how it failed."),
 		"advice":         text("Where ok is false: what to do."),
@@ -83,23 +83,11 @@ func (b *backend) handleCheck(ctx context.Context, req *logical.Request, d *fram
 		return upstream.Answer(err)
 	}
 	resp := &logical.Response{Data: found, Warnings: append(warnings, advice.KeyExpiry(name, cfg)...)}
+	if found["password_reset"] == true {
+		resp.Warnings = append(resp.Warnings, advice.PasswordReset(name, cfg))
+	}
 	for _, r := range b.rolesOf(ctx, req.Storage, name) {
 		resp.Warnings = append(resp.Warnings, advice.NameTemplate(r.Name, r.Role)...)
 	}
 	return resp, nil
 }
-
-const helpCheck = `
-Asks Palette who the config's user is: with its API key, its shared session where there is
-one, or else a login, which login protection counts as any other and whose token is revoked
-at once. login=true logs in also where there is a session. Nothing is stored.
-
-  $ vault read palette/check          # the config "default"
-  $ vault read palette/check/ci
-
-The answer comes with status 200 also where the check fails: ok is false then, and step,
-error and advice say where, how, and what to do. "somebody between Vault and Palette answers"
-means a proxy, a gateway or another server. A warning says what else is to be changed: clocks that
-differ by more than 30 seconds, a revocation that failed, an api_key that expires and that nothing
-rotates, the name_template of one of the config's roles.
-`

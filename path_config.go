@@ -1,6 +1,7 @@
 package palette
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"time"
@@ -10,7 +11,8 @@ import (
 
 	"vault-plugin-secrets-palette/internal/advice"
 	"vault-plugin-secrets-palette/internal/config"
-	"vault-plugin-secrets-palette/internal/input"
+	"vault-plugin-secrets-palette/internal/help"
+	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/palette/transport"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/telemetry"
@@ -21,13 +23,7 @@ import (
 // "DELETE config/" delete the default config; so "config$" and a "config/$" that only
 // lists.
 func (b *backend) pathConfig() []*framework.Path {
-	named := b.configPath("config/"+input.Name(fieldName), "config")
-	withName(named.Fields, "Name of the config.")
-	return []*framework.Path{
-		listPath("config/$", "configs", b.handleConfigList, helpConfigList),
-		b.configPath("config$", "default-config"),
-		named,
-	}
+	return append(ofConfig("config", "default-config", "config", b.configPath), listPath("config/$", "configs", b.configs.List, helpConfigList))
 }
 
 func (b *backend) configPath(pattern, suffix string) *framework.Path {
@@ -37,7 +33,7 @@ func (b *backend) configPath(pattern, suffix string) *framework.Path {
 		Fields:          configFields(),
 		ExistenceCheck:  b.configExists,
 		HelpSynopsis:    "The Palette login, and how to reach Palette.",
-		HelpDescription: helpConfig,
+		HelpDescription: help.Config,
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.CreateOperation: forwarded(b.announced(telemetry.EventConfigWrite, b.handleConfigWrite), "Write a config.", configWritten()),
 			logical.UpdateOperation: forwarded(b.announced(telemetry.EventConfigWrite, b.handleConfigWrite), "Change the named fields of a config.", configWritten()),
@@ -66,8 +62,10 @@ func configFields() map[string]*framework.FieldSchema {
 	}
 	return map[string]*framework.FieldSchema{
 		fieldAddress:          {Type: framework.TypeString, Default: transport.DefaultAddress, Description: "Palette's address, https://host[:port] (default https://api.spectrocloud.com). http:// is taken for loopback only."},
+		fieldLoginType:        {Type: framework.TypeString, Default: store.LoginUser, AllowedValues: []any{store.LoginUser, store.LoginSystem}, Description: "Whose login the config holds: user (default), of a tenant, or system, a system administrator of a self-hosted Palette or VerteX, for tokens alone."},
 		fieldEmail:            text("Email address of the Palette user to log in as."),
-		fieldPassword:         secret("Password of the Palette user. Never given back. Asked for again when address, email, org, proxy_url, ca_cert, tls_server_name or tls_skip_verify changes."),
+		fieldUsername:         text("Name of the system administrator to log in as, instead of email and org; with login_type=system."),
+		fieldPassword:         secret("Password of the Palette user. Never given back. Asked for again when login_type, username, address, email, org, proxy_url, ca_cert, tls_server_name or tls_skip_verify changes."),
 		fieldOrg:              text("Organization (tenant) of the Palette user. May be left out where the user is in one only."),
 		fieldCACert:           text("PEM certificates of the authorities to trust instead of the system's."),
 		fieldClientCert:       text("PEM client certificate, for mutual TLS; with client_key."),
@@ -125,14 +123,6 @@ func (b *backend) configExists(ctx context.Context, req *logical.Request, d *fra
 	return cfg != nil, err
 }
 
-func (b *backend) handleConfigList(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	names, err := b.configs.List(ctx, req.Storage)
-	if err != nil {
-		return nil, err
-	}
-	return logical.ListResponse(names), nil
-}
-
 func (b *backend) handleConfigRead(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := configName(d)
 	cfg, err := b.configs.Get(ctx, req.Storage, name)
@@ -153,9 +143,17 @@ func (b *backend) handleConfigRead(ctx context.Context, req *logical.Request, d 
 func (b *backend) handleConfigWrite(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := configName(d)
 	given := func(field string) bool { _, ok := d.GetOk(field); return ok }
+	var token palette.Token // of the login that tries the config
 	old, next, err := b.writer.Write(ctx, req.Storage, name, config.Write{
-		Change: func(old *store.Config) (*store.Config, error) { return changeConfig(old, d, time.Now()) },
+		Change: func(old *store.Config) (*store.Config, error) {
+			next, err := changeConfig(old, d, time.Now())
+			if err == nil && next.IsSystem() && (old == nil || !old.IsSystem()) {
+				err = b.refuseKeyRoles(ctx, req.Storage, name)
+			}
+			return next, err
+		},
 		Verify: d.Get(fieldVerifyConnection).(bool), NewPolicy: given(fieldPasswordPolicy), NewSecret: given(fieldPassword) || given(fieldAPIKey),
+		LoggedIn: func(t palette.Token) { token = t },
 	})
 	if err != nil {
 		return upstream.Answer(err)
@@ -163,11 +161,29 @@ func (b *backend) handleConfigWrite(ctx context.Context, req *logical.Request, d
 	if old == nil || !old.SameIdentity(next) || old.APIKey != next.APIKey {
 		b.keys.Forget(name)
 	}
-	if err := b.sessions.EndForeign(ctx, req.Storage, name, old, next); err != nil {
+	if err = b.endShared(ctx, req.Storage, name, old, next); err != nil {
 		return nil, err
 	}
-	broken := advice.ConfigWritten(name, old, next, b.rolesOf(ctx, req.Storage, name))
-	return warned(append(broken, advice.Config(name, next)...)), nil
+	warnings := append(advice.ConfigWritten(name, old, next, b.rolesOf(ctx, req.Storage, name)), advice.Config(name, next)...)
+	if token.PasswordReset {
+		warnings = append(warnings, advice.PasswordReset(name, next))
+	}
+	return warned(warnings), nil
+}
+
+// refuseKeyRoles refuses to make a config a system administrator's while a role hands out its API keys.
+func (b *backend) refuseKeyRoles(ctx context.Context, s logical.Storage, name string) error {
+	roles, err := b.roles.Of(ctx, s, name)
+	if err != nil {
+		return err
+	}
+	for _, r := range roles {
+		if r.IsAPIKey() {
+			return upstream.Mistakef("field %q is %q, but role %q hands out API keys of config %q, and %s; delete the role, or write another %s there",
+				fieldLoginType, store.LoginSystem, r.Name, name, noSystemKeys, fieldConfigName)
+		}
+	}
+	return nil
 }
 
 func (b *backend) handleConfigDelete(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
@@ -176,37 +192,18 @@ func (b *backend) handleConfigDelete(ctx context.Context, req *logical.Request, 
 	if err != nil {
 		return upstream.Answer(err)
 	}
-	if err = b.sessions.EndForeign(ctx, req.Storage, name, old, nil); err != nil || old == nil {
+	if err = b.endShared(ctx, req.Storage, name, old, nil); err != nil || old == nil {
 		return nil, err
 	}
 	return warned(advice.ConfigDeleted(name, b.rolesOf(ctx, req.Storage, name))), nil
 }
 
+// endShared ends what a config shares that a write has deleted (next is nil) or made another user.
+func (b *backend) endShared(ctx context.Context, s logical.Storage, name string, old, next *store.Config) error {
+	if old == nil || next != nil && !advice.IsOther(old, next) {
+		return nil
+	}
+	return cmp.Or(b.keys.EndSharedOf(ctx, s, name, false), b.sessions.EndForeign(ctx, s, name))
+}
+
 const helpConfigList = "List the names of the configs."
-
-const helpConfig = `
-Holds the Palette user that the engine logs in as, and how to reach Palette. "config"
-is "config/default".
-
-A write changes only the fields that it names. It first logs in to Palette and revokes
-the token that it got; where Palette says no, nothing is stored. With
-verify_connection=false it stores without asking.
-
-The password and the client key are never given back. Changing address, email, org,
-proxy_url, ca_cert, tls_server_name or tls_skip_verify asks for the password again, so
-that a stored password never goes to another host or under another name.
-
-Deleting a config, or leading it elsewhere, leaves its leases revocable; they can not be
-renewed any more. A warning names the roles that it concerns. Its shared session, if it has one, ends at Palette and in Vault.
-
-Instead of email and password a config may hold an api_key, enough for roles with
-credential_type=api_key. "rotate-root" gives it a new password or key that nobody sees,
-rotation_period does so by itself, and before half of a key's life is over. A key that expires
-and that nothing rotates is a warning.
-
-Palette allows 10 calls a second and 50 at once for one IP address and each of its resources
-(logins, refreshes, users, API keys), and all calls of the engine come from Vault's address.
-rate_limit and rate_burst keep to that. Where logins fail, the engine tries at most four in 15
-minutes, so that Palette does not suspend the account: three with the password that is in use,
-one with another that is written here.
-`

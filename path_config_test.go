@@ -34,7 +34,7 @@ func TestConfigIsWrittenReadListedAndDeleted(t *testing.T) {
 
 		assert.Equal(t, fields{
 			"address": w.palette.URL(), "email": "vault@example.com", "org": "example", "password_set": true,
-			"ca_cert": "", "client_cert": "", "client_key_set": false, "tls_server_name": "", "tls_skip_verify": false,
+			"login_type": "user", "username": "", "ca_cert": "", "client_cert": "", "client_key_set": false, "tls_server_name": "", "tls_skip_verify": false,
 			"proxy_url": "", "request_timeout": int64(30), "rate_limit": 0, "rate_burst": 0, "key_limit": 20, "queue_timeout": int64(1),
 			"api_key_set": false, "api_key_uid": "", "password_policy": "", "rotation_period": int64(0),
 		}, w.read("config").Data)

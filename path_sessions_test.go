@@ -18,7 +18,7 @@ func TestSessionIsShownWithoutItsToken(t *testing.T) {
 		w.creds("many")
 		assert.Equal(t, fields{
 			"issued_at": epoch.Format(time.RFC3339), "expires_at": epoch.Add(21 * time.Minute).Format(time.RFC3339), "refreshes": 1,
-			"address": w.palette.URL(), "org": "example", "email": "vault@example.com",
+			"address": w.palette.URL(), "org": "example", "email": "vault@example.com", "username": "",
 		}, w.read("sessions/default").Data)
 		assert.Equal(t, []string{"default"}, w.list("sessions/"))
 		w.remove("sessions/default")

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-secrets-palette/internal/help"
 	"vault-plugin-secrets-palette/internal/input"
 	"vault-plugin-secrets-palette/internal/lease"
 	"vault-plugin-secrets-palette/internal/palette/answer"
@@ -41,7 +42,7 @@ func (b *backend) pathCreds() []*framework.Path {
 			fieldRenewable: {Type: framework.TypeBool, Query: true, Default: true, Description: "false makes this lease one that cannot be renewed; true does not lift a role's false."},
 		}, "Name of the role."),
 		HelpSynopsis:    "Issue a Palette authorization token, or an API key, under a lease.",
-		HelpDescription: helpCreds,
+		HelpDescription: help.Creds,
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ReadOperation: &framework.PathOperation{
 				Callback: b.handleCreds, Summary: "Issue a credential; fields go into the query.", Responses: responses,
@@ -148,7 +149,7 @@ func (b *backend) issue(ctx context.Context, req *logical.Request, r *store.Role
 		return nil, upstream.LoginFailed(r.ConfigName, cfg, err, "")
 	}
 	l.Tokens = []store.Token{store.TokenOf(token)}
-	return b.issueToken(r, l, l.Tokens[0], token.Life)
+	return b.issueToken(r, l, l.Tokens[0], token.Life, "")
 }
 
 // issueShared hands out the config's shared session.
@@ -159,27 +160,33 @@ func (b *backend) issueShared(ctx context.Context, s logical.Storage, r *store.R
 	}
 	b.metrics.SharedRead(current.State)
 	newest := current.Newest()
-	resp, err := b.issueToken(r, l, newest, newest.Left(time.Now()))
-	if err == nil && current.Warning != "" {
-		resp.AddWarning(current.Warning)
-	}
-	return resp, err
+	return b.issueToken(r, l, newest, newest.Left(time.Now()), current.Warning)
 }
 
 // issueToken makes the response of a new lease with a token that has some life left.
-func (b *backend) issueToken(r *store.Role, l *lease.Lease, token store.Token, life time.Duration) (*logical.Response, error) {
-	internal, err := l.InternalData(secretTypeToken)
+func (b *backend) issueToken(r *store.Role, l *lease.Lease, token store.Token, life time.Duration, warning string) (*logical.Response, error) {
+	return b.issued(secretTypeToken, l, warning, b.limits.Shortest(r, 0, lease.TokenLimit(life)), func(time.Duration) map[string]any {
+		return shownToken(l, r, token)
+	})
+}
+
+// issued makes the response of a new lease, which lasts as long as a limit grants or the read has asked.
+func (b *backend) issued(secretType string, l *lease.Lease, warning string, granted lease.Limit, shown func(ttl time.Duration) map[string]any) (*logical.Response, error) {
+	internal, err := l.InternalData(secretType)
 	if err != nil {
 		return nil, err
 	}
-	resp := b.Secret(secretTypeToken).Response(shownToken(l, r, token), internal)
-	granted := b.limits.Shortest(r, 0, lease.TokenLimit(life))
-	resp.Secret.TTL, resp.Secret.MaxTTL = granted.Left, granted.Left
-	switch {
-	case l.TTL > granted.Left:
+	ttl := granted.Left
+	if l.TTL > 0 {
+		ttl = min(ttl, l.TTL)
+	}
+	resp := b.Secret(secretType).Response(shown(ttl), internal)
+	resp.Secret.TTL, resp.Secret.MaxTTL = ttl, granted.Left
+	if l.TTL > granted.Left {
 		resp.AddWarning(granted.Cut(l.TTL))
-	case l.TTL > 0:
-		resp.Secret.TTL = l.TTL
+	}
+	if warning != "" {
+		resp.AddWarning(warning)
 	}
 	return resp, nil
 }
@@ -213,23 +220,3 @@ func shownLease(l *lease.Lease, r *store.Role, until time.Time) map[string]any {
 	}
 	return data
 }
-
-const helpCreds = `
-Logs in to Palette and returns the authorization token under a lease that lasts as long
-as the token, cut by the request, the role and the mount. The token goes into the
-Authorization header of calls to Palette, without "Bearer".
-
-A renewal returns a new token with its token_id and expires_at; the old one lives on to its own
-expires_at. token_id names the token and opens nothing: Vault's audit log can show it, see
-audit-non-hmac-response-keys of a mount. When the lease ends, the engine revokes its live tokens.
-
-A role with shared=true hands out the config's one session instead: the lease lasts as
-long as the token that it carries, a renewal returns the session's present token, and
-revoking the lease leaves the session alone.
-
-A role with credential_type=api_key makes an API key. It expires at Palette a minute after
-its lease, a renewal moves that and keeps the key, and a revocation deletes it.
-
-  $ vault read palette/creds/app
-  $ vault read palette/creds/app ttl=5m renewable=false
-`

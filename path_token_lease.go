@@ -52,6 +52,13 @@ func (b *backend) renewOwn(ctx context.Context, req *logical.Request, r *store.R
 		return b.renewed(req.Secret, r, l, newest, newest.Left(time.Now()))
 	}
 	token, err := b.refresh(ctx, req.Storage, cfg, newest.Token)
+	if cfg.IsSystem() && answer.VerdictOf(err) == answer.SessionOver {
+		// Palette documents no refresh of a system administrator's token, so its refusal may say nothing of
+		// the session. The token of before stays in the lease and ends with it.
+		if token, err = b.credentials.Login(ctx, req.Storage, r.ConfigName, cfg); err != nil {
+			return nil, upstream.LoginFailed(r.ConfigName, cfg, err, "")
+		}
+	}
 	if err != nil {
 		return nil, upstream.RefreshFailed(l.Role, err)
 	}
@@ -106,7 +113,7 @@ func (b *backend) renewable(ctx context.Context, s logical.Storage, l *lease.Lea
 	case cfg == nil:
 		return nil, nil, upstream.Mistakef("config %q of role %q does not exist any more", r.ConfigName, l.Role)
 	case !l.Same(cfg.Identity()):
-		return nil, nil, upstream.Mistakef("config %q of role %q has another address, org or email than the lease was issued with; read creds/%s again", r.ConfigName, l.Role, l.Role)
+		return nil, nil, upstream.Mistakef("config %q of role %q has another address, org, email or username than the lease was issued with; read creds/%s again", r.ConfigName, l.Role, l.Role)
 	}
 	return r, cfg, nil
 }

@@ -143,17 +143,17 @@ func TestRenewalIsRefused(t *testing.T) {
 		{"another email", func(w *world, _ *heldLease) {
 			w.palette.AddUser(palettetest.User{Email: "b@example.com", Org: "example", Password: "Another-Password-1"})
 			w.write("config", fields{"email": "b@example.com", "password": "Another-Password-1"})
-		}, []string{"another address, org or email"}, false},
+		}, []string{"another address, org, email or username"}, false},
 		{"another org", func(w *world, _ *heldLease) {
 			w.write("config", w.login(fields{"org": "other", "verify_connection": false}))
-		}, []string{"another address, org or email"}, false},
+		}, []string{"another address, org, email or username"}, false},
 		{"another address", func(w *world, _ *heldLease) {
 			w.write("config", w.login(fields{"address": "https://palette.example.com", "verify_connection": false}))
-		}, []string{"another address, org or email"}, false},
+		}, []string{"another address, org, email or username"}, false},
 		{"a role of another config", func(w *world, _ *heldLease) {
 			w.write("config/b", w.login(fields{"org": "other", "verify_connection": false}))
 			w.write("roles/app", fields{"config_name": "b"})
-		}, []string{`config "b" of role "app"`, "another address, org or email"}, false},
+		}, []string{`config "b" of role "app"`, "another address, org, email or username"}, false},
 		{"session over", func(w *world, l *heldLease) { w.palette.EndSession(l.token()) }, []string{"the session, which is over", "message", "code", "ref", "read creds/app again"}, true},
 		{"token dead", func(w *world, _ *heldLease) { time.Sleep(15 * time.Minute) }, []string{"token is dead", "read creds/app again"}, false},
 		{"the role's max_ttl is over", func(w *world, _ *heldLease) {

@@ -18,6 +18,7 @@ import (
 	"vault-plugin-secrets-palette/e2e/vaulttest"
 	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/palette/exchange"
+	"vault-plugin-secrets-palette/internal/palette/wiretest"
 	"vault-plugin-secrets-palette/internal/palettetest"
 )
 
@@ -79,7 +80,7 @@ func (f *fixture) endOf(lease string) time.Time {
 // makeKey makes an API key at Palette as an operator does, without the engine.
 func (f *fixture) makeKey(name string) (uid, key string) {
 	f.t.Helper()
-	client, err := palette.NewClient(exchange.NewProcess(), palette.Connection{Address: f.palette.URL(), RequestTimeout: soon}, "operator", nil)
+	client, err := palette.NewClient(exchange.NewProcess(), palette.Connection{Address: f.palette.URL(), RequestTimeout: soon}, "operator", wiretest.Nobody{})
 	require.NoError(f.t, err)
 	defer client.Close()
 	user := palettetest.DefaultUser

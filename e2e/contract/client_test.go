@@ -13,6 +13,7 @@ import (
 
 	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/palette/exchange"
+	"vault-plugin-secrets-palette/internal/palette/wiretest"
 	"vault-plugin-secrets-palette/internal/palettetest"
 )
 
@@ -30,7 +31,7 @@ func TestClientKeepsTheContract(t *testing.T) {
 	t.Cleanup(proxy.Close)
 
 	process := exchange.NewProcess()
-	client, err := palette.NewClient(process, palette.Connection{Address: proxy.URL, RequestTimeout: time.Minute}, "contract", nil)
+	client, err := palette.NewClient(process, palette.Connection{Address: proxy.URL, RequestTimeout: time.Minute}, "contract", wiretest.Nobody{})
 	require.NoError(t, err)
 	t.Cleanup(client.Close)
 	login := palette.Login{Email: admin.Email, Org: admin.Org, Password: palette.Secret(admin.Password)}

@@ -107,7 +107,11 @@ func (c *check) run(ctx context.Context, freshLogin bool) error {
 	if have != nil && have.Of(c.cfg) && have.Newest().Left(time.Now()) > 0 && !freshLogin {
 		c.found["method"] = "session"
 		c.found["token_life"] = int64(have.Life.Seconds())
-		return c.ask(ctx, palette.Auth{Token: have.Newest().Token}, "delete sessions/"+c.name+", so that the next read logs in")
+		err = c.ask(ctx, palette.Auth{Token: have.Newest().Token}, "delete sessions/"+c.name+", so that the next read logs in")
+		if c.found["user_info"] != CallRefused {
+			return err
+		}
+		c.warnings = nil // a login tells more: the session's token may be dead
 	}
 	c.found["method"] = "login"
 	leave, err := c.Tasks.Enter() // the mount's end waits for the revocation
@@ -123,7 +127,7 @@ func (c *check) run(ctx context.Context, freshLogin bool) error {
 	c.timed("login_ms", trace)
 	c.found["token_life"] = int64(token.Life.Seconds())
 	err = c.ask(ctx, palette.Auth{Token: token.Raw}, "Palette has just made this token: try again, and ask its support with the ref")
-	return cmp.Or(c.end(ctx, token), err)
+	return cmp.Or(c.end(ctx, c.tryRefresh(ctx, token)), err)
 }
 
 // ask asks Palette whose the credentials are.
@@ -134,8 +138,14 @@ func (c *check) ask(ctx context.Context, auth palette.Auth, advice string) error
 	}
 	var trace exchange.Trace
 	info, err := client.UserInfo(exchange.WithTrace(ctx, &trace), auth)
+	if c.barred("user_info", err, "the check is the login alone") {
+		return nil
+	}
 	if err != nil {
 		return c.failed(ctx, stepToken, err, advice)
+	}
+	if c.cfg.IsSystem() {
+		c.found["user_info"] = CallAvailable
 	}
 	c.timed("user_info_ms", trace)
 	c.found["org"], c.found["tenant_uid"], c.found["user_uid"] = info.OrgName, info.TenantUID, info.UserUID
@@ -152,9 +162,14 @@ func (c *check) timed(field string, trace exchange.Trace) {
 
 func rounded(x float64) float64 { return math.Round(x*10) / 10 }
 
-// end revokes the check's token, also where the caller has gone, and notes whether Palette
-// can.
-func (c *check) end(ctx context.Context, token palette.Token) error {
+// end revokes the check's tokens, the newest last, also where the caller has gone, and notes whether
+// Palette can.
+func (c *check) end(ctx context.Context, tokens []palette.Token) error {
+	newest := tokens[len(tokens)-1]
+	var secrets []palette.Secret
+	for _, token := range tokens {
+		secrets = append(secrets, token.Raw)
+	}
 	type outcome struct {
 		err   error
 		trace exchange.Trace
@@ -166,20 +181,24 @@ func (c *check) end(ctx context.Context, token palette.Token) error {
 		var client upstream.API
 		client, out.err = c.Clients.For(c.cfg.Connection)
 		if out.err == nil {
-			out.err = client.Revoke(exchange.WithTrace(context.Background(), &out.trace), token.Raw, []palette.Secret{token.Raw})
+			out.err = client.Revoke(exchange.WithTrace(context.Background(), &out.trace), newest.Raw, secrets)
 		}
-		if out.err != nil && answer.VerdictOf(out.err) != answer.NoEndpoint {
+		if out.err == nil || answer.VerdictOf(out.err) == answer.NoEndpoint || c.cfg.IsSystem() && answer.Barred(out.err) != nil {
+			return
+		}
+		for _, token := range tokens {
 			c.Revocations.EnqueueLoose(c.storage, revocation.AccountOf(c.cfg), store.TokenOf(token), "a config's check", out.err)
 		}
 	})
 	if !started {
-		c.Logger().Warn("the mount ends before a check's token is revoked; it lives to its own expiry", "expires_at", token.ExpiresAt)
+		c.Logger().Warn("the mount ends before a check's token is revoked; it lives to its own expiry", "expires_at", newest.ExpiresAt)
 		return tasks.ErrEnding
 	}
 	select {
 	case out := <-done:
 		c.found["revocation"] = RevocationAvailable
 		switch {
+		case c.barred("revocation", out.err, "its tokens live to their expires_at, whatever becomes of their leases"):
 		case answer.VerdictOf(out.err) == answer.NoEndpoint:
 			c.found["revocation"] = RevocationMissing
 		case out.err != nil:
@@ -235,7 +254,7 @@ func (c *check) failed(ctx context.Context, step string, err error, advice strin
 	case !says.NextTry.IsZero():
 		advice = c.withheld(says)
 	case step == stepLogin:
-		advice = "write config/" + c.name + " with the right email, org and password; see whether the account is suspended"
+		advice = "write config/" + c.name + " with the right " + c.cfg.LoginFields() + "; see whether the account is suspended"
 	case says.Status == http.StatusForbidden:
 		advice = "give Palette's user the permission to read its own account"
 	}
@@ -249,11 +268,11 @@ func (c *check) withheld(says *palette.Error) (advice string) {
 	at := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 	c.found["withheld_until"] = at(says.NextTry)
 	if says.NextWrite.IsZero() {
-		return "write config/" + c.name + " with the right email, org and password; one more login is kept for that"
+		return "write config/" + c.name + " with the right " + c.cfg.LoginFields() + "; one more login is kept for that"
 	}
 	c.found["withheld_until"] = at(says.NextWrite)
-	return fmt.Sprintf("%d logins have failed: even a write is not tried before %s. Write config/%s with the right email, org and password then (verify_connection=false stores it now)",
-		says.Failures, at(says.NextWrite), c.name)
+	return fmt.Sprintf("%d logins have failed: even a write is not tried before %s. Write config/%s with the right %s then (verify_connection=false stores it now)",
+		says.Failures, at(says.NextWrite), c.name, c.cfg.LoginFields())
 }
 
 // proxySetting is where a proxy comes from.

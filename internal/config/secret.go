@@ -24,6 +24,8 @@ func AskForSecret(old, next *store.Config, hasPassword, hasKey bool) error {
 		field   string
 		differs bool
 	}{
+		{"login_type", old.IsSystem() != next.IsSystem()},
+		{"username", old.Username != next.Username},
 		{"address", !store.SameAddress(old.Address, next.Address)},
 		{"email", transport.NormalEmail(old.Email) != transport.NormalEmail(next.Email)},
 		{"org", old.Org != next.Org},

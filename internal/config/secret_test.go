@@ -26,6 +26,10 @@ func TestAskForSecret(t *testing.T) {
 		{func(c *store.Config) { c.Org, c.CACert = "other", "x" }, false, true, `"password" must be given again when org, ca_cert changes`},
 		{func(c *store.Config) { c.APIKey, c.ProxyURL = "k", "http://127.0.0.1" }, true, false, `"api_key" must be given again when proxy_url changes`},
 		{func(c *store.Config) { c.APIKey, c.ProxyURL = "k", "http://127.0.0.1" }, false, true, ""},
+		{func(c *store.Config) { c.Org = "other" }, true, false, ""},
+		{func(c *store.Config) { c.LoginType, c.Username = store.LoginSystem, "admin" }, false, false, `"password" must be given again when login_type, username changes`},
+		{func(c *store.Config) { c.LoginType, c.Username = store.LoginSystem, "admin" }, true, false, ""},
+		{func(c *store.Config) { c.LoginType = store.LoginUser }, false, false, ""},
 	} {
 		next := *base
 		c.change(&next)

@@ -75,7 +75,7 @@ func (m *Manager) tryWay(ctx context.Context, s logical.Storage, name string, cf
 		}
 		return nil
 	}
-	rejected := m.tryLogin(ctx, s, cfg, cfg.Login())
+	_, rejected := m.tryLogin(ctx, s, cfg, cfg.Login())
 	if !upstream.Rejected(rejected) {
 		return loginFailed(name, cfg, rejected)
 	}
@@ -86,7 +86,7 @@ func (m *Manager) tryWay(ctx context.Context, s logical.Storage, name string, cf
 	for _, w := range slices.Backward(ahead) { // Palette knows the last that it took
 		login := cfg.Login()
 		login.Password = w.Password
-		if err := m.tryLogin(ctx, s, cfg, login); !upstream.Rejected(err) {
+		if _, err := m.tryLogin(ctx, s, cfg, login); !upstream.Rejected(err) {
 			return loginFailed(name, cfg, err)
 		}
 	}
@@ -155,18 +155,18 @@ func (m *Manager) followTrust(ctx context.Context, s logical.Storage, name strin
 }
 
 // tryLogin logs in with a config that is not stored yet, and revokes the token.
-func (m *Manager) tryLogin(ctx context.Context, s logical.Storage, cfg *store.Config, login palette.Login) error {
+func (m *Manager) tryLogin(ctx context.Context, s logical.Storage, cfg *store.Config, login palette.Login) (token palette.Token, err error) {
 	login.ByOperator = true
-	token, err := m.Credentials.Detach(ctx, s, cfg, func(ctx context.Context) (palette.Token, error) {
+	token, err = m.Credentials.Detach(ctx, s, cfg, func(ctx context.Context) (palette.Token, error) {
 		return m.Credentials.Send(ctx, s, cfg, login)
 	})
 	if err != nil {
-		return err
+		return token, err
 	}
 	select {
 	case <-m.Revocations.Discard(s, revocation.AccountOf(cfg), store.TokenOf(token), "a config's check"):
-		return nil
+		return token, nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return token, ctx.Err()
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/password"
 	"vault-plugin-secrets-palette/internal/revocation"
 	"vault-plugin-secrets-palette/internal/rootcred"
@@ -49,6 +50,8 @@ type Write struct {
 	NewPolicy bool
 	// NewSecret: the write brings a password or an API key.
 	NewSecret bool
+	// LoggedIn is told of the token of the login that Verify makes.
+	LoggedIn func(palette.Token)
 }
 
 // Write stores a config: it checks the policy, tries the login, and swaps. The login goes out
@@ -133,12 +136,12 @@ func (m *Manager) check(ctx context.Context, s logical.Storage, name string, nex
 	if !w.Verify {
 		return nil
 	}
-	return m.verify(ctx, s, name, next)
+	return m.verify(ctx, s, name, next, w)
 }
 
 // verify logs in with a config that is not stored yet, and revokes the token. For an API key it
 // asks Palette whose the key is.
-func (m *Manager) verify(ctx context.Context, s logical.Storage, name string, cfg *store.Config) error {
+func (m *Manager) verify(ctx context.Context, s logical.Storage, name string, cfg *store.Config, w Write) error {
 	const hint = "nothing is stored (verify_connection=false stores without a check)"
 	if cfg.APIKey != "" {
 		if err := m.verifyKey(ctx, name, cfg); err != nil {
@@ -146,8 +149,12 @@ func (m *Manager) verify(ctx context.Context, s logical.Storage, name string, cf
 		}
 		return nil
 	}
-	if err := m.tryLogin(ctx, s, cfg, cfg.Login()); err != nil {
+	token, err := m.tryLogin(ctx, s, cfg, cfg.Login())
+	if err != nil {
 		return upstream.LoginFailed(name, cfg, err, hint)
+	}
+	if w.LoggedIn != nil {
+		w.LoggedIn(token)
 	}
 	return nil
 }

@@ -60,7 +60,7 @@ func TestMFAIsAnErrorWithItsToken(t *testing.T) {
 }
 
 func TestClientOfAConnectionThatCannotWork(t *testing.T) {
-	_, err := palette.NewClient(exchange.NewProcess(), palette.Connection{Address: "https://palette.example.com", CACert: "none"}, "a-test/1", nil)
+	_, err := palette.NewClient(exchange.NewProcess(), palette.Connection{Address: "https://palette.example.com", CACert: "none"}, "a-test/1", wiretest.Nobody{})
 	var mistake *transport.FieldError
 	require.ErrorAs(t, err, &mistake)
 	assert.Equal(t, "ca_cert", mistake.Field)

@@ -17,7 +17,9 @@ import (
 type Login struct {
 	Email string
 	// Org may be empty where the user is in one organization only.
-	Org      string
+	Org string
+	// Username is a system administrator's, who has neither Email nor Org.
+	Username string
 	Password Secret
 	// ByOperator: somebody has just written this password. One try is kept for it where
 	// others have failed.
@@ -25,6 +27,22 @@ type Login struct {
 	// SetAt is when a rotation has set the password; zero where none has. A rejection may come of
 	// a replica of Palette's that does not know it yet.
 	SetAt time.Time
+}
+
+// call is the call that the login makes. That of a system administrator is in no OpenAPI document (source:
+// Palette's documentation of the system console, which knows no query).
+func (l Login) call() exchange.Call {
+	if l.Username != "" {
+		return exchange.Call{Endpoint: "system_login", Path: "/v1/auth/syslogin", Body: struct {
+			Username string `json:"username"`
+			Password Secret `json:"password"`
+		}{l.Username, l.Password}}
+	}
+	return exchange.Call{Endpoint: "login", Path: "/v1/auth/authenticate", Query: withoutCookie, Body: struct {
+		EmailID  string `json:"emailId"`
+		Org      string `json:"org"`
+		Password Secret `json:"password"`
+	}{l.Email, l.Org, l.Password}}
 }
 
 // TrustedFor is how long a rejection of a password may come of a replica that lags behind, after a
@@ -37,7 +55,8 @@ const OpLogin = "log in"
 // withoutCookie is on each call that makes a token: setCookie defaults to true.
 var withoutCookie = url.Values{"setCookie": {"false"}}
 
-// Login calls POST /v1/auth/authenticate, unless that could get the account suspended.
+// Login calls POST /v1/auth/authenticate or, for a system administrator, /v1/auth/syslogin, unless that
+// could get the account suspended.
 // Errors are *[Error] and *[MFAError].
 func (c *Client) Login(ctx context.Context, login Login) (Token, error) {
 	until := time.Now().Add(c.conn.QueueFor())
@@ -60,20 +79,20 @@ var errBrokenOff = errors.New("the login was broken off")
 // permit waits until the login may go out.
 func (c *Client) permit(ctx context.Context, login Login, until time.Time) (*lockout.Permit, error) {
 	began := time.Now()
-	permit, err := c.process.Logins(exchange.Account{Address: c.conn.Address, Org: login.Org, Email: login.Email}).Acquire(exchange.Waiting(ctx), lockout.Login{
+	permit, err := c.process.Logins(exchange.Account{Address: c.conn.Address, Org: login.Org, Email: login.Email, Username: login.Username}).Acquire(exchange.Waiting(ctx), lockout.Login{
 		Password: lockout.DigestOf(login.Password.Reveal()), SetAt: login.SetAt, ByOperator: login.ByOperator,
 		Unlimited: c.wire.Unlimited(), Way: c.conn,
 		// Those who wait for a permit have no turn yet.
-		Expect: func(ahead int) error { return c.wire.Expect("login", ahead, until) },
+		Expect: func(ahead int) error { return c.wire.Expect(login.call().Endpoint, ahead, until) },
 	}, until)
 	if refused := new(lockout.Refused); !errors.As(err, &refused) {
 		c.wire.Observer.Queued(time.Since(began), err == nil)
 	}
-	return permit, c.withheld(err)
+	return permit, c.withheld(login, err)
 }
 
 // withheld makes the error of a login that got no permit.
-func (c *Client) withheld(err error) error {
+func (c *Client) withheld(login Login, err error) error {
 	var (
 		refused *lockout.Refused
 		last    *Error
@@ -88,7 +107,7 @@ func (c *Client) withheld(err error) error {
 		*e = *last
 		e.NextTry, e.NextWrite, e.Failures = refused.Next, refused.NextWrite, refused.Failures
 	case errors.As(err, &queue):
-		c.wire.Observer.Waited(answer.RuleOf("login").Bucket.Resource, 0, false)
+		c.wire.Observer.Waited(answer.RuleOf(login.call().Endpoint).Bucket.Resource, 0, false)
 		e.Kind, e.Verdict, e.Cause = answer.Limited, answer.HeldBack, queue.Error()
 	case errors.Is(err, lockout.ErrTimeout):
 		e.Kind, e.Verdict = answer.Limited, answer.HeldBack
@@ -121,17 +140,10 @@ func outcomeOfLogin(err error) lockout.Outcome {
 }
 
 func (c *Client) login(ctx context.Context, login Login, permit *lockout.Permit, until time.Time) (Token, error) {
-	a, err := c.wire.Do(ctx, exchange.Call{
-		Op: OpLogin, Endpoint: "login", Method: http.MethodPost, Path: "/v1/auth/authenticate", Query: withoutCookie,
-		Body: struct {
-			EmailID  string `json:"emailId"`
-			Org      string `json:"org"`
-			Password Secret `json:"password"`
-		}{login.Email, login.Org, login.Password},
-		Secrets:  []Secret{login.Password},
-		Deadline: until,
-		Admit:    func() error { return c.withheld(permit.Check()) },
-	})
+	k := login.call()
+	k.Op, k.Method, k.Secrets, k.Deadline = OpLogin, http.MethodPost, []Secret{login.Password}, until
+	k.Admit = func() error { return c.withheld(login, permit.Check()) }
+	a, err := c.wire.Do(ctx, k)
 	if err != nil {
 		return Token{}, err
 	}

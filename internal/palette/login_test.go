@@ -310,17 +310,16 @@ func TestLoginThatBreaksOffLetsOthersGoOn(t *testing.T) {
 }
 
 // panicky is an Observer with a bug.
-type panicky struct{ calm bool }
+type panicky struct {
+	wiretest.Nobody
+	calm bool
+}
 
 func (p *panicky) Called(string, exchange.Outcome, time.Duration) {
 	if !p.calm {
 		panic("a bug")
 	}
 }
-func (*panicky) Waited(string, time.Duration, bool) {}
-func (*panicky) Retried(string, exchange.Outcome)   {}
-func (*panicky) Queued(time.Duration, bool)         {}
-func (*panicky) Withheld()                          {}
 
 // A detached login whose caller hangs up while it waits for its turn is not sent, and those
 // who wait behind it are not told of it.

@@ -41,7 +41,7 @@ type Client struct {
 	conn    Connection
 }
 
-// NewClient makes a client. It sends nothing. observer may be nil. Errors are *[transport.FieldError].
+// NewClient makes a client. It sends nothing. Errors are *[transport.FieldError].
 func NewClient(process *exchange.Process, conn Connection, userAgent string, observer exchange.Observer) (*Client, error) {
 	wire, err := process.NewClient(conn, userAgent, observer)
 	if err != nil {

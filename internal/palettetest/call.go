@@ -19,6 +19,7 @@ type Endpoint string
 // The endpoints of the stand-in.
 const (
 	Login            Endpoint = "login"
+	SystemLogin      Endpoint = "system-login"
 	Refresh          Endpoint = "refresh"
 	Revoke           Endpoint = "revoke"
 	UserInfo         Endpoint = "user-info"
@@ -41,8 +42,9 @@ const bodyLimit = 1 << 20
 // call is one request on its way to an answer.
 type call struct {
 	*http.Request
-	body  []byte
-	fault Fault
+	endpoint Endpoint
+	body     []byte
+	fault    Fault
 }
 
 // rawBody is a body that is sent as it stands.
@@ -54,6 +56,7 @@ func (s *Server) routes() http.Handler {
 	type methods map[string]http.HandlerFunc
 	table := map[string]methods{
 		"/v1/auth/authenticate":           {"POST": s.serve(Login, s.login)},
+		"/v1/auth/syslogin":               {"POST": s.serve(SystemLogin, s.systemLogin)},
 		"/v1/auth/refresh/{token}":        {"GET": s.serve(Refresh, s.refresh)},
 		"/v1/users/auth/tokens/revoke":    {"POST": s.serve(Revoke, s.revoke)},
 		"/v1/users/info":                  {"GET": s.serve(UserInfo, s.userInfo)},
@@ -119,7 +122,7 @@ func (s *Server) serve(e Endpoint, work handler) http.HandlerFunc {
 		if !s.pause(ctx, s.latency()) || !s.pass(ctx, s.before, e) {
 			panic(http.ErrAbortHandler)
 		}
-		a := s.work(&call{Request: r, body: body, fault: s.takeFault(e)}, work)
+		a := s.work(&call{Request: r, endpoint: e, body: body, fault: s.takeFault(e)}, work)
 		if !s.pass(ctx, s.after, e) {
 			panic(http.ErrAbortHandler)
 		}

@@ -31,7 +31,7 @@ const (
 )
 
 var resources = map[Endpoint]resource{
-	Login: logins, Refresh: sessions,
+	Login: logins, SystemLogin: sessions, Refresh: sessions,
 	Revoke: users, UserInfo: users, PasswordChange: users,
 	APIKeyCreate: apiKeys, APIKeyList: apiKeys, APIKeyGet: apiKeys, APIKeyUpdate: apiKeys, APIKeyState: apiKeys, APIKeyDelete: apiKeys,
 	Alerts: projects, ProjectsMetadata: dashboard,

@@ -32,11 +32,16 @@ func (s *Server) login(c *call) answer {
 	if refusal != nil {
 		return *refusal
 	}
+	return s.enterAs(c, u, request.Password, setCookie)
+}
+
+// enterAs answers a login of an account that there is. The lock is held.
+func (s *Server) enterAs(c *call, u *user, password string, setCookie bool) answer {
 	now := s.now()
 	if now.Before(u.suspended) {
 		return fail(http.StatusForbidden, "AccountSuspended", "the account is suspended after failed logins")
 	}
-	if !s.accepts(u, request.Password) {
+	if !s.accepts(u, password) {
 		s.loginFailed(u, now)
 		return *wrongCredentials()
 	}
@@ -80,6 +85,6 @@ func (s *Server) loginFailed(u *user, now time.Time) {
 
 // wrongCredentials does not tell whether the account exists.
 func wrongCredentials() *answer {
-	a := fail(http.StatusUnauthorized, "InvalidCredentials", "email, organization or password is wrong")
+	a := fail(http.StatusUnauthorized, "InvalidCredentials", "the account or the password is wrong")
 	return &a
 }

@@ -27,9 +27,12 @@ const (
 	PageSize = 50
 )
 
-// User is an account at the stand-in. Email and Org together name it.
+// User is an account at the stand-in. Email and Org together name it. A system administrator has a Username instead of
+// both; methods that take an email and an organization take it as the email, with no organization.
 type User struct {
-	Email, Org, Password string
+	Email, Org, Password, Username string
+	// PasswordReset: a system administrator's login answers IsPasswordReset. Passkey: it is refused.
+	PasswordReset, Passkey bool
 	// MFA: a login answers isMfa and a token that opens nothing.
 	MFA bool
 	// TenantAdmin: may manage the API keys of every user of its organization.
@@ -61,6 +64,7 @@ type settings struct {
 	keyLimit, pageSize         int
 	lag                        Lag
 	users                      []User
+	systemRefusals             map[Endpoint]int
 	allowLive                  bool
 }
 

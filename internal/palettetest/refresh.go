@@ -13,6 +13,9 @@ func (s *Server) refresh(c *call) answer {
 	if t == nil || !t.alive(now) {
 		return *unauthorized("the token is invalid or has expired")
 	}
+	if barred := s.barred(c, t.session.user); barred != nil {
+		return *barred
+	}
 	if limit := s.opts.sessionTimeout; limit > 0 && now.Sub(t.session.started) > limit {
 		return *unauthorized("the session has timed out")
 	}

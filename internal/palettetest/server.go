@@ -1,6 +1,7 @@
 package palettetest
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -207,7 +208,7 @@ func (s *Server) reportLeftovers(tb TB) {
 	for _, t := range s.state.tokens {
 		if t.alive(now) {
 			tokens++
-			tb.Logf("alive: token of %s, session %s, issued %s, expires %s", t.session.user.Email, t.session.id,
+			tb.Logf("alive: token of %s, session %s, issued %s, expires %s", cmp.Or(t.session.user.Email, t.session.user.Username), t.session.id,
 				t.issued.Format(time.RFC3339), t.expires.Format(time.RFC3339))
 		}
 	}

@@ -1,6 +1,7 @@
 package palettetest
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -58,12 +59,16 @@ func (s *Server) now() time.Time { return time.Now().Add(time.Duration(s.offset.
 // the Date of answers, for the times in tokens and for all that expires.
 func (s *Server) SetClock(d time.Duration) { s.offset.Store(int64(d)) }
 
-// find is the user of that email, which is taken without case (assumption), and organization, or nil.
+// find is the user of that email, which is taken without case (assumption), and organization, or the system administrator
+// of that name, or nil.
 func (st *state) find(email, org string) *user {
 	for _, u := range st.users {
-		if strings.EqualFold(u.Email, email) && u.Org == org {
+		if u.Username == "" && strings.EqualFold(u.Email, email) && u.Org == org {
 			return u
 		}
+	}
+	if org == "" {
+		return st.system(email)
 	}
 	return nil
 }
@@ -99,7 +104,7 @@ func (s *Server) AddUser(u User) {
 		s.state.tenants[u.Org], s.state.projects[u.Org] = newID(), newID()
 	}
 	s.state.passwords = append(s.state.passwords, u.Password)
-	if old := s.state.find(u.Email, u.Org); old != nil {
+	if old := s.state.find(cmp.Or(u.Username, u.Email), u.Org); old != nil {
 		old.User = u
 		return
 	}

@@ -143,7 +143,7 @@ func (s *Server) tokenUser(c *call) (*user, *answer) {
 	if t == nil || !t.alive(s.now()) {
 		return nil, unauthorized("the token is invalid or has expired")
 	}
-	return t.session.user, nil
+	return t.session.user, s.barred(c, t.session.user)
 }
 
 // caller is the user of the call's Authorization or ApiKey header. Where both are sent the token counts

@@ -13,6 +13,7 @@ import (
 
 	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/palette/exchange"
+	"vault-plugin-secrets-palette/internal/palette/wiretest"
 	"vault-plugin-secrets-palette/internal/palettetest"
 	"vault-plugin-secrets-palette/internal/password"
 )
@@ -21,7 +22,7 @@ import (
 func TestPasswordKeepsPalettesPolicy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := palettetest.New(t, palettetest.InMemory(), palettetest.AllowLiveTokens())
-		c, err := palette.NewClient(exchange.NewProcess().WithDial(palettetest.Dial), palette.Connection{Address: p.URL(), RequestTimeout: time.Minute}, "a-test", nil)
+		c, err := palette.NewClient(exchange.NewProcess().WithDial(palettetest.Dial), palette.Connection{Address: p.URL(), RequestTimeout: time.Minute}, "a-test", wiretest.Nobody{})
 		require.NoError(t, err)
 		defer c.Close()
 		current := palette.Secret(palettetest.DefaultUser.Password)

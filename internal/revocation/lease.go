@@ -24,9 +24,6 @@ type Lease struct {
 	Now func(context.Context) error
 }
 
-// MsgLeaseEndsPending is the log's message for a lease that ends before its credential.
-const MsgLeaseEndsPending = "a lease ends, and the revocation of its credential stays pending; the engine retries each minute"
-
 // EndLease ends what a lease holds. Until the call to Palette has failed, Vault's lease is the only
 // record, and Vault tries again after a crash. A call that failed makes the revocation pending. In an
 // unmount or a move, which revoke one lease at a time, the revocation becomes pending before any
@@ -43,7 +40,7 @@ func (m *Manager) EndLease(ctx context.Context, s logical.Storage, l Lease) (isP
 		m.Flush(s)
 		return true, nil
 	}
-	before, err := load(ctx, s, l.PendingID)
+	before, err := entries.Get(ctx, s, l.PendingID)
 	if err != nil {
 		return false, err
 	}

@@ -10,15 +10,6 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// The log's messages for pending revocations.
-const (
-	MsgPendingRevoked = "revoked tokens whose revocation was pending"
-	MsgPendingWaits   = "tokens could not be revoked yet; their revocation stays pending"
-	MsgKeyRevoked     = "deleted an API key whose deletion was pending"
-	MsgKeyWaits       = "an API key could not be deleted yet; its deletion stays pending"
-	MsgRetryFailed    = "not all pending revocations could be retried"
-)
-
 // EachMinute is Retry.
 func (m *Manager) EachMinute(ctx context.Context, s logical.Storage) error { return m.Retry(ctx, s) }
 

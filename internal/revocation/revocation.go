@@ -29,21 +29,37 @@ import (
 	"vault-plugin-secrets-palette/internal/upstream"
 )
 
+// The log's messages.
+const (
+	MsgLeaseEndsPending = "a lease ends, and the revocation of its credential stays pending; the engine retries each minute"
+	MsgNoRevocation     = "this Palette has no endpoint to revoke tokens (404); the tokens die by themselves"
+	MsgNotRevocable     = "Palette does not let a system administrator's token revoke itself; the token dies by itself"
+	MsgDiscardLost      = "the mount ends before a token that no lease holds is revoked; the token lives to its own expiry"
+	MsgUnmountLeaves    = "the mount is removed with tokens and API keys that Palette has not ended; they live to their own expiry"
+	MsgLoosePending     = "could not revoke a token that no lease holds; the revocation is pending and retried each minute"
+	MsgLooseLost        = "could not store a pending revocation; trying again each minute, until this process ends"
+	MsgPendingRevoked   = "revoked tokens whose revocation was pending"
+	MsgPendingWaits     = "tokens could not be revoked yet; their revocation stays pending"
+	MsgKeyRevoked       = "deleted an API key whose deletion was pending"
+	MsgKeyWaits         = "an API key could not be deleted yet; its deletion stays pending"
+	MsgRetryFailed      = "not all pending revocations could be retried"
+)
+
 // Account is a user at a Palette, and how to reach that Palette. One call may revoke the tokens
 // of one account.
 type Account struct {
-	Connection palette.Connection
-	Org, Email string
+	Connection           palette.Connection
+	Org, Email, Username string
 }
 
 // AccountOf is the account that a config logs in as.
 func AccountOf(cfg *store.Config) Account {
-	return Account{Connection: cfg.Connection, Org: cfg.Org, Email: cfg.Email}
+	return Account{cfg.Connection, cfg.Org, cfg.Email, cfg.Username}
 }
 
 // Identity is the user, and where.
 func (a Account) Identity() store.Identity {
-	return store.Identity{Address: a.Connection.Address, Org: a.Org, Email: a.Email}
+	return store.Identity{Address: a.Connection.Address, Org: a.Org, Email: a.Email, Username: a.Username}
 }
 
 // Metrics counts pending revocations.
@@ -99,7 +115,7 @@ func New() *Manager { return &Manager{retrying: semaphore.NewWeighted(1)} }
 // AccountFor finds whose credentials an identity's are, and how to reach its Palette.
 func (m *Manager) AccountFor(ctx context.Context, s logical.Storage, configName string, id store.Identity) (Account, error) {
 	conn, err := m.Configs.ConnectionTo(ctx, s, configName, id.Address)
-	return Account{Connection: conn, Org: id.Org, Email: id.Email}, err
+	return Account{conn, id.Org, id.Email, id.Username}, err
 }
 
 // End ends tokens now, in a call of their own.
@@ -110,7 +126,8 @@ func (m *Manager) End(ctx context.Context, a Account, tokens []store.Token) erro
 }
 
 // endAll ends the tokens of all requests and sets the error of each. Where Palette refuses them
-// together, endAll takes them apart, so that one bad token fails alone.
+// together, endAll takes them apart, so that one bad token fails alone. A system administrator's token
+// that Palette does not let revoke itself dies by itself: Palette documents no revocation of such tokens.
 func (m *Manager) endAll(ctx context.Context, a Account, batch []*request) {
 	client, err := m.Clients.For(a.Connection)
 	if err == nil {
@@ -124,6 +141,9 @@ func (m *Manager) endAll(ctx context.Context, a Account, batch []*request) {
 		return
 	case len(batch[0].tokens) > 1:
 		err = m.endOneByOne(ctx, a, batch[0].tokens)
+	case a.Username != "" && answer.Barred(err) != nil:
+		m.logNotRevocable(a, batch[0].tokens, err)
+		err = nil
 	}
 	for _, r := range batch {
 		r.err = err
@@ -141,9 +161,6 @@ func (m *Manager) endOneByOne(ctx context.Context, a Account, tokens []store.Tok
 	return failed
 }
 
-// MsgNoRevocation is the log's message for a Palette that cannot revoke tokens.
-const MsgNoRevocation = "this Palette has no endpoint to revoke tokens (404); the tokens die by themselves"
-
 // endTogether ends tokens in one call, which the newest token authenticates. A 401 says that this
 // token is dead, and nothing of the others: the next token authenticates the next try.
 func (m *Manager) endTogether(ctx context.Context, a Account, client upstream.API, batch []*request) error {
@@ -158,6 +175,9 @@ func (m *Manager) endTogether(ctx context.Context, a Account, client upstream.AP
 		case answer.Done:
 			return nil
 		case answer.AuthDead:
+			if a.Username != "" { // which says so of a live token too, where such tokens revoke nothing
+				m.logNotRevocable(a, left[:1], err)
+			}
 			left = left[1:]
 		case answer.NoEndpoint:
 			m.Logger().Warn(MsgNoRevocation, "address", a.Connection.Address, "tokens", len(left), "dead_at", store.LastExpiry(left))
@@ -169,8 +189,10 @@ func (m *Manager) endTogether(ctx context.Context, a Account, client upstream.AP
 	return nil
 }
 
-// MsgDiscardLost is the log's message for a token that dies by itself, since the mount ends.
-const MsgDiscardLost = "the mount ends before a token that no lease holds is revoked; the token lives to its own expiry"
+// logNotRevocable says when tokens die that Palette does not revoke.
+func (m *Manager) logNotRevocable(a Account, tokens []store.Token, err error) {
+	m.Logger().Warn(MsgNotRevocable, "address", a.Connection.Address, "dead_at", store.LastExpiry(tokens), "error", err)
+}
 
 // Discard revokes a token that no lease will hold, apart from the caller. done is closed when the
 // token is revoked or pending. why says where the token comes from.
@@ -193,12 +215,6 @@ func (m *Manager) DiscardNow(s logical.Storage, a Account, token store.Token, wh
 		m.EnqueueLoose(s, a, token, why, err)
 	}
 }
-
-// The log's messages for a token that no lease holds and that could not be revoked.
-const (
-	MsgLoosePending = "could not revoke a token that no lease holds; the revocation is pending and retried each minute"
-	MsgLooseLost    = "could not store a pending revocation; trying again each minute, until this process ends"
-)
 
 // EnqueueLoose makes the revocation of a token pending that no lease holds. failed says why the
 // token could not be revoked.

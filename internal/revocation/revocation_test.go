@@ -1,6 +1,8 @@
 package revocation_test
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -136,4 +138,32 @@ func TestPendingRevocationOfAnOlderVersionHasTheDefaultLimits(t *testing.T) {
 		assert.Equal(t, []palette.Connection{store.DefaultConnection("https://palette.example.com")}, m.Clients.Connections())
 		assert.Equal(t, 1, m.Pending())
 	})
+}
+
+// A system administrator's token that Palette does not let revoke itself dies by itself. One that Palette
+// refuses for another reason, and a tenant user's, are not given up.
+func TestRevocationOfASystemAdministratorsTokens(t *testing.T) {
+	for _, c := range []struct {
+		username string
+		status   int
+		ends     bool
+		logged   string
+	}{
+		{"admin", 401, true, revocation.MsgNotRevocable},
+		{"admin", 403, true, revocation.MsgNotRevocable},
+		{"admin", 404, true, revocation.MsgNoRevocation},
+		{"admin", 400, false, ""},
+		{"admin", 500, false, ""},
+		{"", 403, false, ""},
+	} {
+		enginetest.Bubble(t, fmt.Sprint(c.username, c.status), func(t *testing.T) {
+			m := newMount(t, palettetest.AllowLiveTokens())
+			m.account.Username = c.username
+			m.Palette.Inject(palettetest.Revoke, palettetest.Fault{Status: c.status})
+			err := m.Revocations.End(t.Context(), m.account, m.Logins(2))
+			assert.Equal(t, c.ends, err == nil, "%v", err)
+			m.Logged(c.logged)
+			assert.Equal(t, c.logged == revocation.MsgNotRevocable, strings.Count(m.Log.String(), revocation.MsgNotRevocable) == 2, "each token is named")
+		})
+	}
 }

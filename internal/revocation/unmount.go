@@ -74,9 +74,6 @@ func (m *Manager) retryUntil(ctx context.Context, s logical.Storage) {
 	}
 }
 
-// MsgUnmountLeaves is the log's message for what a removed mount leaves alive.
-const MsgUnmountLeaves = "the mount is removed with tokens and API keys that Palette has not ended; they live to their own expiry"
-
 // Report is the last part of a mount's end: it logs what a removed mount leaves alive at Palette.
 type Report struct{ *Manager }
 

@@ -89,12 +89,6 @@ func (m *Manager) rootKeyUID(ctx context.Context, client upstream.API, auth pale
 	return mine[0].UID, nil
 }
 
-// MsgKeyDeleted is the log's message for a key whose making was interrupted.
-const MsgKeyDeleted = "deleted an API key whose making was interrupted"
-
-// MsgNamesake is the log's message for a key that has the name of one that the engine has made.
-const MsgNamesake = "an API key has the name of one whose making was interrupted, but another expiry; the key is left alone"
-
 // DeleteMade deletes the API key whose making was written ahead, unless it is the one with the UID
 // that stays, and tells whether there was one. Others' keys may have its name: a key is the engine's
 // where name and expiry are those that the engine has sent. A key that is gone is success.

@@ -17,19 +17,6 @@ import (
 	"vault-plugin-secrets-palette/internal/upstream"
 )
 
-// The log's messages for interrupted rotations.
-const (
-	MsgUnresolved      = "the outcome of an interrupted rotation is not known yet; what the rotation may have made is kept"
-	MsgNotChanged      = "an interrupted rotation had not changed the password at Palette"
-	MsgChanged         = "an interrupted rotation had changed the password at Palette"
-	MsgNeitherWorks    = "neither the config's password nor the password of an interrupted rotation works; both are kept: write the config with the right password"
-	MsgPasswordDropped = "a rotation's password is dropped: its config has gone or is another login"
-	MsgKeyLeft         = "a rotation's API key is left to its expiry: its config has gone or is another login"
-	MsgOldKeyPending   = "a config's old API key could not be deleted; its deletion is pending and retried each minute"
-	MsgKeyNotYet       = "Palette does not accept a config's new API key yet, so the old key is not deleted yet; trying again in a minute"
-	MsgWALNotDeleted   = "a write-ahead entry that is of no more use could not be deleted"
-)
-
 // recoverAlone recovers a config's interrupted rotations under its credential lock.
 func (m *Manager) recoverAlone(ctx context.Context, s logical.Storage, name string) error {
 	release, err := m.acquireAlone(ctx, name)

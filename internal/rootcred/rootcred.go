@@ -31,6 +31,27 @@ import (
 	"vault-plugin-secrets-palette/internal/upstream"
 )
 
+// The log's messages.
+const (
+	MsgChangeUnknown     = "the answer to a password change is missing; the engine finds out which password works"
+	MsgPasswordNotStored = "a rotated password could not be stored; the write-ahead log keeps the password, and the config's next use stores it"
+	MsgKeyDeleted        = "deleted an API key whose making was interrupted"
+	MsgNamesake          = "an API key has the name of one whose making was interrupted, but another expiry; the key is left alone"
+	MsgUndecodable       = "a write-ahead entry cannot be decoded; what it is about is not recovered"
+	MsgLookUpFailed      = "what a crash has left could not be looked up"
+	MsgRotated           = "rotated"
+	MsgRotationFailed    = "a rotation failed"
+	MsgUnresolved        = "the outcome of an interrupted rotation is not known yet; what the rotation may have made is kept"
+	MsgNotChanged        = "an interrupted rotation had not changed the password at Palette"
+	MsgChanged           = "an interrupted rotation had changed the password at Palette"
+	MsgNeitherWorks      = "neither the config's password nor the password of an interrupted rotation works; both are kept: write the config with the right password"
+	MsgPasswordDropped   = "a rotation's password is dropped: its config has gone or is another login"
+	MsgKeyLeft           = "a rotation's API key is left to its expiry: its config has gone or is another login"
+	MsgOldKeyPending     = "a config's old API key could not be deleted; its deletion is pending and retried each minute"
+	MsgKeyNotYet         = "Palette does not accept a config's new API key yet, so the old key is not deleted yet; trying again in a minute"
+	MsgWALNotDeleted     = "a write-ahead entry that is of no more use could not be deleted"
+)
+
 // Hooks are what others want to hear of a config's credential. No hook blocks.
 type Hooks struct {
 	// Changed is told that a config's credential has changed at Palette, which may have ended the

@@ -76,6 +76,9 @@ func (m *Manager) rotateAlone(ctx context.Context, s logical.Storage, name strin
 	if cfg.APIKey != "" {
 		return m.rotateKey(ctx, s, name, cfg)
 	}
+	if cfg.IsSystem() {
+		return upstream.Mistakef("field %q of config %q is %q: Palette documents no call that changes a system administrator's password; change it in the system console and write config/%s", "login_type", name, cfg.LoginType, name)
+	}
 	return m.rotatePassword(ctx, s, name, cfg)
 }
 
@@ -140,9 +143,6 @@ func (m *Manager) loginToRotate(ctx context.Context, s logical.Storage, name str
 	return cfg, token, err
 }
 
-// MsgChangeUnknown is the log's message for a password change whose answer is missing.
-const MsgChangeUnknown = "the answer to a password change is missing; the engine finds out which password works"
-
 // findOutPassword recovers a rotation whose answer is missing. nil: the new password is stored.
 func (m *Manager) findOutPassword(ctx context.Context, s logical.Storage, name string, fresh palette.Secret, failed error) error {
 	m.Logger().Warn(MsgChangeUnknown, "config", name, "error", failed)
@@ -154,9 +154,6 @@ func (m *Manager) findOutPassword(ctx context.Context, s logical.Storage, name s
 	}
 	return nil
 }
-
-// MsgPasswordNotStored is the log's message for a storage that fails in a rotation.
-const MsgPasswordNotStored = "a rotated password could not be stored; the write-ahead log keeps the password, and the config's next use stores it"
 
 // storePassword makes a rotated password the config's. Where the storage fails, the write-ahead
 // entry stays, and the config's next use recovers the rotation.

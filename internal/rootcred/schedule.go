@@ -63,12 +63,6 @@ func (m *Manager) DueAt(name string, cfg *store.Config) time.Time {
 	return due.UTC()
 }
 
-// The log's messages for rotations on time.
-const (
-	MsgRotated        = "rotated"
-	MsgRotationFailed = "a rotation failed"
-)
-
 // rotateOnTime rotates and, where the rotation fails, schedules the next try.
 func (m *Manager) rotateOnTime(s logical.Storage, name string) {
 	err := m.Rotate(context.Background(), s, name)

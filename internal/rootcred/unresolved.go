@@ -13,12 +13,6 @@ import (
 	"vault-plugin-secrets-palette/internal/store"
 )
 
-// MsgUndecodable is the log's message for a write-ahead entry that cannot be decoded.
-const MsgUndecodable = "a write-ahead entry cannot be decoded; what it is about is not recovered"
-
-// MsgLookUpFailed is the log's message for a storage that fails at Initialize.
-const MsgLookUpFailed = "what a crash has left could not be looked up"
-
 // Initialize looks up what the process before has left. Where the storage fails, the first use
 // tries again, and the mount is of use without it.
 func (m *Manager) Initialize(ctx context.Context, s logical.Storage) error {

@@ -36,6 +36,7 @@ func (w *world) calm(repair bool) {
 	w.checkSecrets()
 	w.checkLeft(waits)
 	w.checkReads()
+	w.checkExpired()
 	w.check()
 }
 
@@ -102,7 +103,7 @@ func (w *world) quietLogins() {
 	}
 	suspended := func() bool {
 		for _, email := range accountsOf {
-			if w.palette.Suspended(email, orgName) {
+			if w.palette.Suspended(email, w.plan.system.org(email)) {
 				return true
 			}
 		}
@@ -149,7 +150,7 @@ func (w *world) knows(config string) (bool, string) {
 	if c.APIKey != "" {
 		return w.palette.KeyAlive(c.APIKey), email
 	}
-	user, _ := w.palette.User(email, orgName)
+	user, _ := w.palette.User(email, w.plan.system.org(email))
 	return user.Password == c.Password, email
 }
 
@@ -161,7 +162,7 @@ func (w *world) checkReads() {
 		r := roles[name]
 		c, has := configs[r.ConfigName]
 		email := account(r.ConfigName, c)
-		if !has || w.isBroken() || c.APIKey != "" && r.CredentialType != "api_key" || w.isChanged(email) || w.palette.Suspended(email, orgName) {
+		if !has || w.isBroken() || !c.serves(r) || w.isChanged(email) || w.palette.Suspended(email, w.plan.system.org(email)) {
 			continue
 		}
 		time.Sleep(3 * time.Second) // a config may allow three calls a second, and wait for a turn no longer than one
@@ -177,11 +178,15 @@ func (w *world) checkReads() {
 			w.broken(invSecretWorks, "in calm a read of creds/%s fails: %s", name, err)
 			return
 		}
+		resp = w.replaced(name, r, resp)
 		if !alive(w.palette, resp.Data) && !w.endedByHand(resp.Data) {
 			w.broken(invSecretWorks, "in calm a read of creds/%s brings a credential that is dead", name)
 		}
 		outcome, _ := w.vault.register("creds/"+name, resp, false)
 		w.story.tell("calm", "creds/%s: %s", name, outcome)
+		if r.Shared && r.CredentialType == "api_key" {
+			w.checkShared(name)
+		}
 	}
 }
 

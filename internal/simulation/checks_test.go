@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -156,6 +157,7 @@ func statusOf(req *logical.Request, resp *logical.Response, err error) int {
 type storedConfig struct {
 	Address        string        `json:"address"`
 	Email          string        `json:"email"`
+	Username       string        `json:"username"`
 	Password       string        `json:"password"`
 	APIKey         string        `json:"api_key"`
 	UID            string        `json:"api_key_uid"`
@@ -212,17 +214,17 @@ func (w *world) passwordChecked(when string) {
 		if w.isChanged(email) {
 			continue
 		}
-		user, _ := w.palette.User(email, orgName)
+		user, _ := w.palette.User(email, w.plan.system.org(email))
 		knows, has := false, false
 		for _, text := range w.disk.below("wal/") {
 			knows = knows || strings.Contains(string(text), user.Password)
 		}
 		for _, c := range w.storedConfigs() {
-			if strings.EqualFold(c.Email, email) {
+			if strings.EqualFold(cmp.Or(c.Email, c.Username), email) {
 				has, knows = true, knows || c.Password == user.Password
 			}
 		}
-		if now, _ := w.palette.User(email, orgName); has && !knows && !w.isChanged(email) && now.Password == user.Password {
+		if now, _ := w.palette.User(email, w.plan.system.org(email)); has && !knows && !w.isChanged(email) && now.Password == user.Password {
 			w.broken(invSecretWorks, "the password of %s is in no config and no write-ahead entry, after %s", email, when)
 		}
 	}
@@ -244,6 +246,12 @@ func (w *world) storedRoles() map[string]storedRole {
 		}
 	}
 	return out
+}
+
+// serves tells whether a role gets credentials of a config.
+func (c storedConfig) serves(r storedRole) bool {
+	wantsKey := r.CredentialType == "api_key"
+	return (c.APIKey == "" || wantsKey) && (c.Username == "" || !wantsKey)
 }
 
 // account is whose secret a config holds.

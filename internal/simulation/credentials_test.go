@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -71,7 +72,7 @@ func expiry(token string) time.Time {
 func (w *world) made(q *request, a *answer) {
 	var c *credential
 	switch {
-	case q.endpoint == palettetest.Login && a.status == http.StatusOK, q.endpoint == palettetest.Refresh && a.status == http.StatusOK:
+	case q.isLogin() && a.status == http.StatusOK, q.endpoint == palettetest.Refresh && a.status == http.StatusOK:
 		text := decoded(a.body.Bytes(), "Authorization")
 		c = &credential{id: text, names: []string{text}, secret: text}
 	case q.endpoint == palettetest.APIKeyCreate && a.status == http.StatusCreated:
@@ -114,10 +115,11 @@ func (w *world) answered(q *request, a *answer) {
 		a.made.dropped = w.cutAt[q.node.id].Equal(a.made.answered)
 		w.mu.Unlock()
 	}
-	if q.endpoint != palettetest.Login {
+	w.notRevoked(q, a)
+	if !q.isLogin() {
 		return
 	}
-	switch email := strings.ToLower(decoded(q.body, "emailId")) + " at " + q.Host; {
+	switch email := strings.ToLower(cmp.Or(decoded(q.body, "emailId"), decoded(q.body, "username"))) + " at " + q.Host; {
 	case a.made != nil:
 		w.accepted(q.node, email)
 	case a.status == http.StatusUnauthorized, a.status == http.StatusForbidden && !a.foreign: // Palette may have counted it
@@ -142,7 +144,7 @@ func (w *world) refused(e *logical.StorageEntry) {
 }
 
 // crashed excuses the tokens that only the node's memory knew. Of the keys those are excused whose making was answered:
-// their write-ahead entry is gone by then.
+// their write-ahead entry is gone by then. That of a shared key goes when the key is stored.
 func (w *world) crashed(n *node) {
 	w.trouble()
 	known := w.accounts()
@@ -150,7 +152,7 @@ func (w *world) crashed(n *node) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, c := range w.credentials {
-		if c.excused == "" && live[c.id] && !c.in(known) && !c.dropped {
+		if c.excused == "" && live[c.id] && !c.in(known) && !c.dropped && !c.isShared() {
 			c.excused = "known to a node's memory alone when it crashed"
 		}
 	}
@@ -211,6 +213,9 @@ func (w *world) checkAccounts() {
 		w.broken(invAccounted, "%s is alive, and nobody accounts for it since %s", lost, clock(lost.orphan.Sub(w.story.began)))
 	}
 }
+
+// isShared tells whether the credential is a key that the leases of a role share.
+func (c *credential) isShared() bool { return c.key && strings.Contains(c.names[1], "-shared-") }
 
 // isRoot tells whether the credential is a config's own key.
 func (c *credential) isRoot() bool { return c.key && strings.HasPrefix(c.names[1], "vault-root-") }

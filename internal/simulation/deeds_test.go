@@ -147,7 +147,7 @@ func (w *world) newSecret() string {
 func (w *world) changeAtPalette(config string) string {
 	email, s := accountsOf[config], w.newSecret()
 	w.setChanged(email, true)
-	w.palette.SetPassword(email, orgName, s)
+	w.palette.SetPassword(email, w.plan.system.org(email), s)
 	return s
 }
 
@@ -157,8 +157,12 @@ func address(alias int) string {
 }
 
 // login are the fields by which a config logs in.
-func (w *world) login(email, password string, alias int) map[string]any {
-	return map[string]any{"address": address(alias), "org": orgName, "email": email, "password": password, "rate_burst": w.plan.burst}
+func (w *world) login(email, password string, alias int, more map[string]any) map[string]any {
+	data := map[string]any{"address": address(alias), "org": orgName, "email": email, "password": password, "rate_burst": w.plan.burst}
+	for k, v := range more {
+		data[k] = v
+	}
+	return w.plan.system.login(data, email)
 }
 
 // writeSecret writes a config with a secret that works, made by hand a moment before.
@@ -169,16 +173,13 @@ func (w *world) writeSecret(config string, alias int, pause time.Duration, more 
 	}
 	password := w.changeAtPalette(config)
 	time.Sleep(pause)
-	data := w.login(email, password, alias)
-	for k, v := range more {
-		data[k] = v
-	}
+	data := w.login(email, password, alias, more)
 	moves := w.storedConfigs()[config].Address != address(alias)
 	ok, outcome := w.ask(logical.UpdateOperation, "config/"+config, data, hangUp)
 	if moves {
 		w.excuseRootKeys("people have led a config elsewhere")
 	}
-	if user, _ := w.palette.User(email, orgName); ok && user.Password == password && w.storedConfigs()[config].Password == password {
+	if user, _ := w.palette.User(email, w.plan.system.org(email)); ok && user.Password == password && w.storedConfigs()[config].Password == password {
 		w.setChanged(email, false)
 	}
 	return outcome

@@ -47,7 +47,7 @@ func (n *network) making(by *node, before time.Time) (count int) {
 // begin notes such a call until its end.
 func (n *network) begin(q *request) (end func()) {
 	switch q.endpoint {
-	case palettetest.Login, palettetest.Refresh, palettetest.APIKeyCreate:
+	case palettetest.Login, palettetest.SystemLogin, palettetest.Refresh, palettetest.APIKeyCreate:
 	default:
 		return func() {}
 	}
@@ -114,6 +114,10 @@ type request struct {
 	endpoint palettetest.Endpoint
 	body     []byte
 	sent     time.Time
+}
+
+func (q *request) isLogin() bool {
+	return q.endpoint == palettetest.Login || q.endpoint == palettetest.SystemLogin
 }
 
 // answer is what Palette says. It is an http.ResponseWriter.
@@ -294,6 +298,8 @@ func endpointOf(r *http.Request) palettetest.Endpoint {
 	switch path := r.URL.Path; {
 	case path == "/v1/auth/authenticate":
 		return palettetest.Login
+	case path == "/v1/auth/syslogin":
+		return palettetest.SystemLogin
 	case strings.HasPrefix(path, "/v1/auth/refresh/"):
 		return palettetest.Refresh
 	case path == "/v1/users/auth/tokens/revoke":

@@ -22,6 +22,7 @@ type plan struct {
 	lagOldPassword bool
 	// Vault's.
 	maxTTL, storageDelay time.Duration
+	system               systemLife
 	// days: the life lasts days.
 	days bool
 	// end is how the life ends.
@@ -76,6 +77,7 @@ func newPlan(seed uint64) *plan {
 	for _, flag := range []*bool{&p.bySession, &p.strictRevoke, &p.endsSessions, &p.needAuth} {
 		*flag = r.IntN(3) == 0
 	}
+	p.system = newSystemLife(seed)
 	p.steps = append(p.steps, beginning(r)...)
 	p.throw(r)
 	return p
@@ -162,7 +164,10 @@ func (p *plan) paletteOptions() []palettetest.Option {
 		palettetest.WithSessionTimeout(p.sessionTimeout), palettetest.WithLatency(p.latency), palettetest.WithRateLimit(palettetest.PublishedRate),
 	}
 	for _, email := range accountsOf {
-		options = append(options, palettetest.WithUser(palettetest.User{Email: email, Org: orgName, Password: "Nobody-Knows-1-" + email}))
+		options = append(options, palettetest.WithUser(p.system.user(email)))
+	}
+	for e, status := range p.system.refused {
+		options = append(options, palettetest.WithSystemRefusal(status, e))
 	}
 	for option, on := range map[*palettetest.Option]bool{
 		new(palettetest.WithRevokeScope(palettetest.BySession)): p.bySession, new(palettetest.WithStrictRevoke()): p.strictRevoke,
@@ -187,6 +192,9 @@ func (p *plan) String() string {
 		if on {
 			b.WriteString("; " + text)
 		}
+	}
+	if p.system.on {
+		b.WriteString(p.system.String())
 	}
 	return b.String()
 }

@@ -113,6 +113,9 @@ func (s *traps) onStorage(op operation) string {
 
 // onNetwork is the trap that a call meets; without an effect where there is none.
 func (s *traps) onNetwork(e palettetest.Endpoint) trap {
+	if e == palettetest.SystemLogin {
+		e = palettetest.Login
+	}
 	if t := s.meet("network", string(e), ""); t != nil {
 		return *t
 	}

@@ -73,7 +73,7 @@ type world struct {
 // orgName is the one organization at Palette.
 const orgName = "example"
 
-// accountsOf are the users at Palette, a config's each.
+// accountsOf are the users at Palette, a config's each; in some lives one is a system administrator (systemLife).
 var accountsOf = map[string]string{"default": "vault@example.com", "ci": "ci@example.com", "keys": "keys@example.com"}
 
 func newWorld(p *plan) *world {

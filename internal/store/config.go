@@ -18,8 +18,12 @@ import (
 // [Configs.Swap] compares a stored config with the one that its caller has read.
 type Config struct {
 	palette.Connection
-	Email    string         `json:"email"`
-	Org      string         `json:"org"`
+	// LoginType is LoginUser ("" in entries of older versions) or LoginSystem.
+	LoginType string `json:"login_type,omitempty"`
+	Email     string `json:"email"`
+	Org       string `json:"org"`
+	// Username stands instead of Email and Org with LoginSystem.
+	Username string         `json:"username,omitempty"`
 	Password palette.Secret `json:"password"`
 	// APIKey stands instead of Email and Password.
 	APIKey palette.Secret `json:"api_key,omitempty"`
@@ -50,6 +54,12 @@ type Config struct {
 	SecretSince int64 `json:"secret_since,omitempty"`
 }
 
+// The values of LoginType: a user of a tenant, and a system administrator of a self-hosted Palette.
+const (
+	LoginUser   = "user"
+	LoginSystem = "system"
+)
+
 // DefaultConnection is a connection of which only the address is known. Stored connections are
 // decoded over it: older versions had no rate_limit, and 0 would lift Palette's limit.
 func DefaultConnection(address string) palette.Connection {
@@ -67,9 +77,28 @@ func NewConfig(address string) *Config {
 	return &Config{Connection: DefaultConnection(address), KeyLimit: DefaultKeyLimit}
 }
 
+// IsSystem tells whether the config logs in as a system administrator.
+func (c *Config) IsSystem() bool { return c.LoginType == LoginSystem }
+
 // Identity is the user that the config logs in as, and where.
 func (c *Config) Identity() Identity {
-	return Identity{Address: c.Address, Org: c.Org, Email: c.Email}
+	return Identity{Address: c.Address, Org: c.Org, Email: c.Email, Username: c.Username}
+}
+
+// Who names the config's account in messages.
+func (c *Config) Who() string {
+	if c.IsSystem() {
+		return fmt.Sprintf("system administrator %q", c.Username)
+	}
+	return fmt.Sprintf("%q in organization %q", c.Email, c.Org)
+}
+
+// LoginFields names the fields of the config's login in messages.
+func (c *Config) LoginFields() string {
+	if c.IsSystem() {
+		return "username and password (neither works where the administrator has a passkey)"
+	}
+	return "email, org and password"
 }
 
 // SameIdentity tells whether two configs log in as one user at one Palette.
@@ -77,7 +106,7 @@ func (c *Config) SameIdentity(other *Config) bool { return c.Identity().Same(oth
 
 // Login is what the config logs in with.
 func (c *Config) Login() palette.Login {
-	return palette.Login{Email: c.Email, Org: c.Org, Password: c.Password, SetAt: c.SetByRotation()}
+	return palette.Login{Email: c.Email, Org: c.Org, Username: c.Username, Password: c.Password, SetAt: c.SetByRotation()}
 }
 
 // SetByRotation is when a rotation has set the config's secret; zero where an operator has.
@@ -159,13 +188,13 @@ func (c *Configs) ConnectionTo(ctx context.Context, s logical.Storage, configNam
 		return cfg.Connection, nil
 	}
 	// Older versions have kept a connection by the address as it was written.
-	for _, key := range []string{connectionKey(configName, transport.NormalAddress(address)), connectionKey(configName, address)} {
-		kept, err := keptConnection(ctx, s, key)
+	for _, as := range []string{transport.NormalAddress(address), address} {
+		found, err := keptConnections.Get(ctx, s, keptID(configName, as))
 		if err != nil {
 			return palette.Connection{}, err
 		}
-		if kept != nil {
-			return kept.Connection, nil
+		if found != nil {
+			return found.Connection, nil
 		}
 	}
 	return DefaultConnection(address), nil

@@ -165,11 +165,24 @@ func TestConfigIdentity(t *testing.T) {
 	assert.True(t, a.SameIdentity(&other))
 	for _, change := range []func(*store.Config){
 		func(c *store.Config) { c.Email = "b" }, func(c *store.Config) { c.Org = "b" }, func(c *store.Config) { c.Address = there },
+		func(c *store.Config) { c.LoginType, c.Username = store.LoginSystem, "admin" },
 	} {
 		other = *a
 		change(&other)
 		assert.False(t, a.SameIdentity(&other))
 	}
+}
+
+func TestConfigOfASystemAdministrator(t *testing.T) {
+	system := store.NewConfig(here)
+	assert.False(t, system.IsSystem())
+	system.LoginType, system.Username, system.Password = store.LoginSystem, "admin", "p"
+	assert.True(t, system.IsSystem())
+	assert.Equal(t, palette.Login{Username: "admin", Password: "p"}, system.Login())
+	assert.Equal(t, store.Identity{Address: here, Username: "admin"}, system.Identity())
+	other := *system
+	other.Username = "Admin"
+	assert.False(t, system.SameIdentity(&other), "names are taken with their case")
 }
 
 func TestConfigTimes(t *testing.T) {

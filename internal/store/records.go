@@ -15,6 +15,7 @@ const (
 	RolePrefix       = "roles/"
 	ConnectionPrefix = "connections/"
 	SessionPrefix    = "sessions/"
+	SharedKeyPrefix  = "shared-keys/"
 	// PendingPrefix is that of pending revocations. Mounts have stored them under "owed/".
 	PendingPrefix = "owed/"
 )
@@ -25,12 +26,15 @@ type Identity struct {
 	Address string `json:"address"`
 	Org     string `json:"org"`
 	Email   string `json:"email"`
+	// Username names a system administrator, who has no Org and no Email; "" for a user.
+	Username string `json:"username,omitempty"`
 }
 
 // Normal is the form of an identity by which two spellings of one are the same. It is for comparing
 // alone: what is stored and sent is the identity as it was written.
 func (i Identity) Normal() Identity {
-	return Identity{Address: transport.NormalAddress(i.Address), Org: i.Org, Email: transport.NormalEmail(i.Email)}
+	i.Address, i.Email = transport.NormalAddress(i.Address), transport.NormalEmail(i.Email)
+	return i
 }
 
 // Same tells whether two identities are one user at one Palette, however they are spelled.

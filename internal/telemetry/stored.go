@@ -4,8 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"math"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -30,55 +30,74 @@ type Stored struct {
 // Gather counts what the storage has. The error is the storage's.
 func (g *Stored) Gather(ctx context.Context, s logical.Storage) (prometheus.Gatherer, error) {
 	registry := prometheus.NewRegistry()
-	count := func(name, help string, n int) {
-		gauge := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: Namespace, Name: name, Help: help})
-		gauge.Set(float64(n))
-		registry.MustRegister(gauge)
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		vec := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: Namespace, Name: name, Help: help}, labels)
+		registry.MustRegister(vec)
+		return vec
 	}
 	for _, kept := range []struct{ name, help, prefix string }{
 		{"roles", "Roles that are stored.", store.RolePrefix},
 		{"shared_sessions", "Shared sessions that are stored.", store.SessionPrefix},
+		{"shared_keys", "Roles whose shared API key is stored.", store.SharedKeyPrefix},
 		{"pending_revocations", "Pending revocations: credentials that Palette has not ended yet.", store.PendingPrefix},
 	} {
 		names, err := s.List(ctx, kept.prefix)
 		if err != nil {
 			return nil, fmt.Errorf("listing %s in storage: %w", kept.prefix, err)
 		}
-		count(kept.name, kept.help, len(names))
+		gauge(kept.name, kept.help).WithLabelValues().Set(float64(len(names)))
 	}
 	found, err := g.ofConfigs(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	count("configs", "Configs that are stored.", found.configs)
-	count("configs_unreadable", "Configs of these whose entry in Vault's storage cannot be read.", found.unreadable)
-	byConfig := func(name, help string, values []seconds) {
-		gauges := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: Namespace, Name: name, Help: help}, []string{"config"})
-		slices.SortStableFunc(values, func(x, y seconds) int { return cmp.Compare(math.Abs(y.value), math.Abs(x.value)) })
-		for _, v := range values[:min(len(values), MaxSeries)] {
-			gauges.WithLabelValues(v.config).Set(v.value)
-		}
-		registry.MustRegister(gauges)
+	gauge("configs", "Configs that are stored.").WithLabelValues().Set(float64(found.configs))
+	gauge("configs_unreadable", "Configs of these whose entry in Vault's storage cannot be read.").WithLabelValues().Set(float64(found.unreadable))
+
+	ages := gauge("root_secret_age_seconds", fmt.Sprintf("How long ago a config's password or API key was written or rotated; of more than %d configs the oldest.", MaxSeries), "config")
+	for _, f := range first(found.ages) {
+		ages.WithLabelValues(f.config).Set(-f.rank)
 	}
-	byConfig("root_secret_age_seconds", fmt.Sprintf("How long ago a config's password or API key was written or rotated; of more than %d configs the oldest.", MaxSeries), found.ages)
-	byConfig("clock_offset_seconds", fmt.Sprintf("How far the clock of a config's Palette is before Vault's (negative: behind), by its newest answer; of more than %d configs the furthest.", MaxSeries), found.offsets)
-	KeyGauges(registry, found.usages, MaxSeries)
-	RootKeyGauges(registry, found.rootKeys, MaxSeries)
+	offsets := gauge("clock_offset_seconds", fmt.Sprintf("How far the clock of a config's Palette is before Vault's (negative: behind), by its newest answer; of more than %d configs the furthest.", MaxSeries), "config")
+	for _, f := range first(found.offsets) {
+		offsets.WithLabelValues(f.config).Set(f.value)
+	}
+	keys := gauge("user_api_keys", "API keys that the fullest user of a config had at the last listing.", "config")
+	limit := gauge("user_api_keys_limit", "The config's key_limit: how many API keys Palette lets a user have.", "config")
+	listed := gauge("user_api_keys_listed_timestamp_seconds", "When that listing was, in Unix seconds.", "config")
+	for _, f := range first(found.usages) {
+		keys.WithLabelValues(f.config).Set(-f.rank)
+		listed.WithLabelValues(f.config).Set(f.value)
+		if f.keyLimit > 0 {
+			limit.WithLabelValues(f.config).Set(float64(f.keyLimit))
+		}
+	}
+	expiries := gauge("root_key_expiry_timestamp_seconds", "When a config's own API key expires, in Unix seconds, where that is known, and whether a rotation_period rotates it.", "config", "rotated")
+	for _, f := range first(found.rootKeys) {
+		expiries.WithLabelValues(f.config, strconv.FormatBool(f.rotated)).Set(f.rank)
+	}
 	return registry, nil
 }
 
-// seconds is a number of seconds of a config's.
-type seconds struct {
+// figure is what a gauge tells of a config.
+type figure struct {
 	config string
-	value  float64
+	// rank says which figures are shown where there are too many: the smallest.
+	rank, value float64
+	keyLimit    int
+	rotated     bool
+}
+
+// first are the figures that are shown, the one of the smallest rank first.
+func first(all []figure) []figure {
+	slices.SortStableFunc(all, func(x, y figure) int { return cmp.Compare(x.rank, y.rank) })
+	return all[:min(len(all), MaxSeries)]
 }
 
 // figures are what metrics tell of the configs.
 type figures struct {
-	configs, unreadable int
-	ages, offsets       []seconds
-	usages              []KeyUsage
-	rootKeys            []RootKey
+	configs, unreadable             int
+	ages, offsets, usages, rootKeys []figure
 }
 
 // ofConfigs counts the configs, and those that cannot be read: one such must not take the
@@ -92,16 +111,16 @@ func (g *Stored) ofConfigs(ctx context.Context, s logical.Storage) (found figure
 			return
 		}
 		if since := cmp.Or(cfg.SecretSince, cfg.LastRotated); since != 0 {
-			found.ages = append(found.ages, seconds{name, time.Since(time.Unix(since, 0)).Seconds()})
+			found.ages = append(found.ages, figure{config: name, rank: -time.Since(time.Unix(since, 0)).Seconds()})
 		}
 		if offset, known := g.ClockOffset(cfg.Address); known {
-			found.offsets = append(found.offsets, seconds{name, offset.Seconds()})
+			found.offsets = append(found.offsets, figure{config: name, rank: -offset.Abs().Seconds(), value: offset.Seconds()})
 		}
 		if cfg.APIKey != "" && cfg.APIKeyExpiry != 0 {
-			found.rootKeys = append(found.rootKeys, RootKey{Config: name, Expires: time.Unix(cfg.APIKeyExpiry, 0), Rotated: cfg.RotationPeriod > 0})
+			found.rootKeys = append(found.rootKeys, figure{config: name, rank: float64(cfg.APIKeyExpiry), rotated: cfg.RotationPeriod > 0})
 		}
 		if keys, at, known := g.KeysOf(name, cfg); known {
-			found.usages = append(found.usages, KeyUsage{Config: name, Keys: keys, Limit: cfg.KeyLimit, Listed: at})
+			found.usages = append(found.usages, figure{config: name, rank: -float64(keys), value: float64(at.Unix()), keyLimit: cfg.KeyLimit})
 		}
 	})
 	return found, err

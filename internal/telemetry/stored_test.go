@@ -3,6 +3,8 @@ package telemetry_test
 import (
 	"fmt"
 	"maps"
+	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,7 +17,8 @@ import (
 	"vault-plugin-secrets-palette/internal/telemetry"
 )
 
-// stored are the gauges of a storage. Palette's clock at an address "https://<n>s" is n seconds before ours.
+// stored are the gauges of a storage. Palette's clock at an address "https://<n>s" is n seconds before ours,
+// and the user of a config "c<n>" has n keys.
 func stored() *telemetry.Stored {
 	return &telemetry.Stored{
 		Configs: store.NewConfigs(),
@@ -24,7 +27,8 @@ func stored() *telemetry.Stored {
 			return offset, err == nil
 		},
 		KeysOf: func(name string, _ *store.Config) (int, time.Time, bool) {
-			return 7, time.Now().Add(-time.Minute), name == "listed"
+			n, err := strconv.Atoi(strings.TrimPrefix(name, "c"))
+			return n, time.Now().Add(-time.Minute), err == nil
 		},
 	}
 }
@@ -47,9 +51,11 @@ func TestStoredTellsOfEachConfig(t *testing.T) {
 		"written": {func(c *store.Config) { c.SecretSince = now.Add(-time.Hour).Unix() }, map[string]float64{"root_secret_age_seconds config=written": 3600}},
 		"rotated": {func(c *store.Config) { c.LastRotated = now.Add(-time.Minute).Unix() }, map[string]float64{"root_secret_age_seconds config=rotated": 60}},
 		"behind":  {func(c *store.Config) { c.Address = "https://-30s" }, map[string]float64{"clock_offset_seconds config=behind": -30}},
-		"listed": {func(c *store.Config) { c.KeyLimit = 9 }, map[string]float64{
-			"user_api_keys config=listed": 7, "user_api_keys_limit config=listed": 9,
-			"user_api_keys_listed_timestamp_seconds config=listed": float64(now.Add(-time.Minute).Unix()),
+		"c7": {func(c *store.Config) { c.KeyLimit = 9 }, map[string]float64{
+			"user_api_keys config=c7": 7, "user_api_keys_limit config=c7": 9, "user_api_keys_listed_timestamp_seconds config=c7": float64(now.Add(-time.Minute).Unix()),
+		}},
+		"c0": {func(c *store.Config) { c.KeyLimit = 0 }, map[string]float64{
+			"user_api_keys config=c0": 0, "user_api_keys_listed_timestamp_seconds config=c0": float64(now.Add(-time.Minute).Unix()),
 		}},
 		"expiring": {func(c *store.Config) { c.APIKey, c.APIKeyExpiry = "k", now.Unix() }, map[string]float64{
 			"root_key_expiry_timestamp_seconds config=expiring rotated=false": float64(now.Unix()),
@@ -64,18 +70,19 @@ func TestStoredTellsOfEachConfig(t *testing.T) {
 			cfg := store.NewConfig("https://palette.example.com")
 			c.change(cfg)
 			require.NoError(t, g.Configs.Put(t.Context(), s, name, cfg))
-			for key, n := range map[string]int{store.RolePrefix: 3, store.SessionPrefix: 2, store.PendingPrefix: 1} {
+			for key, n := range map[string]int{store.RolePrefix: 3, store.SessionPrefix: 2, store.SharedKeyPrefix: 4, store.PendingPrefix: 1} {
 				for i := range n {
 					s.Plant(fmt.Sprint(key, i), "{}")
 				}
 			}
-			maps.Copy(c.series, map[string]float64{"roles": 3, "shared_sessions": 2, "pending_revocations": 1, "configs": 1, "configs_unreadable": 0})
+			maps.Copy(c.series, map[string]float64{"roles": 3, "shared_sessions": 2, "shared_keys": 4, "pending_revocations": 1, "configs": 1, "configs_unreadable": 0})
 			assert.Equal(t, c.series, gathered(t, g, s))
 		})
 	}
 }
 
-// Of very many configs the oldest secrets and the clocks that are furthest off are shown, before or behind.
+// Of very many configs the oldest secrets are shown, the clocks that are furthest off, before or behind, the
+// users with the most keys, and the root keys that expire first.
 func TestStoredShowsTheLargestOfManyConfigs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(time.Until(enginetest.Epoch))
@@ -84,13 +91,17 @@ func TestStoredShowsTheLargestOfManyConfigs(t *testing.T) {
 			offset := i * (1 - i%2*2)
 			cfg := store.NewConfig(fmt.Sprintf("https://%ds", offset))
 			cfg.SecretSince = enginetest.Epoch.Add(-time.Duration(i) * time.Hour).Unix()
+			cfg.APIKey, cfg.APIKeyExpiry = "k", enginetest.Epoch.Add(-time.Duration(i)*time.Hour).Unix()
 			require.NoError(t, g.Configs.Put(t.Context(), s, fmt.Sprintf("c%d", i), cfg))
 		}
 		got := gathered(t, g, s)
-		assert.Len(t, got, 5+2*telemetry.MaxSeries)
-		for _, series := range []string{"root_secret_age_seconds", "clock_offset_seconds"} {
+		assert.Len(t, got, 6+6*telemetry.MaxSeries)
+		for _, series := range []string{
+			"root_secret_age_seconds config=c%d", "clock_offset_seconds config=c%d", "user_api_keys config=c%d", "user_api_keys_limit config=c%d",
+			"user_api_keys_listed_timestamp_seconds config=c%d", "root_key_expiry_timestamp_seconds config=c%d rotated=false",
+		} {
 			for i := range telemetry.MaxSeries + 2 {
-				_, shown := got[fmt.Sprintf("%s config=c%d", series, i)]
+				_, shown := got[fmt.Sprintf(series, i)]
 				assert.Equal(t, i >= 2, shown, "%s of c%d", series, i)
 			}
 		}

@@ -108,29 +108,6 @@ func TestMetricsExistFromTheStart(t *testing.T) {
 	}
 }
 
-// Of many configs the fullest are shown.
-func TestMetricsOfKeyUsage(t *testing.T) {
-	registry := prometheus.NewRegistry()
-	telemetry.KeyGauges(registry, []telemetry.KeyUsage{
-		{Config: "a", Keys: 3, Limit: 20, Listed: enginetest.Epoch}, {Config: "b", Keys: 1, Limit: 20}, {Config: "c", Keys: 7, Listed: enginetest.Epoch},
-	}, 2)
-	listed := float64(enginetest.Epoch.Unix())
-	assert.Equal(t, map[string]float64{
-		"user_api_keys config=a": 3, "user_api_keys config=c": 7, "user_api_keys_limit config=a": 20,
-		"user_api_keys_listed_timestamp_seconds config=a": listed, "user_api_keys_listed_timestamp_seconds config=c": listed,
-	}, values(t, registry))
-}
-
-// Of many root keys those are shown that expire first.
-func TestMetricsOfRootKeys(t *testing.T) {
-	registry := prometheus.NewRegistry()
-	at := func(h int) time.Time { return time.Unix(int64(3600*h), 0) }
-	telemetry.RootKeyGauges(registry, []telemetry.RootKey{{Config: "a", Expires: at(3)}, {Config: "b", Expires: at(1), Rotated: true}, {Config: "c", Expires: at(2)}}, 2)
-	assert.Equal(t, map[string]float64{
-		"root_key_expiry_timestamp_seconds config=b rotated=true": 3600, "root_key_expiry_timestamp_seconds config=c rotated=false": 7200,
-	}, values(t, registry))
-}
-
 // listener takes events and observations.
 type listener struct {
 	fail   error

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,7 +69,7 @@ func LoginFailed(name string, cfg *store.Config, err error, hint string) error {
 	}
 	var mfa *palette.MFAError
 	if errors.As(err, &mfa) {
-		return Mistakef("Palette asks the account %q of config %q for a second factor, which an engine cannot give; use an account without MFA%s", cfg.Email, name, hint)
+		return Mistakef("Palette asks the account %q of config %q for a second factor, which an engine cannot give; use an account without MFA%s", cmp.Or(cfg.Email, cfg.Username), name, hint)
 	}
 	var says *palette.Error
 	if !errors.As(err, &says) {
@@ -80,9 +81,9 @@ func LoginFailed(name string, cfg *store.Config, err error, hint string) error {
 	}
 	switch {
 	case answer.Refusal(err) != nil:
-		return Mistakef("Palette (%s) rejects the login of config %q as %q in organization %q%s; %s%s%s",
-			says.Host, name, cfg.Email, cfg.Org, says.PaletteSays(),
-			afterRotation(name, cfg, "password", "check email, org and password and write config/"+name+" again"), withheld, hint)
+		return Mistakef("Palette (%s) rejects the login of config %q as %s%s; %s%s%s",
+			says.Host, name, cfg.Who(), says.PaletteSays(),
+			afterRotation(name, cfg, "password", "check "+cfg.LoginFields()+" and write config/"+name+" again"), withheld, hint)
 	case withheld != "":
 		return logical.CodedError(http.StatusBadGateway, err.Error()+withheld)
 	}

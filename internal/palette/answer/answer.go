@@ -107,6 +107,7 @@ type follows struct{ refused, unauthorized, notFound, foreign401 Verdict }
 var rules = map[string]Rule{
 	//                                                     Palette's 4xx, 401 and 404; somebody else's 401
 	"login":           {200, isToken, Once, logins, follows{LoginFailed, LoginFailed, LoginFailed, LoginMayHaveFailed}},
+	"system_login":    {200, isToken, Once, refreshes, follows{LoginFailed, LoginFailed, LoginFailed, LoginMayHaveFailed}},
 	"refresh":         {200, isToken, again, refreshes, follows{SessionOver, SessionOver, SessionOver, Unknown}},
 	"revoke":          {204, nil, again, users, follows{NotDone, AuthDead, NoEndpoint, Unknown}},
 	"user_info":       {200, isUser, again, users, follows{NotDone, AuthDead, NotDone, Unknown}},

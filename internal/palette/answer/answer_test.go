@@ -26,6 +26,10 @@ var asked = map[string]struct {
 		_, err := r.Login(t.Context(), wiretest.LoginOf(palettetest.DefaultUser))
 		return err
 	}},
+	"system_login": {palettetest.SystemLogin, func(t *testing.T, r *wiretest.Rig, _ palette.Auth) error {
+		_, err := r.Login(t.Context(), wiretest.LoginOf(palettetest.Console))
+		return err
+	}},
 	"refresh": {palettetest.Refresh, func(t *testing.T, r *wiretest.Rig, a palette.Auth) error {
 		_, err := r.Refresh(t.Context(), a.Token)
 		return err
@@ -72,9 +76,9 @@ var answerTable = []struct {
 	{"Palette's 403", wiretest.Own(403), answer.Rejected, "", false, refusals},
 	{"Palette's 409", wiretest.Own(409), answer.Rejected, "", false, refusals},
 	{"Palette's 422", wiretest.Own(422), answer.Rejected, "", false, refusals},
-	{"Palette's 401", wiretest.Own(401), answer.Rejected, "", false, everywhere(answer.AuthDead, map[string]answer.Verdict{"login": answer.LoginFailed, "refresh": answer.SessionOver})},
+	{"Palette's 401", wiretest.Own(401), answer.Rejected, "", false, everywhere(answer.AuthDead, map[string]answer.Verdict{"login": answer.LoginFailed, "system_login": answer.LoginFailed, "refresh": answer.SessionOver})},
 	{"Palette's 404", wiretest.Own(404), answer.Missing, "", false, everywhere(answer.NotDone, map[string]answer.Verdict{
-		"login": answer.LoginFailed, "refresh": answer.SessionOver, "revoke": answer.NoEndpoint, "update_api_key": answer.Gone, "delete_api_key": answer.Gone,
+		"login": answer.LoginFailed, "system_login": answer.LoginFailed, "refresh": answer.SessionOver, "revoke": answer.NoEndpoint, "update_api_key": answer.Gone, "delete_api_key": answer.Gone,
 	})},
 	{"Palette's 408", wiretest.Own(408), answer.Unavailable, "", false, nil},
 	{"Palette's 500", wiretest.Own(500), answer.Unavailable, "", false, nil},
@@ -119,9 +123,12 @@ var answerTable = []struct {
 }
 
 var (
-	refusals = everywhere(answer.NotDone, map[string]answer.Verdict{"login": answer.LoginFailed, "refresh": answer.SessionOver})
-	mayCount = map[string]answer.Verdict{"login": answer.LoginMayHaveFailed}
+	refusals = everywhere(answer.NotDone, map[string]answer.Verdict{"login": answer.LoginFailed, "system_login": answer.LoginFailed, "refresh": answer.SessionOver})
+	mayCount = map[string]answer.Verdict{"login": answer.LoginMayHaveFailed, "system_login": answer.LoginMayHaveFailed}
 )
+
+// bars are the answers that say that a call is not for the account.
+var bars = []string{"Palette's 401", "Palette's 403", "Palette's 404"}
 
 func everywhere(v answer.Verdict, but map[string]answer.Verdict) map[string]answer.Verdict {
 	all := map[string]answer.Verdict{}
@@ -168,6 +175,7 @@ func TestAnswerSaysWhatFollows(t *testing.T) {
 				assert.Contains(t, err.Error(), row.seen)
 				assert.Equal(t, row.kind == answer.Foreign, strings.Contains(err.Error(), "this is not Palette's answer"), err)
 				assert.Equal(t, row.kind == answer.Rejected || row.kind == answer.Missing, answer.Refusal(err) != nil)
+				assert.Equal(t, slices.Contains(bars, row.name), answer.Barred(err) != nil, "of the account that makes the call")
 			}
 			if row.kind != 0 {
 				assert.Equal(t, []int{1, 1}, []int{len(r.Palette.LiveTokens()), len(r.Palette.LiveKeys())}, "nothing has changed")
@@ -187,6 +195,9 @@ func TestSuccessOfAnotherForm(t *testing.T) {
 		{"login", `{"Authorization":"t","isMfa":"no"}`},
 		{"login", `{"isMfa":false}`},
 		{"login", `{"Authorization":"\n"}`},
+		{"system_login", `{}`},
+		{"system_login", `{"IsPasswordReset":true}`},
+		{"system_login", `{"Authorization":"t","IsPasswordReset":"Leaky"}`},
 		{"refresh", `{"token":"t"}`},
 		{"refresh", `null`},
 		{"user_info", `{}`},

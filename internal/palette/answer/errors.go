@@ -3,6 +3,7 @@ package answer
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -137,6 +138,18 @@ func Refusal(err error) *Error {
 		return e
 	}
 	return nil
+}
+
+// Barred returns the error where Palette itself says that a call is not for the account that has made it: 401,
+// 403 or 404 (source: the status codes in the introduction of its API); nil otherwise. To a token that works
+// otherwise each of the three can mean that (an assumption, for calls that Palette does not document for an
+// account).
+func Barred(err error) *Error {
+	says := Refusal(err)
+	if says == nil || says.Status != http.StatusUnauthorized && says.Status != http.StatusForbidden && says.Kind != Missing {
+		return nil
+	}
+	return says
 }
 
 // VerdictOf returns what follows from the outcome of a call: Done for no error, Unknown for one

@@ -37,8 +37,8 @@ func isError(body []byte) bool {
 	return len(body) <= MaxBody && hasText(fields(body), "code", "message")
 }
 
-// isToken is the form of the answer to a login and a refresh (schema v1UserToken). Where a second
-// factor is wanted the token may be missing (assumption).
+// isToken is the form of the answer to a login, of a user or a system administrator, and to a refresh
+// (schema v1UserToken). Where a second factor is wanted the token may be missing (assumption).
 func isToken(body []byte) bool {
 	f := fields(body)
 	var says userToken

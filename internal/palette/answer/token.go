@@ -36,6 +36,8 @@ type Token struct {
 	// ExpiresAt is the end of that life by our clock, counted from before the request was
 	// sent: at that time the token is dead at Palette too.
 	ExpiresAt time.Time
+	// PasswordReset: Palette has answered IsPasswordReset to a system administrator's login.
+	PasswordReset bool
 }
 
 // algorithms are those of RFC 7518 and 8037. The signature is Palette's business; the
@@ -83,10 +85,12 @@ func TokenID(raw secret.Text) string {
 	return "sha256:" + hex.EncodeToString(sum[:16])
 }
 
-// userToken is the schema v1UserToken, the answer to a login and to a refresh.
+// userToken is the schema v1UserToken, the answer to a login and to a refresh. The answer to a system
+// administrator's login has IsPasswordReset in place of isMfa.
 type userToken struct {
-	Authorization secret.Text `json:"Authorization"`
-	IsMFA         bool        `json:"isMfa"`
+	Authorization   secret.Text `json:"Authorization"`
+	IsMFA           bool        `json:"isMfa"`
+	IsPasswordReset bool        `json:"IsPasswordReset"`
 }
 
 // Unusable says what keeps a token or an API key that an answer holds from being sent in a
@@ -118,7 +122,7 @@ func ReadToken(op, host string, a *Reply, offset time.Duration) (Token, error) {
 	if problem != "" {
 		return Token{}, &Error{Op: op, Host: host, Kind: Malformed, Cause: problem}
 	}
-	return Token{Raw: raw, Life: life, ExpiresAt: a.Sent.Add(life)}, nil
+	return Token{Raw: raw, Life: life, ExpiresAt: a.Sent.Add(life), PasswordReset: says.IsPasswordReset}, nil
 }
 
 // MFAError says that Palette wants a second factor of the account: its token is of no use (an

@@ -162,7 +162,7 @@ func TestRateLimitAndWhoWaitsWhenA429Comes(t *testing.T) {
 // Without a rate_limit, no queue is at fault.
 func TestCallWhoseTimeIsOverWithoutALimit(t *testing.T) {
 	wiretest.Bubble(t, func(t *testing.T) {
-		c, err := wiretest.NewProcess().NewClient(transport.Connection{Address: "https://palette.example.com"}, "a-test/1", nil)
+		c, err := wiretest.NewProcess().NewClient(transport.Connection{Address: "https://palette.example.com"}, "a-test/1", wiretest.Nobody{})
 		require.NoError(t, err)
 		defer c.Close()
 		err = c.Expect("login", 0, time.Now().Add(-time.Second))

@@ -150,7 +150,7 @@ func TestAnswerOfManyMiBIsReadToItsBound(t *testing.T) {
 		t.Run(fmt.Sprint(bytes), func(t *testing.T) {
 			wiretest.Bubble(t, func(t *testing.T) {
 				r := wiretest.New(t)
-				wire, err := r.Process.NewClient(r.Conn, "a-test/1", nil)
+				wire, err := r.Process.NewClient(r.Conn, "a-test/1", wiretest.Nobody{})
 				require.NoError(t, err)
 				defer wire.Close()
 				r.Palette.Inject(palettetest.APIKeyList, palettetest.Fault{Body: strings.Repeat("n", bytes), Header: http.Header{"Content-Type": {"application/json"}}})

@@ -221,10 +221,12 @@ func TestTraceTellsOfTheLastTry(t *testing.T) {
 
 func TestEndpointsAreAllNamed(t *testing.T) {
 	wiretest.Bubble(t, func(t *testing.T) {
-		r, n := watched(t, palette.Connection{}, palettetest.AllowLiveTokens())
+		r, n := watched(t, palette.Connection{}, palettetest.AllowLiveTokens(), palettetest.WithUser(palettetest.DefaultUser), palettetest.WithUser(palettetest.Console))
 		token := r.LogIn(t)
 		auth := palette.Auth{Token: token.Raw}
-		_, err := r.Refresh(t.Context(), token.Raw)
+		_, err := r.Login(t.Context(), wiretest.LoginOf(palettetest.Console))
+		require.NoError(t, err)
+		_, err = r.Refresh(t.Context(), token.Raw)
 		require.NoError(t, err)
 		_, err = r.UserInfo(t.Context(), auth)
 		require.NoError(t, err)

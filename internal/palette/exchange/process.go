@@ -53,11 +53,8 @@ func (p *Process) WithDial(dial func(ctx context.Context, network, address strin
 	return p
 }
 
-// NewClient makes a client. It sends nothing. observer may be nil. Errors are *[transport.FieldError].
+// NewClient makes a client. It sends nothing. Errors are *[transport.FieldError].
 func (p *Process) NewClient(conn transport.Connection, userAgent string, observer Observer) (*Client, error) {
-	if observer == nil {
-		observer = unobserved{}
-	}
 	pool, err := conn.Transport()
 	if err != nil {
 		return nil, err
@@ -84,11 +81,13 @@ func (p *Process) limitsOf(address string) *ratelimit.Address {
 }
 
 // Account is what Palette counts failed logins by, in normal form.
-type Account struct{ Address, Org, Email string }
+type Account struct{ Address, Org, Email, Username string }
 
-// Logins returns the login protection of an account, whatever the spelling of address and email.
+// Logins returns the login protection of an account, whatever the spelling of address, email and
+// username. That Palette takes a username without case is an assumption, which costs nothing where it
+// is wrong: two accounts are then counted as one.
 func (p *Process) Logins(of Account) *lockout.Account {
-	of.Address, of.Email = transport.NormalAddress(of.Address), transport.NormalEmail(of.Email)
+	of.Address, of.Email, of.Username = transport.NormalAddress(of.Address), transport.NormalEmail(of.Email), transport.NormalEmail(of.Username)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	a, ok := p.accounts[of]

@@ -18,26 +18,37 @@ import (
 // What Palette counts as one is one: its calls, its clock, the failed logins of an account.
 func TestSpellingsOfAnAccountAreCountedTogether(t *testing.T) {
 	p := NewProcess()
-	first := Account{"https://palette.example.com", "org", "vault@example.com"}
+	first := Account{"https://palette.example.com", "org", "vault@example.com", ""}
 	for _, other := range []Account{
-		{"https://palette.example.com:443", "org", "vault@example.com"},
-		{"https://palette.example.com", "org", "Vault@Example.COM"},
-		{"https://PALETTE.example.com:443", "org", " VAULT@example.com"},
+		{"https://palette.example.com:443", "org", "vault@example.com", ""},
+		{"https://palette.example.com", "org", "Vault@Example.COM", ""},
+		{"https://PALETTE.example.com:443", "org", " VAULT@example.com", ""},
 	} {
 		assert.Same(t, p.Logins(first), p.Logins(other), "%v", other)
 		assert.Same(t, p.limitsOf(first.Address), p.limitsOf(other.Address), "%v", other)
 		assert.Same(t, p.clock(first.Address), p.clock(other.Address), "%v", other)
 	}
-	for _, another := range []Account{{"https://palette.example.com:8443", "org", "vault@example.com"}, {"https://palette.example.com", "Org", "vault@example.com"}, {"https://palette.example.com", "org", "vaul@example.com"}} {
+	admin := Account{"https://palette.example.com", "", "", "admin"}
+	assert.Same(t, p.Logins(admin), p.Logins(Account{"https://palette.example.com:443", "", "", "Admin"}))
+	for _, another := range []Account{admin, {"https://palette.example.com:8443", "org", "vault@example.com", ""}, {"https://palette.example.com", "Org", "vault@example.com", ""}, {"https://palette.example.com", "org", "vaul@example.com", ""}} {
 		assert.NotSame(t, p.Logins(first), p.Logins(another), "%v", another)
 	}
 }
+
+// nobody is an Observer who does nothing.
+type nobody struct{}
+
+func (nobody) Called(string, Outcome, time.Duration) {}
+func (nobody) Waited(string, time.Duration, bool)    {}
+func (nobody) Retried(string, Outcome)               {}
+func (nobody) Queued(time.Duration, bool)            {}
+func (nobody) Withheld()                             {}
 
 // client is one that calls nobody.
 func (p *Process) client(t *testing.T, conn transport.Connection) *Client {
 	t.Helper()
 	conn.Address = "https://palette.example.com"
-	c, err := p.NewClient(conn, "a-test/1", nil)
+	c, err := p.NewClient(conn, "a-test/1", nobody{})
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
 	return c
@@ -107,7 +118,7 @@ func TestCallThatCannotBeMade(t *testing.T) {
 		_, err := c.Do(t.Context(), call)
 		assert.Equal(t, answer.Malformed, answer.KindOf(err), "%v", err)
 	}
-	_, err := NewProcess().NewClient(transport.Connection{Address: "https://palette.example.com", CACert: "none"}, "a-test/1", nil)
+	_, err := NewProcess().NewClient(transport.Connection{Address: "https://palette.example.com", CACert: "none"}, "a-test/1", nobody{})
 	var mistake *transport.FieldError
 	require.ErrorAs(t, err, &mistake)
 }

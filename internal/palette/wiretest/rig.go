@@ -85,8 +85,26 @@ func NewProcess() *exchange.Process { return exchange.NewProcess().WithDial(pale
 // NewClient is a client that nobody watches.
 func NewClient(t testing.TB, process *exchange.Process, conn transport.Connection) *palette.Client {
 	t.Helper()
-	return Observed(t, process, conn, nil)
+	return Observed(t, process, conn, Nobody{})
 }
+
+// Nobody is an observer who does nothing.
+type Nobody struct{}
+
+// Called implements exchange.Observer, as do the others.
+func (Nobody) Called(string, exchange.Outcome, time.Duration) {}
+
+// Waited does nothing.
+func (Nobody) Waited(string, time.Duration, bool) {}
+
+// Retried does nothing.
+func (Nobody) Retried(string, exchange.Outcome) {}
+
+// Queued does nothing.
+func (Nobody) Queued(time.Duration, bool) {}
+
+// Withheld does nothing.
+func (Nobody) Withheld() {}
 
 // Observed is a client, which is closed at the end of the test.
 func Observed(t testing.TB, process *exchange.Process, conn transport.Connection, observer exchange.Observer) *palette.Client {
@@ -110,7 +128,7 @@ func (r *Rig) Dialled(t testing.TB, then func()) {
 
 // LoginOf is what a user logs in with.
 func LoginOf(u palettetest.User) palette.Login {
-	return palette.Login{Email: u.Email, Org: u.Org, Password: palette.Secret(u.Password)}
+	return palette.Login{Email: u.Email, Org: u.Org, Username: u.Username, Password: palette.Secret(u.Password)}
 }
 
 // LogIn logs the default user in.
@@ -135,10 +153,10 @@ func (r *Rig) Key(t *testing.T, auth palette.Auth, name string) (uid string, key
 	return uid, key
 }
 
-// WithKey is a rig with a session and a key.
+// WithKey is a rig with a session and a key, and a system administrator beside the default user.
 func WithKey(t *testing.T) (*Rig, palette.Auth) {
 	t.Helper()
-	r := New(t, palettetest.AllowLiveTokens())
+	r := New(t, palettetest.AllowLiveTokens(), palettetest.WithUser(palettetest.DefaultUser), palettetest.WithUser(palettetest.Console))
 	auth := r.Auth(t)
 	r.Key(t, auth, "there")
 	return r, auth

@@ -32,6 +32,9 @@ func run(ctx context.Context, args []string, out, usage io.Writer) error {
 	flags.StringVar(&user.Org, "org", user.Org, "organization of the account")
 	flags.StringVar(&user.Password, "password", user.Password, "password of the account")
 	flags.BoolVar(&user.TenantAdmin, "tenant-admin", false, "the account is a tenant administrator")
+	system := palettetest.User{Password: palettetest.Console.Password}
+	flags.StringVar(&system.Username, "system-username", "", "name of a system administrator beside it; none without")
+	flags.StringVar(&system.Password, "system-password", system.Password, "password of the system administrator")
 	listen := flags.String("listen", "127.0.0.1:0", "address to listen on; port 0 takes a free one")
 	lifetime := flags.Duration("lifetime", palettetest.DefaultLifetime, "life of a token, in whole seconds")
 	latency := flags.Duration("latency", 0, "answer each call that much later")
@@ -49,6 +52,9 @@ func run(ctx context.Context, args []string, out, usage io.Writer) error {
 	opts := []palettetest.Option{
 		palettetest.WithAddress(*listen), palettetest.WithUser(user), palettetest.WithLifetime(*lifetime),
 		palettetest.WithLatency(*latency), palettetest.WithRateLimit(*rateLimit),
+	}
+	if system.Username != "" {
+		opts = append(opts, palettetest.WithUser(system))
 	}
 	if *useTLS {
 		opts = append(opts, palettetest.WithTLS())
