@@ -139,7 +139,7 @@ cover: unit ## Write the coverage as a page, coverage.html
 	go tool cover -html=coverage.out -o coverage.html
 
 .PHONY: e2e
-e2e: build vault e2e-build ## Run the tests of e2e/, on a real Vault; RUN=TestName for one, with its log
+e2e: build vault e2e-build ## Run the tests of e2e/, on a real Vault; RUN=TestName for one, with its log; SERVER=bao on OpenBao
 	@$(MAKE) --no-print-directory $(if $(RUN),e2e-run,contract e2e-together e2e-alone)
 
 # The harness runs without the race detector: the plugin is another process, and TestStress has
@@ -178,7 +178,7 @@ outage: build vault ## Take Palette away from a real Vault for 20 minutes (OUTAG
 		cd e2e && OUTAGE=$(OUTAGE) go test -count=1 -timeout 0 -v -run '^TestALongOutage$$' .
 
 .PHONY: clients
-clients: build vault ## Run examples/python, examples/node and Prometheus on a real Vault, with its bad days (4 minutes)
+clients: build vault ## Run examples/python, examples/node and Prometheus on a real Vault, with its bad days (5 minutes)
 	$(call say,clients)
 	@# It installs nothing: where something is missing, that test says what to install. In CI it fails.
 	@set -e; $(find-vault); \
@@ -227,7 +227,8 @@ TOFU := $(BIN)/tofu
 
 $(TOFU): tools/tofu/go.mod tools/tofu/go.sum
 	$(call say,OpenTofu (minutes the first time))
-	cd tools/tofu && GOWORK=off go build -o $@ github.com/opentofu/opentofu/cmd/tofu
+	@# Without the flag its version has a -dev that the released program has not.
+	cd tools/tofu && GOWORK=off go build -ldflags '-X github.com/opentofu/opentofu/version.dev=no' -o $@ github.com/opentofu/opentofu/cmd/tofu
 
 .PHONY: terraform
 terraform: build vault $(if $(TF_PROVIDERS),$(TOFU)) ## Run examples/terraform under OpenTofu on a real Vault; TF_PROVIDERS=dir has its providers

@@ -221,7 +221,7 @@ func (w *goldenWorld) plantWritten(name string) {
 // A kind of record that this test does not know is one without a test.
 func TestGoldenFilesAreAllRead(t *testing.T) {
 	read := []string{
-		"config-api-key", "config-password", "config-system", "connection", "lease-api-key", "lease-moved", "lease-shared", "lease-shared-api-key", "lease-system", "lease-token", "pending-api-key", "pending-tokens", "role-api-key", "role-shared", "role-shared-api-key", "role-token", "session", "shared-key", "wal-api-key", "wal-password", "wal-root-key", "wal-shared-api-key",
+		"config-api-key", "config-password", "config-system", "connection", "lease-api-key", "lease-moved", "lease-shared-api-key", "lease-shared", "lease-system", "lease-token", "pending-api-key", "pending-tokens", "role-api-key", "role-shared-api-key", "role-shared", "role-token", "session", "shared-key", "wal-api-key", "wal-password", "wal-root-key", "wal-shared-api-key",
 	}
 	assert.Equal(t, read, goldenNames(t))
 }

@@ -12,7 +12,6 @@ import (
 	"vault-plugin-secrets-palette/internal/advice"
 	"vault-plugin-secrets-palette/internal/config"
 	"vault-plugin-secrets-palette/internal/help"
-	"vault-plugin-secrets-palette/internal/input"
 	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/palette/transport"
 	"vault-plugin-secrets-palette/internal/store"
@@ -24,13 +23,7 @@ import (
 // "DELETE config/" delete the default config; so "config$" and a "config/$" that only
 // lists.
 func (b *backend) pathConfig() []*framework.Path {
-	named := b.configPath("config/"+input.Name(fieldName), "config")
-	withName(named.Fields, "Name of the config.")
-	return []*framework.Path{
-		listPath("config/$", "configs", b.handleConfigList, helpConfigList),
-		b.configPath("config$", "default-config"),
-		named,
-	}
+	return append(ofConfig("config", "default-config", "config", b.configPath), listPath("config/$", "configs", b.configs.List, helpConfigList))
 }
 
 func (b *backend) configPath(pattern, suffix string) *framework.Path {
@@ -128,14 +121,6 @@ func (b *backend) namedConfig(ctx context.Context, s logical.Storage, name strin
 func (b *backend) configExists(ctx context.Context, req *logical.Request, d *framework.FieldData) (bool, error) {
 	cfg, err := b.configs.Get(ctx, req.Storage, configName(d))
 	return cfg != nil, err
-}
-
-func (b *backend) handleConfigList(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	names, err := b.configs.List(ctx, req.Storage)
-	if err != nil {
-		return nil, err
-	}
-	return logical.ListResponse(names), nil
 }
 
 func (b *backend) handleConfigRead(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {

@@ -26,7 +26,7 @@ const warnRenewable = "renewable is true: a renewal returns a new token, or the 
 
 func (b *backend) pathRoles() []*framework.Path {
 	return []*framework.Path{
-		listPath("roles/?$", "roles", b.handleRoleList, helpRoleList),
+		listPath("roles/?$", "roles", b.roles.List, helpRoleList),
 		{
 			Pattern:         "roles/" + input.Name(fieldName),
 			DisplayAttrs:    displayAttrs("role"),
@@ -70,14 +70,6 @@ func roleFields() map[string]*framework.FieldSchema {
 func (b *backend) roleExists(ctx context.Context, req *logical.Request, d *framework.FieldData) (bool, error) {
 	r, err := b.roles.Get(ctx, req.Storage, d.Get(fieldName).(string))
 	return r != nil, err
-}
-
-func (b *backend) handleRoleList(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	names, err := b.roles.List(ctx, req.Storage)
-	if err != nil {
-		return nil, err
-	}
-	return logical.ListResponse(names), nil
 }
 
 func (b *backend) handleRoleRead(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
