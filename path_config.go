@@ -62,7 +62,7 @@ func configFields() map[string]*framework.FieldSchema {
 	}
 	return map[string]*framework.FieldSchema{
 		fieldAddress:          {Type: framework.TypeString, Default: transport.DefaultAddress, Description: "Palette's address, https://host[:port] (default https://api.spectrocloud.com). http:// is taken for loopback only."},
-		fieldLoginType:        {Type: framework.TypeString, Default: store.LoginUser, AllowedValues: []any{store.LoginUser, store.LoginSystem}, Description: "Whose login the config holds: user (default), of a tenant, or system, a system administrator of a self-hosted Palette or VerteX, for tokens alone."},
+		fieldLoginType:        {Type: framework.TypeString, Default: store.LoginUser, AllowedValues: []any{store.LoginUser, store.LoginSystem}, Description: "Whose login the config holds: user (default), of a tenant, or system. That is a system administrator of a self-hosted Palette or VerteX, whose roles return tokens alone."},
 		fieldEmail:            text("Email address of the Palette user to log in as."),
 		fieldUsername:         text("Name of the system administrator to log in as, instead of email and org; with login_type=system."),
 		fieldPassword:         secret("Password of the Palette user. Never given back. Asked for again when login_type, username, address, email, org, proxy_url, ca_cert, tls_server_name or tls_skip_verify changes."),
