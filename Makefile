@@ -211,7 +211,7 @@ HELM ?= $(if $(VAULT_CHART),$(or $(shell command -v helm),$(BIN)/helm))
 kubernetes: build vault $(BIN)/kubernetes/.built $(HELM) ## Run examples/kubernetes on a real API server, with the operators that VSO_BIN, ESO_BIN, INJECTOR_BIN name
 	$(call say,examples/kubernetes)
 	@set -e; $(find-vault); \
-		cd e2e && KUBERNETES_BIN=$(BIN)/kubernetes HELM='$(HELM)' go test -count=1 -timeout 40m -v $(if $(RUN),-run '$(RUN)') ./kubernetes
+		cd e2e && KUBERNETES_BIN=$(BIN)/kubernetes HELM='$(HELM)' go test -count=1 -timeout 40m -parallel 8 -v $(if $(RUN),-run '$(RUN)') ./kubernetes
 
 .PHONY: bench
 bench: build vault ## Measure the engine on a real Vault against its limits, and write docs/development/performance.md (8 minutes)
