@@ -53,6 +53,15 @@ func BenchmarkSharedRead(b *testing.B) {
 	}
 }
 
+func BenchmarkSharedKeyRead(b *testing.B) {
+	engine, s := benchmarkWorld(b)
+	mustHandle(b, engine, &logical.Request{Operation: logical.CreateOperation, Path: "roles/one", Storage: s, Data: map[string]any{"credential_type": "api_key", "shared": true}})
+	mustHandle(b, engine, &logical.Request{Operation: read, Path: "creds/one", Storage: s}) // makes the key
+	for b.Loop() {
+		mustHandle(b, engine, &logical.Request{Operation: read, Path: "creds/one", Storage: s})
+	}
+}
+
 func BenchmarkRenewal(b *testing.B) {
 	engine, s := benchmarkWorld(b)
 	issued := mustHandle(b, engine, &logical.Request{Operation: read, Path: "creds/app", Storage: s}).Secret
