@@ -178,7 +178,7 @@ outage: build vault ## Take Palette away from a real Vault for 20 minutes (OUTAG
 		cd e2e && OUTAGE=$(OUTAGE) go test -count=1 -timeout 0 -v -run '^TestALongOutage$$' .
 
 .PHONY: clients
-clients: build vault ## Run examples/python, examples/node and Prometheus on a real Vault, with its bad days (4 minutes)
+clients: build vault ## Run examples/python, examples/node and Prometheus on a real Vault, with its bad days (5 minutes)
 	$(call say,clients)
 	@# It installs nothing: where something is missing, that test says what to install. In CI it fails.
 	@set -e; $(find-vault); \
@@ -211,7 +211,7 @@ HELM ?= $(if $(VAULT_CHART),$(or $(shell command -v helm),$(BIN)/helm))
 kubernetes: build vault $(BIN)/kubernetes/.built $(HELM) ## Run examples/kubernetes on a real API server, with the operators that VSO_BIN, ESO_BIN, INJECTOR_BIN name
 	$(call say,examples/kubernetes)
 	@set -e; $(find-vault); \
-		cd e2e && KUBERNETES_BIN=$(BIN)/kubernetes HELM='$(HELM)' go test -count=1 -timeout 40m -v $(if $(RUN),-run '$(RUN)') ./kubernetes
+		cd e2e && KUBERNETES_BIN=$(BIN)/kubernetes HELM='$(HELM)' go test -count=1 -timeout 40m -parallel 8 -v $(if $(RUN),-run '$(RUN)') ./kubernetes
 
 .PHONY: bench
 bench: build vault ## Measure the engine on a real Vault against its limits, and write docs/development/performance.md (8 minutes)

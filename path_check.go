@@ -1,4 +1,4 @@
-package palette
+package palettesecrets
 
 import (
 	"context"
@@ -9,7 +9,6 @@ import (
 
 	"vault-plugin-secrets-palette/internal/advice"
 	"vault-plugin-secrets-palette/internal/help"
-	"vault-plugin-secrets-palette/internal/input"
 	"vault-plugin-secrets-palette/internal/upstream"
 )
 
@@ -18,12 +17,13 @@ const fieldLogin = "login"
 
 // pathCheck returns check/<config>, and check for the config "default".
 func (b *backend) pathCheck() []*framework.Path {
-	checkPath := func(pattern, suffix string, fields map[string]*framework.FieldSchema) *framework.Path {
-		fields[fieldLogin] = &framework.FieldSchema{Type: framework.TypeBool, Query: true, Description: "Log in also where the config has a shared session, which is asked otherwise (default false). Refused with 400 where the config holds an API key."}
+	return ofConfig("check", "default-config", "config", func(pattern, suffix string) *framework.Path {
 		return &framework.Path{
-			Pattern:         pattern,
-			DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: "palette", OperationVerb: "check", OperationSuffix: suffix},
-			Fields:          fields,
+			Pattern:      pattern,
+			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: "palette", OperationVerb: "check", OperationSuffix: suffix},
+			Fields: map[string]*framework.FieldSchema{
+				fieldLogin: {Type: framework.TypeBool, Query: true, Description: "Log in also where the config has a shared session, which is asked otherwise (default false). Refused with 400 where the config holds an API key."},
+			},
 			HelpSynopsis:    "Try whether a config works, and say what to do where it does not.",
 			HelpDescription: help.Check,
 			Operations: map[logical.Operation]framework.OperationHandler{
@@ -34,11 +34,7 @@ func (b *backend) pathCheck() []*framework.Path {
 				},
 			},
 		}
-	}
-	return []*framework.Path{
-		checkPath("check$", "default-config", map[string]*framework.FieldSchema{}),
-		checkPath("check/"+input.Name(fieldName), "config", withName(map[string]*framework.FieldSchema{}, "Name of the config.")),
-	}
+	})
 }
 
 func checkAnswer() map[string]*framework.FieldSchema {

@@ -1,4 +1,4 @@
-package palette
+package palettesecrets
 
 import (
 	"cmp"
@@ -12,7 +12,6 @@ import (
 	"vault-plugin-secrets-palette/internal/advice"
 	"vault-plugin-secrets-palette/internal/config"
 	"vault-plugin-secrets-palette/internal/help"
-	"vault-plugin-secrets-palette/internal/input"
 	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/palette/transport"
 	"vault-plugin-secrets-palette/internal/store"
@@ -24,13 +23,7 @@ import (
 // "DELETE config/" delete the default config; so "config$" and a "config/$" that only
 // lists.
 func (b *backend) pathConfig() []*framework.Path {
-	named := b.configPath("config/"+input.Name(fieldName), "config")
-	withName(named.Fields, "Name of the config.")
-	return []*framework.Path{
-		listPath("config/$", "configs", b.handleConfigList, helpConfigList),
-		b.configPath("config$", "default-config"),
-		named,
-	}
+	return append(ofConfig("config", "default-config", "config", b.configPath), listPath("config/$", "configs", b.configs.List, helpConfigList))
 }
 
 func (b *backend) configPath(pattern, suffix string) *framework.Path {
@@ -69,7 +62,7 @@ func configFields() map[string]*framework.FieldSchema {
 	}
 	return map[string]*framework.FieldSchema{
 		fieldAddress:          {Type: framework.TypeString, Default: transport.DefaultAddress, Description: "Palette's address, https://host[:port] (default https://api.spectrocloud.com). http:// is taken for loopback only."},
-		fieldLoginType:        {Type: framework.TypeString, Default: store.LoginUser, AllowedValues: []any{store.LoginUser, store.LoginSystem}, Description: "Whose login the config holds: user (default), of a tenant, or system, a system administrator of a self-hosted Palette or VerteX, for tokens alone."},
+		fieldLoginType:        {Type: framework.TypeString, Default: store.LoginUser, AllowedValues: []any{store.LoginUser, store.LoginSystem}, Description: "Whose login the config holds: user (default), of a tenant, or system. That is a system administrator of a self-hosted Palette or VerteX, whose roles return tokens alone."},
 		fieldEmail:            text("Email address of the Palette user to log in as."),
 		fieldUsername:         text("Name of the system administrator to log in as, instead of email and org; with login_type=system."),
 		fieldPassword:         secret("Password of the Palette user. Never given back. Asked for again when login_type, username, address, email, org, proxy_url, ca_cert, tls_server_name or tls_skip_verify changes."),
@@ -128,14 +121,6 @@ func (b *backend) namedConfig(ctx context.Context, s logical.Storage, name strin
 func (b *backend) configExists(ctx context.Context, req *logical.Request, d *framework.FieldData) (bool, error) {
 	cfg, err := b.configs.Get(ctx, req.Storage, configName(d))
 	return cfg != nil, err
-}
-
-func (b *backend) handleConfigList(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	names, err := b.configs.List(ctx, req.Storage)
-	if err != nil {
-		return nil, err
-	}
-	return logical.ListResponse(names), nil
 }
 
 func (b *backend) handleConfigRead(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {

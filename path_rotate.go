@@ -1,4 +1,4 @@
-package palette
+package palettesecrets
 
 import (
 	"context"
@@ -9,7 +9,6 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-palette/internal/help"
-	"vault-plugin-secrets-palette/internal/input"
 	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/palette/answer"
 	"vault-plugin-secrets-palette/internal/telemetry"
@@ -17,11 +16,11 @@ import (
 )
 
 func (b *backend) pathRotate() []*framework.Path {
-	rotatePath := func(pattern, suffix string, fields map[string]*framework.FieldSchema) *framework.Path {
+	return ofConfig("rotate-root", "default-root", "root", func(pattern, suffix string) *framework.Path {
 		return &framework.Path{
 			Pattern:         pattern,
 			DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: "palette", OperationVerb: "rotate", OperationSuffix: suffix},
-			Fields:          fields,
+			Fields:          map[string]*framework.FieldSchema{},
 			HelpSynopsis:    "Give a config a new password, or a new API key, that nobody sees.",
 			HelpDescription: help.Rotate,
 			Operations: map[logical.Operation]framework.OperationHandler{
@@ -29,11 +28,7 @@ func (b *backend) pathRotate() []*framework.Path {
 					noContent("Rotated.", http.StatusConflict, http.StatusBadGateway, http.StatusServiceUnavailable)),
 			},
 		}
-	}
-	return []*framework.Path{
-		rotatePath("rotate-root$", "default-root", map[string]*framework.FieldSchema{}),
-		rotatePath("rotate-root/"+input.Name(fieldName), "root", withName(map[string]*framework.FieldSchema{}, "Name of the config.")),
-	}
+	})
 }
 
 func (b *backend) handleRotate(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {

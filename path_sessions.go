@@ -1,6 +1,7 @@
-package palette
+package palettesecrets
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"slices"
@@ -17,7 +18,7 @@ import (
 
 func (b *backend) pathSessions() []*framework.Path {
 	return []*framework.Path{
-		listPath("sessions/?$", "sessions", b.handleSessionList, "List the configs that have a shared session or shared API keys."),
+		listPath("sessions/?$", "sessions", b.sharing, "List the configs that have a shared session or shared API keys."),
 		{
 			Pattern:         "sessions/" + input.Name(fieldName),
 			DisplayAttrs:    displayAttrs("session"),
@@ -52,16 +53,17 @@ func sessionAnswer() map[string]*framework.FieldSchema {
 	}
 }
 
-func (b *backend) handleSessionList(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	names, err := b.sessions.List(ctx, req.Storage)
+// sharing returns the configs that have a shared session or shared keys.
+func (b *backend) sharing(ctx context.Context, s logical.Storage) ([]string, error) {
+	names, err := b.sessions.List(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	if err = b.keys.SharedKeys.Each(ctx, req.Storage, func(_ string, have *session.Credential) { names = append(names, have.ConfigName) }); err != nil {
+	if err = b.keys.SharedKeys.Each(ctx, s, func(_ string, have *session.Credential) { names = append(names, have.ConfigName) }); err != nil {
 		return nil, err
 	}
 	slices.Sort(names)
-	return logical.ListResponse(slices.Compact(names)), nil
+	return slices.Compact(names), nil
 }
 
 func (b *backend) handleSessionRead(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
@@ -100,8 +102,5 @@ func (b *backend) handleSessionRead(ctx context.Context, req *logical.Request, d
 // handleSessionDelete ends the keys first: their end may begin a session.
 func (b *backend) handleSessionDelete(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := d.Get(fieldName).(string)
-	if err := b.keys.EndSharedOf(ctx, req.Storage, name, true); err != nil {
-		return nil, err
-	}
-	return nil, b.sessions.End(ctx, req.Storage, name)
+	return nil, cmp.Or(b.keys.EndSharedOf(ctx, req.Storage, name, true), b.sessions.End(ctx, req.Storage, name))
 }

@@ -61,7 +61,14 @@ func nodeCommand(t *testing.T) (command []string, missing string) {
 	return []string{"node", absolute(t, "node/palette-app.js")}, ""
 }
 
-// runnable are the applications that can be run here. In CI, where all is installed, these are all.
+// notRun says what is missing. In CI nothing may be.
+func notRun(t *testing.T, client, missing string) {
+	t.Helper()
+	t.Logf("NOT RUN: %s: %s", client, missing)
+	require.NotEqual(t, "true", os.Getenv("CI"), "in CI nothing may be missing")
+}
+
+// runnable are the applications that can be run here.
 func runnable(t *testing.T) map[*script][]string {
 	t.Helper()
 	commands := make(map[*script][]string)
@@ -71,8 +78,7 @@ func runnable(t *testing.T) map[*script][]string {
 			commands[&scripts[i]] = command
 			continue
 		}
-		t.Logf("NOT RUN: examples/%s: %s", scripts[i].name, missing)
-		require.NotEqual(t, "true", os.Getenv("CI"), "in CI nothing may be missing")
+		notRun(t, "examples/"+scripts[i].name, missing)
 	}
 	if len(commands) == 0 {
 		t.Skip("nothing that this test runs is here")
@@ -90,10 +96,13 @@ func absolute(t *testing.T, file string) string {
 
 // newClientsWorld is examples/setup.sh on a Vault that can be killed and started again. The roles' leases are short: a
 // run of four lifetimes renews them and, at max_ttl, reads anew.
-func newClientsWorld(t *testing.T) *examples {
+func newClientsWorld(t *testing.T) *examples { return clientsWorldOf(t, exampleLife) }
+
+// clientsWorldOf is newClientsWorld with another life of tokens.
+func clientsWorldOf(t *testing.T, life time.Duration) *examples {
 	t.Helper()
 	forClients(t)
-	x := &examples{t: t, palette: palettetest.New(t, palettetest.WithLifetime(exampleLife))}
+	x := &examples{t: t, palette: palettetest.New(t, palettetest.WithLifetime(life))}
 	x.calls = newRecorder(t, x.palette)
 	x.vault = bareServer(t, vaulttest.Raft)
 	watchPalette(x.vault, x.palette)
