@@ -39,8 +39,8 @@ func TestLogin(t *testing.T) {
 		client, err := w.logIn(t, "palette-app", row.role, row.audience)
 		require.NoError(t, err, row.role)
 		for _, role := range row.reads {
-			secret, err := client.Logical().ReadWithContext(t.Context(), "palette/creds/"+role)
-			require.NoError(t, err, row.role+" "+role)
+			secret, readErr := client.Logical().ReadWithContext(t.Context(), "palette/creds/"+role)
+			require.NoError(t, readErr, row.role+" "+role)
 			w.revokes(t, client, secret.LeaseID, row.role == "palette-operator")
 		}
 		for _, role := range row.refused {
