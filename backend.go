@@ -1,7 +1,7 @@
-// Package palette is a Vault secrets engine that issues short-lived credentials of Spectro Cloud's
+// Package palettesecrets is a Vault secrets engine that issues short-lived credentials of Spectro Cloud's
 // Palette under leases. This package speaks Vault: it parses a request, calls one manager, and
 // shapes the answer. docs/development/architecture.md shows the managers on one page.
-package palette
+package palettesecrets
 
 import (
 	"context"

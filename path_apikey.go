@@ -1,4 +1,4 @@
-package palette
+package palettesecrets
 
 import (
 	"context"
@@ -26,6 +26,16 @@ func (b *backend) keySecret() *framework.Secret {
 		Type: secretTypeKey, Fields: keyAnswer(),
 		Renew: b.renewing(b.renewKey), Revoke: b.revoking(b.revokeKey),
 	}
+}
+
+func keyAnswer() map[string]*framework.FieldSchema {
+	fields := tokenAnswer()
+	delete(fields, fieldToken)
+	delete(fields, fieldTokenID)
+	fields[fieldAPIKey] = &framework.FieldSchema{Type: framework.TypeString, Description: "The API key, for the ApiKey header (credential_type=api_key).", DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}}
+	fields[fieldAPIKeyUID] = &framework.FieldSchema{Type: framework.TypeString, Description: "The API key's UID at Palette."}
+	fields[fieldAPIKeyName] = &framework.FieldSchema{Type: framework.TypeString, Description: "The API key's name at Palette."}
+	return fields
 }
 
 // errMadeTooLate is for a key that is there when its lease would be over.

@@ -1,4 +1,4 @@
-package palette
+package palettesecrets
 
 import (
 	"cmp"
@@ -58,7 +58,7 @@ func roleFields() map[string]*framework.FieldSchema {
 		fieldTTL:            {Type: framework.TypeDurationSecond, Description: "Longest term of a lease, between renewals. 0 (default): the mount's default, and for API keys an hour at most. Never longer than the token lives."},
 		fieldMaxTTL:         {Type: framework.TypeDurationSecond, Description: "Longest time from the issue to the end of the last renewal, and how long a shared API key lives. 0 (default): the mount's maximum, and 24 hours for such a key."},
 		fieldRenewable:      {Type: framework.TypeBool, Default: true, Description: "Whether leases can be renewed (default true). A renewal returns a new token: false for Vault Agent templates and other clients that only extend a lease."},
-		fieldShared:         {Type: framework.TypeBool, Description: "Hand out one Palette session per config, or with credential_type=api_key one API key per role, which the engine keeps fresh, instead of one for each lease (default false). Revoking such a lease leaves the session or key alone, since others use it."},
+		fieldShared:         {Type: framework.TypeBool, Description: "Hand out one credential that the engine keeps fresh, instead of one for each lease (default false). That is a Palette session per config or, with credential_type=api_key, an API key per role. Revoking such a lease leaves the session or key alone, since others use it."},
 		fieldCredentialType: {Type: framework.TypeString, Default: store.CredentialToken, AllowedValues: []any{store.CredentialToken, store.CredentialAPIKey}, Description: "What creds/<role> returns: token (default) or api_key."},
 		fieldUserUID:        {Type: framework.TypeString, Description: "UID of the Palette user that the API keys are for (default: the config's own). For another user the config's must be a tenant administrator."},
 		fieldNameTemplate:   {Type: framework.TypeString, Description: "Template of the API keys' names, with .RoleName, .DisplayName and .EntityID. It must hold random 7 (or more) or uuid, outside of conditions, and pass it to nothing that shortens it. The default cuts role and display name at 24 bytes each: " + keyname.Default},

@@ -1,6 +1,7 @@
-package palette
+package palettesecrets
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"slices"
@@ -101,8 +102,5 @@ func (b *backend) handleSessionRead(ctx context.Context, req *logical.Request, d
 // handleSessionDelete ends the keys first: their end may begin a session.
 func (b *backend) handleSessionDelete(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := d.Get(fieldName).(string)
-	if err := b.keys.EndSharedOf(ctx, req.Storage, name, true); err != nil {
-		return nil, err
-	}
-	return nil, b.sessions.End(ctx, req.Storage, name)
+	return nil, cmp.Or(b.keys.EndSharedOf(ctx, req.Storage, name, true), b.sessions.End(ctx, req.Storage, name))
 }

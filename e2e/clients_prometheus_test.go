@@ -38,14 +38,20 @@ type prometheus struct {
 	url, tokenFile string
 }
 
-// startPrometheus puts Vault's address and a file for its token into the scrape file, and changes nothing else there.
-func (x *examples) startPrometheus(t *testing.T) *prometheus {
+// prometheusProgram finds it.
+func prometheusProgram(t *testing.T) string {
 	t.Helper()
-	binary, err := exec.LookPath("prometheus")
+	program, err := exec.LookPath("prometheus")
 	if err != nil {
 		notRun(t, "Prometheus", "there is no prometheus on the PATH: apt-get install prometheus")
 		t.Skip("nothing that this test runs is here")
 	}
+	return program
+}
+
+// startPrometheus puts Vault's address and a file for its token into the scrape file, and changes nothing else there.
+func (x *examples) startPrometheus(t *testing.T, program string) *prometheus {
+	t.Helper()
 	dir := t.TempDir()
 	p := &prometheus{tokenFile: filepath.Join(dir, "vault-token")}
 	address, authority := tlsBefore(t, x.vault.Address)
@@ -61,7 +67,7 @@ func (x *examples) startPrometheus(t *testing.T) *prometheus {
 	}
 	p.giveToken(t, x)
 	env := append(x.vault.Env(), "VAULT_TOKEN=", "SSL_CERT_FILE="+filepath.Join(dir, "ca.pem"))
-	p.program = start(t, dir, env, binary, "--config.file=prometheus.yaml", "--storage.tsdb.path=data", "--web.listen-address=127.0.0.1:0")
+	p.program = start(t, dir, env, program, "--config.file=prometheus.yaml", "--storage.tsdb.path=data", "--web.listen-address=127.0.0.1:0")
 	listening := regexp.MustCompile(`msg="Listening on" address=(\S+)`)
 	require.Eventually(t, func() bool { return listening.MatchString(p.said()) }, soon, often, "Prometheus must listen")
 	p.url = "http://" + listening.FindStringSubmatch(p.said())[1]
@@ -182,8 +188,10 @@ func (x *examples) happen(t *testing.T) {
 // TestClientsPrometheus scrapes a mount, and has its bad days.
 func TestClientsPrometheus(t *testing.T) {
 	t.Parallel()
+	forClients(t)
+	program := prometheusProgram(t)
 	x := clientsWorldOf(t, palettetest.DefaultLifetime) // a session outlives the minute after which keys are counted
-	p := x.startPrometheus(t)
+	p := x.startPrometheus(t, program)
 	x.happen(t)
 	p.up(t, "1")
 	var names []string
@@ -194,7 +202,9 @@ func TestClientsPrometheus(t *testing.T) {
 	slices.Sort(names)
 	names = slices.Compact(names)
 	for _, name := range names {
-		assert.Eventually(t, func() bool { return p.query(t, fmt.Sprintf(`count(%s{job="vault-palette",mount="palette"})`, name)) != "" }, counted, time.Second, name)
+		assert.Eventually(t, func() bool {
+			return p.query(t, fmt.Sprintf(`count(%s{job="vault-palette",mount="palette"})`, name)) != ""
+		}, counted, time.Second, name)
 	}
 	t.Logf("up, and %d metrics of the dashboard", len(names))
 

@@ -19,7 +19,7 @@ func all(t *testing.T) []object {
 
 // What needs no operator: each manifest reads a role that setup.sh makes, by a policy that allows
 // that, as an auth role that there is.
-func TestForm(t *testing.T) {
+func TestManifestsForm(t *testing.T) {
 	t.Parallel()
 	auth := text(t, "setup.sh")
 	setup := text(t, "..", "setup.sh") + auth
@@ -53,7 +53,7 @@ func reader(o object) (path, login string) {
 }
 
 // The API server takes each object that is Kubernetes' own, and the operators' where their CRDs are here.
-func TestApply(t *testing.T) {
+func TestManifestsAreApplied(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	known := map[string]bool{}

@@ -24,7 +24,7 @@ func (w *world) logIn(t *testing.T, account, role, audience string) (*api.Client
 }
 
 // Each way into the cluster reads its own roles and no others.
-func TestLogin(t *testing.T) {
+func TestServiceAccountsLogIn(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, life)
 	w.apply(t, parse(t, []byte(`{apiVersion: v1, kind: ServiceAccount, metadata: {name: other, namespace: `+namespace+`}}`))...)

@@ -92,7 +92,9 @@ func TestLeaseHolds(t *testing.T) {
 		role store.Role
 		want string
 	}{
-		{store.Role{}, lease.HoldsToken}, {store.Role{Shared: true}, lease.HoldsSession}, {store.Role{CredentialType: store.CredentialAPIKey}, lease.HoldsKey},
+		{store.Role{}, lease.HoldsToken},
+		{store.Role{Shared: true}, lease.HoldsSession},
+		{store.Role{CredentialType: store.CredentialAPIKey}, lease.HoldsKey},
 		{store.Role{CredentialType: store.CredentialAPIKey, Shared: true}, lease.HoldsSharedKey},
 	} {
 		assert.Equal(t, c.want, lease.HoldsOf(&c.role))

@@ -202,6 +202,17 @@ var trapDice = []die{
 			return w.lateKey(name, before)
 		}}
 	}},
+	{"trapped making of a shared key", 2, func(r *rand.Rand) step {
+		name, t := pick(r, []string{"one", "sone"}), storageTrap(r, append([]string{"fail", "fail-after"}, crashEffects...))
+		t.what, t.prefix, t.skip = "put", "shared-keys/", 0
+		return step{who: "vault", what: fmt.Sprintf("reads creds/%s, whose key has ended, into a %s", name, t.String()), do: func(w *world) string {
+			if of := w.storedRoles()[name].ConfigName; of != "" {
+				w.ask(logical.DeleteOperation, "sessions/"+of, nil, 0)
+			}
+			w.traps.add(t)
+			return w.read(name, nil, 0, false)
+		}}
+	}},
 	{"trapped rotation", 3, func(r *rand.Rand) step {
 		return rotateInto(r, pick(r, []func() trap{
 			func() trap { return storageTrap(r, storageEffects) }, func() trap { return networkTrap(r, networkEffects) },

@@ -88,7 +88,7 @@ func NewMetrics(version string) *Metrics {
 		pendingEnqueued: with.NewCounter(opts("pending_enqueued_total", "Revocations that became pending, to be retried each minute.")),
 		pendingRemoved:  with.NewCounter(opts("pending_removed_total", "Pending revocations that are over: Palette has ended the credential, or the credential is dead.")),
 		sharedReads:     with.NewCounterVec(opts("shared_session_reads_total", "Reads and renewals that were given a shared session: as it was stored, renewed after a wait, or stale since its refresh had failed."), []string{"state"}),
-		sharedKeyReads:  with.NewCounterVec(opts("shared_key_reads_total", "Reads and renewals that were given a shared API key: as it was stored, renewed after a wait, or stale since it could not be replaced."), []string{"state"}),
+		sharedKeyReads:  with.NewCounterVec(opts("shared_key_reads_total", "Reads and renewals that were given a shared API key. The state is stored, renewed after a wait, or stale since the key could not be replaced."), []string{"state"}),
 		rotations:       with.NewCounterVec(opts("rotations_total", "Rotations of the configs' passwords and API keys."), []string{"secret", "outcome"}),
 		eventsLost:      with.NewCounter(opts("events_lost_total", "Events that Vault did not take.")),
 	}
