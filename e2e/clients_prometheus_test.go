@@ -202,7 +202,9 @@ func TestClientsPrometheus(t *testing.T) {
 	slices.Sort(names)
 	names = slices.Compact(names)
 	for _, name := range names {
-		assert.Eventually(t, func() bool { return p.query(t, fmt.Sprintf(`count(%s{job="vault-palette",mount="palette"})`, name)) != "" }, counted, time.Second, name)
+		assert.Eventually(t, func() bool {
+			return p.query(t, fmt.Sprintf(`count(%s{job="vault-palette",mount="palette"})`, name)) != ""
+		}, counted, time.Second, name)
 	}
 	t.Logf("up, and %d metrics of the dashboard", len(names))
 
