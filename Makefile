@@ -139,7 +139,7 @@ cover: unit ## Write the coverage as a page, coverage.html
 	go tool cover -html=coverage.out -o coverage.html
 
 .PHONY: e2e
-e2e: build vault e2e-build ## Run the tests of e2e/, on a real Vault; RUN=TestName for one, with its log
+e2e: build vault e2e-build ## Run the tests of e2e/, on a real Vault; RUN=TestName for one, with its log; SERVER=bao on OpenBao
 	@$(MAKE) --no-print-directory $(if $(RUN),e2e-run,contract e2e-together e2e-alone)
 
 # The harness runs without the race detector: the plugin is another process, and TestStress has
@@ -211,7 +211,7 @@ HELM ?= $(if $(VAULT_CHART),$(or $(shell command -v helm),$(BIN)/helm))
 kubernetes: build vault $(BIN)/kubernetes/.built $(HELM) ## Run examples/kubernetes on a real API server, with the operators that VSO_BIN, ESO_BIN, INJECTOR_BIN name
 	$(call say,examples/kubernetes)
 	@set -e; $(find-vault); \
-		cd e2e && KUBERNETES_BIN=$(BIN)/kubernetes HELM='$(HELM)' go test -count=1 -timeout 40m -v $(if $(RUN),-run '$(RUN)') ./kubernetes
+		cd e2e && KUBERNETES_BIN=$(BIN)/kubernetes HELM='$(HELM)' go test -count=1 -timeout 40m -parallel 8 -v $(if $(RUN),-run '$(RUN)') ./kubernetes
 
 .PHONY: bench
 bench: build vault ## Measure the engine on a real Vault against its limits, and write docs/development/performance.md (8 minutes)
@@ -227,7 +227,8 @@ TOFU := $(BIN)/tofu
 
 $(TOFU): tools/tofu/go.mod tools/tofu/go.sum
 	$(call say,OpenTofu (minutes the first time))
-	cd tools/tofu && GOWORK=off go build -o $@ github.com/opentofu/opentofu/cmd/tofu
+	@# Without the flag its version has a -dev that the released program has not.
+	cd tools/tofu && GOWORK=off go build -ldflags '-X github.com/opentofu/opentofu/version.dev=no' -o $@ github.com/opentofu/opentofu/cmd/tofu
 
 .PHONY: terraform
 terraform: build vault $(if $(TF_PROVIDERS),$(TOFU)) ## Run examples/terraform under OpenTofu on a real Vault; TF_PROVIDERS=dir has its providers

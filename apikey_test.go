@@ -1,4 +1,4 @@
-package palette
+package palettesecrets
 
 import (
 	"context"
@@ -123,7 +123,6 @@ func TestKeyRolesRefuseBadInput(t *testing.T) {
 			texts []string
 		}{
 			{fields{"credential_type": "password"}, []string{`"credential_type" is "password"`, "token or api_key"}},
-			{fields{"credential_type": "api_key", "shared": true}, []string{`"shared"`, "for tokens"}},
 			{fields{"user_uid": "x"}, []string{"for credential_type=api_key"}},
 			{fields{"name_template": "x-{{ random 3 }}"}, []string{"for credential_type=api_key"}},
 			{fields{"description": "x"}, []string{"for credential_type=api_key"}},
@@ -288,6 +287,7 @@ func TestKeyRevocationOutlivesItsConfig(t *testing.T) {
 		{"config leads elsewhere", func(w *world) {
 			w.write("config", w.login(fields{"address": "https://palette.example.com", "verify_connection": false}))
 		}},
+		{"config of another user, who does not see the key", func(w *world) { w.write("config", w.login()) }},
 		{"password changed at Palette, session over", func(w *world) {
 			w.palette.SetPassword(admin.Email, admin.Org, "Changed-Meanwhile-1")
 			w.remove("sessions/default")

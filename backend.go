@@ -1,7 +1,7 @@
-// Package palette is a Vault secrets engine that issues short-lived credentials of Spectro Cloud's
+// Package palettesecrets is a Vault secrets engine that issues short-lived credentials of Spectro Cloud's
 // Palette under leases. This package speaks Vault: it parses a request, calls one manager, and
 // shapes the answer. docs/development/architecture.md shows the managers on one page.
-package palette
+package palettesecrets
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 	"vault-plugin-secrets-palette/internal/apikey"
 	"vault-plugin-secrets-palette/internal/check"
 	"vault-plugin-secrets-palette/internal/config"
+	"vault-plugin-secrets-palette/internal/help"
 	"vault-plugin-secrets-palette/internal/input"
 	"vault-plugin-secrets-palette/internal/lease"
 	"vault-plugin-secrets-palette/internal/palette/exchange"
@@ -52,12 +53,12 @@ type backend struct {
 func newBackend(process *exchange.Process, version string) *backend {
 	b := &backend{
 		configs: store.NewConfigs(), roles: store.NewRoles(),
-		clients: &upstream.Clients{}, tasks: &tasks.Group{}, credentials: &rootcred.Manager{}, writer: &config.Manager{}, sessions: session.New(),
-		keys: &apikey.Manager{}, revocations: revocation.New(), checker: &check.Checker{},
+		clients: &upstream.Clients{}, tasks: &tasks.Group{}, credentials: &rootcred.Manager{}, writer: &config.Manager{}, sessions: session.New(store.SessionPrefix),
+		keys: &apikey.Manager{SharedKeys: session.New(store.SharedKeyPrefix)}, revocations: revocation.New(), checker: &check.Checker{},
 		limits: &lease.Limits{}, metrics: telemetry.NewMetrics(version), events: &telemetry.Events{},
 	}
 	b.Backend = &framework.Backend{
-		Help: strings.TrimSpace(backendHelp), BackendType: logical.TypeLogical, RunningVersion: version,
+		Help: strings.TrimSpace(help.Mount), BackendType: logical.TypeLogical, RunningVersion: version,
 		Paths: framework.PathAppend(
 			b.pathConfig(), b.pathRoles(), b.pathCreds(), b.pathSessions(), b.pathRotate(), b.pathTrust(), b.pathCheck(), b.pathMetrics(),
 		),
@@ -65,10 +66,10 @@ func newBackend(process *exchange.Process, version string) *backend {
 		PathsSpecial: &logical.Paths{
 			// These send a stored secret another way, so Vault asks for the capability "sudo".
 			Root:            []string{"trust/*"},
-			SealWrapStorage: []string{store.ConfigPrefix, store.ConnectionPrefix, store.PendingPrefix, store.SessionPrefix, framework.WALPrefix},
-			// A performance secondary has leases of its own, and so pending revocations, sessions and
-			// write-ahead entries of its own.
-			LocalStorage: []string{store.PendingPrefix, store.SessionPrefix, framework.WALPrefix},
+			SealWrapStorage: []string{store.ConfigPrefix, store.ConnectionPrefix, store.PendingPrefix, store.SessionPrefix, store.SharedKeyPrefix, framework.WALPrefix},
+			// A performance secondary has leases of its own, and so pending revocations, sessions, shared
+			// keys and write-ahead entries of its own.
+			LocalStorage: []string{store.PendingPrefix, store.SessionPrefix, store.SharedKeyPrefix, framework.WALPrefix},
 		},
 		InitializeFunc: b.initialize, Invalidate: b.invalidate, PeriodicFunc: b.periodic, Clean: b.clean,
 		WALRollback: b.walRollback, WALRollbackMinAge: walMinAge,
@@ -101,10 +102,13 @@ func (b *backend) wire(process *exchange.Process, userAgent string) {
 	*b.writer = config.Manager{Configs: b.configs, Clients: b.clients, Revocations: b.revocations, Credentials: b.credentials, System: b.System, Logger: b.Logger}
 
 	s := b.sessions
-	s.Configs, s.Clients, s.Revocations, s.Credentials, s.Tasks, s.Logger = b.configs, b.clients, b.revocations, b.credentials, b.tasks, b.Logger
+	s.Kind = &session.Logins{Configs: b.configs, Clients: b.clients, Revocations: b.revocations, Credentials: b.credentials, Logger: b.Logger}
+	s.Tasks, s.Logger = b.tasks, b.Logger
 
 	k := b.keys
 	k.Configs, k.Clients, k.Revocations, k.Credentials, k.Sessions, k.Tasks, k.Logger, k.MaxLease = b.configs, b.clients, b.revocations, b.credentials, b.sessions, b.tasks, b.Logger, b.limits.MaxLease
+	s = k.SharedKeys
+	s.Kind, s.Tasks, s.Logger = &apikey.Shared{Manager: k, Roles: b.roles}, b.tasks, b.Logger
 
 	*b.checker = check.Checker{Clients: b.clients, Credentials: b.credentials, Sessions: b.sessions, Revocations: b.revocations, Tasks: b.tasks, Logger: b.Logger}
 }
@@ -142,23 +146,3 @@ func (b *backend) setUp(ctx context.Context, conf *logical.BackendConfig) error 
 	b.events.Connect(conf.EventsSender, conf.ObservationRecorder)
 	return b.Setup(ctx, conf)
 }
-
-const backendHelp = `
-The palette secrets engine issues short-lived credentials of Spectro Cloud's Palette:
-authorization tokens and API keys. Its paths:
-
-  config, config/<name>            Palette's login, and how to reach Palette
-  config/                          lists the configs
-  roles/<name>                     which config issues a credential, and for how long
-  roles                            lists the roles
-  creds/<role>                     issues a credential under a lease, renewed and ended at Palette
-  sessions/<config>                the session that a config's shared roles hand out; ends it
-  sessions                         lists the configs that have one
-  rotate-root, rotate-root/<name>  gives a config a password or API key that nobody sees
-  trust/<config>                   changes how a config reaches Palette, without its password (sudo)
-  check, check/<config>            tells whether a config works, and what to do where it does not
-  metrics                          what the mount does, for Prometheus
-
-"config", "rotate-root" and "check" alone are those of the config "default". Write a config,
-then a role, and read its credentials. "vault path-help <mount>/<path>" explains each path.
-`

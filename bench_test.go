@@ -1,4 +1,4 @@
-package palette
+package palettesecrets
 
 import (
 	"testing"
@@ -50,6 +50,15 @@ func BenchmarkSharedRead(b *testing.B) {
 	mustHandle(b, engine, &logical.Request{Operation: read, Path: "creds/shared", Storage: s}) // logs in
 	for b.Loop() {
 		mustHandle(b, engine, &logical.Request{Operation: read, Path: "creds/shared", Storage: s})
+	}
+}
+
+func BenchmarkSharedKeyRead(b *testing.B) {
+	engine, s := benchmarkWorld(b)
+	mustHandle(b, engine, &logical.Request{Operation: logical.CreateOperation, Path: "roles/one", Storage: s, Data: map[string]any{"credential_type": "api_key", "shared": true}})
+	mustHandle(b, engine, &logical.Request{Operation: read, Path: "creds/one", Storage: s}) // makes the key
+	for b.Loop() {
+		mustHandle(b, engine, &logical.Request{Operation: read, Path: "creds/one", Storage: s})
 	}
 }
 

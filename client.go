@@ -1,4 +1,4 @@
-package palette
+package palettesecrets
 
 import (
 	"vault-plugin-secrets-palette/internal/palette"

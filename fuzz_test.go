@@ -1,4 +1,4 @@
-package palette
+package palettesecrets
 
 import (
 	"encoding/json"
@@ -10,7 +10,7 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"vault-plugin-secrets-palette/internal/apikey"
+	"vault-plugin-secrets-palette/internal/keyname"
 	"vault-plugin-secrets-palette/internal/palette/transport"
 	"vault-plugin-secrets-palette/internal/store"
 
@@ -260,7 +260,7 @@ func FuzzRoleInput(f *testing.F) {
 			assert.Equal(t, defaultConfigName, shown[fieldConfigName])
 			assert.True(t, slices.Contains([]any{store.CredentialToken, store.CredentialAPIKey}, shown[fieldCredentialType]))
 			if shown[fieldNameTemplate] != "" {
-				require.NoError(t, apikey.CheckNameTemplate(textOf(shown[fieldNameTemplate])))
+				require.NoError(t, keyname.Check(textOf(shown[fieldNameTemplate])))
 			}
 			assertKept(t, data, shown, fieldProjectUID, fieldUserUID, fieldNameTemplate, fieldDescription)
 			assertNumbersKept(t, data, shown)

@@ -1,4 +1,4 @@
-package palette_test
+package palettesecrets_test
 
 import (
 	"encoding/json"
@@ -128,6 +128,38 @@ func TestGoldenLeaseOfAnAPIKeyRenewsAndEnds(t *testing.T) {
 	})
 }
 
+func TestGoldenSharedKeyIsHandedOutAndEnds(t *testing.T) {
+	inGolden(t, []string{"config-api-key", "role-shared-api-key", "shared-key", "lease-shared-api-key"}, func(w *goldenWorld) {
+		root := w.plantRootKey()
+		var stored struct {
+			Keys []any `json:"keys"`
+		}
+		require.NoError(t, json.Unmarshal(readGolden(t, "shared-key").Value, &stored))
+		before, now := w.plantKey(stored.Keys[0]), w.plantKey(stored.Keys[1])
+		w.wants("roles/one", map[string]any{"config_name": "keys", "shared": true, "credential_type": "api_key", "max_ttl": 3 * 3600})
+		w.wants("creds/one", map[string]any{"api_key_uid": now})
+		g := readGolden(t, "lease-shared-api-key")
+		renewed := w.must(g.lease(logical.RenewOperation))
+		assert.Equal(t, now, renewed.Data["api_key_uid"])
+		w.must(g.lease(logical.RevokeOperation))
+		assert.ElementsMatch(t, []string{root, before, now}, w.keyUIDs())
+		w.must(&logical.Request{Operation: logical.DeleteOperation, Path: "sessions/keys"})
+		assert.Equal(t, []string{root}, w.keyUIDs())
+		w.gone("shared-keys/")
+	})
+}
+
+// A shared key that is stored under its role is only taken out of the log; one that is not is deleted.
+func TestGoldenWriteAheadEntryOfASharedKey(t *testing.T) {
+	inGolden(t, []string{"config-api-key", "role-shared-api-key", "wal-shared-api-key"}, func(w *goldenWorld) {
+		root := w.plantRootKey()
+		w.plantWritten("wal-shared-api-key")
+		w.minutes(2)
+		assert.Equal(t, []string{root}, w.keyUIDs())
+		w.gone("wal/")
+	})
+}
+
 // The config leads elsewhere by now: only the kept connection skips the verification of the certificate.
 func TestGoldenLeaseEndsThroughItsKeptConnection(t *testing.T) {
 	inGolden(t, []string{"lease-moved", "connection"}, func(w *goldenWorld) {
@@ -189,8 +221,7 @@ func (w *goldenWorld) plantWritten(name string) {
 // A kind of record that this test does not know is one without a test.
 func TestGoldenFilesAreAllRead(t *testing.T) {
 	read := []string{
-		"config-api-key", "config-password", "config-system", "connection", "lease-api-key", "lease-moved", "lease-shared", "lease-system", "lease-token", "pending-api-key",
-		"pending-tokens", "role-api-key", "role-shared", "role-token", "session", "wal-api-key", "wal-password", "wal-root-key",
+		"config-api-key", "config-password", "config-system", "connection", "lease-api-key", "lease-moved", "lease-shared-api-key", "lease-shared", "lease-system", "lease-token", "pending-api-key", "pending-tokens", "role-api-key", "role-shared-api-key", "role-shared", "role-token", "session", "shared-key", "wal-api-key", "wal-password", "wal-root-key", "wal-shared-api-key",
 	}
 	assert.Equal(t, read, goldenNames(t))
 }

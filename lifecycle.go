@@ -1,4 +1,4 @@
-package palette
+package palettesecrets
 
 import (
 	"context"
@@ -36,17 +36,17 @@ func (b *backend) initializers() []initializer { return []initializer{b.events, 
 // minuters are in their order: an interrupted making of a key is looked for before a pending
 // revocation is retried.
 func (b *backend) minuters() []minuter {
-	return []minuter{b.credentials, b.keys, b.revocations, b.clients}
+	return []minuter{b.credentials, b.keys, b.keys.SharedKeys, b.revocations, b.clients}
 }
 
 func (b *backend) invalidators() []invalidator {
-	return []invalidator{b.configs, b.roles, b.sessions, b.clients}
+	return []invalidator{b.configs, b.roles, b.sessions, b.keys.SharedKeys, b.clients}
 }
 
-// cleaners are in their order. A pending deletion of an API key may begin a session, and the rate limit
-// may hold back the session's end. So sessions and pending revocations come twice.
+// cleaners are in their order. A deletion of an API key may begin a session, and the rate limit may hold
+// back the session's end. So shared keys come first, and sessions and pending revocations twice.
 func (b *backend) cleaners() []cleaner {
-	return []cleaner{b.sessions, b.revocations, b.sessions, b.revocations, revocation.Report{Manager: b.revocations}, b.tasks, b.clients}
+	return []cleaner{b.keys.SharedKeys, b.sessions, b.revocations, b.sessions, b.revocations, revocation.Report{Manager: b.revocations}, b.tasks, b.clients}
 }
 
 func (b *backend) initialize(ctx context.Context, req *logical.InitializationRequest) error {

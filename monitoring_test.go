@@ -1,4 +1,4 @@
-package palette
+package palettesecrets
 
 import (
 	"fmt"
@@ -36,7 +36,7 @@ var labels = [][2]string{
 	{"after", "The outcomes after which the engine sends a call again: `limited` `unavailable` `foreign` `unreachable`"},
 	{"resource", "What Palette counts calls by. `logins`. `refreshes`, and logins of system administrators. `users`: revocations, user info, password changes. `api_keys`."},
 	{"operation", "`issued` `renewed` `revoked`"},
-	{"type", "`token` `shared_session` `api_key`"},
+	{"type", "`token` `shared_session` `api_key` `shared_api_key`"},
 	{"state", "`stored` `renewed` `stale`"},
 	{"secret", "`password` `api_key`"},
 	{"config", "A config's name."},

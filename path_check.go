@@ -1,4 +1,4 @@
-package palette
+package palettesecrets
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-palette/internal/advice"
-	"vault-plugin-secrets-palette/internal/input"
+	"vault-plugin-secrets-palette/internal/help"
 	"vault-plugin-secrets-palette/internal/upstream"
 )
 
@@ -17,14 +17,15 @@ const fieldLogin = "login"
 
 // pathCheck returns check/<config>, and check for the config "default".
 func (b *backend) pathCheck() []*framework.Path {
-	checkPath := func(pattern, suffix string, fields map[string]*framework.FieldSchema) *framework.Path {
-		fields[fieldLogin] = &framework.FieldSchema{Type: framework.TypeBool, Query: true, Description: "Log in also where the config has a shared session, which is asked otherwise (default false). Refused with 400 where the config holds an API key."}
+	return ofConfig("check", "default-config", "config", func(pattern, suffix string) *framework.Path {
 		return &framework.Path{
-			Pattern:         pattern,
-			DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: "palette", OperationVerb: "check", OperationSuffix: suffix},
-			Fields:          fields,
+			Pattern:      pattern,
+			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: "palette", OperationVerb: "check", OperationSuffix: suffix},
+			Fields: map[string]*framework.FieldSchema{
+				fieldLogin: {Type: framework.TypeBool, Query: true, Description: "Log in also where the config has a shared session, which is asked otherwise (default false). Refused with 400 where the config holds an API key."},
+			},
 			HelpSynopsis:    "Try whether a config works, and say what to do where it does not.",
-			HelpDescription: helpCheck,
+			HelpDescription: help.Check,
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ReadOperation: &framework.PathOperation{
 					Callback: b.handleCheck, Summary: "Ask Palette who the config's user is.",
@@ -33,11 +34,7 @@ func (b *backend) pathCheck() []*framework.Path {
 				},
 			},
 		}
-	}
-	return []*framework.Path{
-		checkPath("check$", "default-config", map[string]*framework.FieldSchema{}),
-		checkPath("check/"+input.Name(fieldName), "config", withName(map[string]*framework.FieldSchema{}, "Name of the config.")),
-	}
+	})
 }
 
 func checkAnswer() map[string]*framework.FieldSchema {
@@ -94,19 +91,3 @@ func (b *backend) handleCheck(ctx context.Context, req *logical.Request, d *fram
 	}
 	return resp, nil
 }
-
-const helpCheck = `
-Asks Palette who the config's user is: with its API key, its shared session where there is
-one, or else a login, which login protection counts as any other and whose token is revoked
-at once. login=true logs in also where there is a session. Nothing is stored.
-
-  $ vault read palette/check          # the config "default"
-  $ vault read palette/check/ci
-
-The answer comes with status 200 also where the check fails: ok is false then, and step,
-error and advice say where, how, and what to do. "somebody between Vault and Palette answers"
-means a proxy, a gateway or another server. A warning says what else is to be changed: clocks that
-differ by more than 30 seconds, a revocation that failed, what Palette does not let a system
-administrator do (user_info, refresh, revocation) and its IsPasswordReset, an api_key that
-expires and that nothing rotates, the name_template of one of the config's roles.
-`

@@ -1,6 +1,7 @@
-package palette
+package palettesecrets
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"time"
@@ -10,7 +11,7 @@ import (
 
 	"vault-plugin-secrets-palette/internal/advice"
 	"vault-plugin-secrets-palette/internal/config"
-	"vault-plugin-secrets-palette/internal/input"
+	"vault-plugin-secrets-palette/internal/help"
 	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/palette/transport"
 	"vault-plugin-secrets-palette/internal/store"
@@ -22,13 +23,7 @@ import (
 // "DELETE config/" delete the default config; so "config$" and a "config/$" that only
 // lists.
 func (b *backend) pathConfig() []*framework.Path {
-	named := b.configPath("config/"+input.Name(fieldName), "config")
-	withName(named.Fields, "Name of the config.")
-	return []*framework.Path{
-		listPath("config/$", "configs", b.handleConfigList, helpConfigList),
-		b.configPath("config$", "default-config"),
-		named,
-	}
+	return append(ofConfig("config", "default-config", "config", b.configPath), listPath("config/$", "configs", b.configs.List, helpConfigList))
 }
 
 func (b *backend) configPath(pattern, suffix string) *framework.Path {
@@ -38,7 +33,7 @@ func (b *backend) configPath(pattern, suffix string) *framework.Path {
 		Fields:          configFields(),
 		ExistenceCheck:  b.configExists,
 		HelpSynopsis:    "The Palette login, and how to reach Palette.",
-		HelpDescription: helpConfig,
+		HelpDescription: help.Config,
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.CreateOperation: forwarded(b.announced(telemetry.EventConfigWrite, b.handleConfigWrite), "Write a config.", configWritten()),
 			logical.UpdateOperation: forwarded(b.announced(telemetry.EventConfigWrite, b.handleConfigWrite), "Change the named fields of a config.", configWritten()),
@@ -67,7 +62,7 @@ func configFields() map[string]*framework.FieldSchema {
 	}
 	return map[string]*framework.FieldSchema{
 		fieldAddress:          {Type: framework.TypeString, Default: transport.DefaultAddress, Description: "Palette's address, https://host[:port] (default https://api.spectrocloud.com). http:// is taken for loopback only."},
-		fieldLoginType:        {Type: framework.TypeString, Default: store.LoginUser, AllowedValues: []any{store.LoginUser, store.LoginSystem}, Description: "Whose login the config holds: user (default), of a tenant, or system, a system administrator of a self-hosted Palette or VerteX, for tokens alone."},
+		fieldLoginType:        {Type: framework.TypeString, Default: store.LoginUser, AllowedValues: []any{store.LoginUser, store.LoginSystem}, Description: "Whose login the config holds: user (default), of a tenant, or system. That is a system administrator of a self-hosted Palette or VerteX, whose roles return tokens alone."},
 		fieldEmail:            text("Email address of the Palette user to log in as."),
 		fieldUsername:         text("Name of the system administrator to log in as, instead of email and org; with login_type=system."),
 		fieldPassword:         secret("Password of the Palette user. Never given back. Asked for again when login_type, username, address, email, org, proxy_url, ca_cert, tls_server_name or tls_skip_verify changes."),
@@ -128,14 +123,6 @@ func (b *backend) configExists(ctx context.Context, req *logical.Request, d *fra
 	return cfg != nil, err
 }
 
-func (b *backend) handleConfigList(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	names, err := b.configs.List(ctx, req.Storage)
-	if err != nil {
-		return nil, err
-	}
-	return logical.ListResponse(names), nil
-}
-
 func (b *backend) handleConfigRead(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := configName(d)
 	cfg, err := b.configs.Get(ctx, req.Storage, name)
@@ -174,7 +161,7 @@ func (b *backend) handleConfigWrite(ctx context.Context, req *logical.Request, d
 	if old == nil || !old.SameIdentity(next) || old.APIKey != next.APIKey {
 		b.keys.Forget(name)
 	}
-	if err := b.sessions.EndForeign(ctx, req.Storage, name, old, next); err != nil {
+	if err = b.endShared(ctx, req.Storage, name, old, next); err != nil {
 		return nil, err
 	}
 	warnings := append(advice.ConfigWritten(name, old, next, b.rolesOf(ctx, req.Storage, name)), advice.Config(name, next)...)
@@ -205,45 +192,18 @@ func (b *backend) handleConfigDelete(ctx context.Context, req *logical.Request, 
 	if err != nil {
 		return upstream.Answer(err)
 	}
-	if err = b.sessions.EndForeign(ctx, req.Storage, name, old, nil); err != nil || old == nil {
+	if err = b.endShared(ctx, req.Storage, name, old, nil); err != nil || old == nil {
 		return nil, err
 	}
 	return warned(advice.ConfigDeleted(name, b.rolesOf(ctx, req.Storage, name))), nil
 }
 
+// endShared ends what a config shares that a write has deleted (next is nil) or made another user.
+func (b *backend) endShared(ctx context.Context, s logical.Storage, name string, old, next *store.Config) error {
+	if old == nil || next != nil && !advice.IsOther(old, next) {
+		return nil
+	}
+	return cmp.Or(b.keys.EndSharedOf(ctx, s, name, false), b.sessions.EndForeign(ctx, s, name))
+}
+
 const helpConfigList = "List the names of the configs."
-
-const helpConfig = `
-Holds the Palette user that the engine logs in as, and how to reach Palette. "config"
-is "config/default".
-
-A write changes only the fields that it names. It first logs in to Palette and revokes
-the token that it got; where Palette says no, nothing is stored. With
-verify_connection=false it stores without asking.
-
-The password and the client key are never given back. Changing login_type, username,
-address, email, org, proxy_url, ca_cert, tls_server_name or tls_skip_verify asks for the
-password again, so that a stored password never goes to another host or under another name.
-
-Deleting a config, or leading it elsewhere, leaves its leases revocable; they can not be
-renewed any more. A warning names the roles that it concerns. Its shared session, if it has one, ends at Palette and in Vault.
-
-Instead of email and password a config may hold an api_key, enough for roles with
-credential_type=api_key. "rotate-root" gives it a new password or key that nobody sees,
-rotation_period does so by itself, and before half of a key's life is over. A key that expires
-and that nothing rotates is a warning.
-
-With login_type=system and username, in place of email and org, it holds a system administrator
-of a self-hosted Palette or VerteX, for roles that return tokens. Palette documents neither API
-keys nor a change of the password for such an account, so both are refused. What Palette lets
-the account do with its tokens, "check" tells: where a token cannot be refreshed, a renewal logs
-in; where it cannot be revoked, it lives to its expires_at.
-
-  $ vault write palette/config/console login_type=system username=admin password=@password.txt
-
-Palette allows 10 calls a second and 50 at once for one IP address and each of its resources
-(logins, refreshes, users, API keys), and all calls of the engine come from Vault's address.
-rate_limit and rate_burst keep to that. Where logins fail, the engine tries at most four in 15
-minutes, so that Palette does not suspend the account: three with the password that is in use,
-one with another that is written here.
-`

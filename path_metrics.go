@@ -1,4 +1,4 @@
-package palette
+package palettesecrets
 
 import (
 	"bytes"
@@ -10,6 +10,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/expfmt"
+
+	"vault-plugin-secrets-palette/internal/help"
 )
 
 func (b *backend) pathMetrics() []*framework.Path {
@@ -17,7 +19,7 @@ func (b *backend) pathMetrics() []*framework.Path {
 		Pattern:         "metrics$",
 		DisplayAttrs:    displayAttrs("metrics"),
 		HelpSynopsis:    "What the mount does, as Prometheus reads it.",
-		HelpDescription: helpMetrics,
+		HelpDescription: help.Metrics,
 		Operations: map[logical.Operation]framework.OperationHandler{
 			// Not forwarded: each node tells of itself.
 			logical.ReadOperation: &framework.PathOperation{
@@ -55,17 +57,3 @@ func (b *backend) handleMetrics(ctx context.Context, req *logical.Request, _ *fr
 		logical.HTTPRawBody:     body.Bytes(),
 	}}, nil
 }
-
-const helpMetrics = `
-The metrics of this mount, in Prometheus's text form: calls to Palette by endpoint and
-outcome with how long they took (outcome="foreign": somebody in between has answered), waits for
-the rate limit by resource, retries, leases issued, renewed and revoked, what the engine still
-has to revoke, shared sessions, rotations, how old the configs' passwords are, how far Palette's
-clock is off, and how many API keys their users have by the last listing of Palette's. A read of
-the metrics calls nobody. Memory and goroutines are those of the plugin's process, which
-may serve other mounts too. Counters begin at zero with that process.
-
-  $ vault read -format=raw palette/metrics
-
-Without -format=raw the CLI says "invalid character '#'": the answer is no JSON. Prometheus reads it at /v1/palette/metrics with a Vault token whose policy allows "read" there.
-`

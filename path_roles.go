@@ -1,4 +1,4 @@
-package palette
+package palettesecrets
 
 import (
 	"cmp"
@@ -11,8 +11,9 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-palette/internal/advice"
-	"vault-plugin-secrets-palette/internal/apikey"
+	"vault-plugin-secrets-palette/internal/help"
 	"vault-plugin-secrets-palette/internal/input"
+	"vault-plugin-secrets-palette/internal/keyname"
 	"vault-plugin-secrets-palette/internal/palette/transport"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/telemetry"
@@ -21,18 +22,18 @@ import (
 
 // warnRenewable is for whoever leaves renewable as it comes: with a client that only
 // extends its leases, a renewable one leads to a dead token within 15 minutes.
-const warnRenewable = "renewable is true: a renewal returns a new token, which Vault Agent templates and other clients that only extend a lease never see, so that they keep a dead one. Set renewable=false on roles that such clients read."
+const warnRenewable = "renewable is true: a renewal returns a new token, or the present one of shared API keys, which Vault Agent templates and other clients that only extend a lease never see, so that they keep a dead one. Set renewable=false on roles that such clients read."
 
 func (b *backend) pathRoles() []*framework.Path {
 	return []*framework.Path{
-		listPath("roles/?$", "roles", b.handleRoleList, helpRoleList),
+		listPath("roles/?$", "roles", b.roles.List, helpRoleList),
 		{
 			Pattern:         "roles/" + input.Name(fieldName),
 			DisplayAttrs:    displayAttrs("role"),
 			Fields:          withName(roleFields(), "Name of the role."),
 			ExistenceCheck:  b.roleExists,
 			HelpSynopsis:    "A role: which config issues its credentials, and how long they last.",
-			HelpDescription: helpRole,
+			HelpDescription: help.Role,
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.CreateOperation: forwarded(b.announced(telemetry.EventRoleWrite, b.handleRoleWrite), "Write a role.", roleWritten()),
 				logical.UpdateOperation: forwarded(b.announced(telemetry.EventRoleWrite, b.handleRoleWrite), "Change the named fields of a role.", roleWritten()),
@@ -55,12 +56,12 @@ func roleFields() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
 		fieldConfigName:     {Type: framework.TypeString, Default: defaultConfigName, Description: "Name of the config that issues the credentials (default \"default\")."},
 		fieldTTL:            {Type: framework.TypeDurationSecond, Description: "Longest term of a lease, between renewals. 0 (default): the mount's default, and for API keys an hour at most. Never longer than the token lives."},
-		fieldMaxTTL:         {Type: framework.TypeDurationSecond, Description: "Longest time from the issue to the end of the last renewal. 0 (default): the mount's maximum."},
+		fieldMaxTTL:         {Type: framework.TypeDurationSecond, Description: "Longest time from the issue to the end of the last renewal, and how long a shared API key lives. 0 (default): the mount's maximum, and 24 hours for such a key."},
 		fieldRenewable:      {Type: framework.TypeBool, Default: true, Description: "Whether leases can be renewed (default true). A renewal returns a new token: false for Vault Agent templates and other clients that only extend a lease."},
-		fieldShared:         {Type: framework.TypeBool, Description: "Hand out one Palette session per config, which the engine keeps fresh, instead of a login for each lease (default false). Revoking such a lease leaves the session alone, since others use it."},
+		fieldShared:         {Type: framework.TypeBool, Description: "Hand out one credential that the engine keeps fresh, instead of one for each lease (default false). That is a Palette session per config or, with credential_type=api_key, an API key per role. Revoking such a lease leaves the session or key alone, since others use it."},
 		fieldCredentialType: {Type: framework.TypeString, Default: store.CredentialToken, AllowedValues: []any{store.CredentialToken, store.CredentialAPIKey}, Description: "What creds/<role> returns: token (default) or api_key."},
 		fieldUserUID:        {Type: framework.TypeString, Description: "UID of the Palette user that the API keys are for (default: the config's own). For another user the config's must be a tenant administrator."},
-		fieldNameTemplate:   {Type: framework.TypeString, Description: "Template of the API keys' names, with .RoleName, .DisplayName and .EntityID. It must hold random 7 (or more) or uuid, outside of conditions, and pass it to nothing that shortens it. The default cuts role and display name at 24 bytes each: " + apikey.DefaultNameTemplate},
+		fieldNameTemplate:   {Type: framework.TypeString, Description: "Template of the API keys' names, with .RoleName, .DisplayName and .EntityID. It must hold random 7 (or more) or uuid, outside of conditions, and pass it to nothing that shortens it. The default cuts role and display name at 24 bytes each: " + keyname.Default},
 		fieldDescription:    {Type: framework.TypeString, Description: "Description of the API keys at Palette."},
 		fieldProjectUID:     {Type: framework.TypeString, Description: "UID of a Palette project, given back with each credential for the ProjectUid header. It does not confine the token."},
 	}
@@ -69,14 +70,6 @@ func roleFields() map[string]*framework.FieldSchema {
 func (b *backend) roleExists(ctx context.Context, req *logical.Request, d *framework.FieldData) (bool, error) {
 	r, err := b.roles.Get(ctx, req.Storage, d.Get(fieldName).(string))
 	return r != nil, err
-}
-
-func (b *backend) handleRoleList(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	names, err := b.roles.List(ctx, req.Storage)
-	if err != nil {
-		return nil, err
-	}
-	return logical.ListResponse(names), nil
 }
 
 func (b *backend) handleRoleRead(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
@@ -98,8 +91,20 @@ func (b *backend) handleRoleRead(ctx context.Context, req *logical.Request, d *f
 	}}, nil
 }
 
+// handleRoleWrite stores a role. A key that the role does not share any more ends.
 func (b *backend) handleRoleWrite(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := d.Get(fieldName).(string)
+	resp, err := b.writeRole(ctx, req, d, name)
+	if err == nil && !resp.IsError() {
+		err = b.keys.SharedKeys.EndForeign(ctx, req.Storage, name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+func (b *backend) writeRole(ctx context.Context, req *logical.Request, d *framework.FieldData, name string) (*logical.Response, error) {
 	defer b.roles.Lock(name)()
 	old, err := b.roles.Get(ctx, req.Storage, name)
 	if err != nil {
@@ -126,8 +131,8 @@ func (b *backend) handleRoleWrite(ctx context.Context, req *logical.Request, d *
 		return nil, err
 	}
 	var warnings []string
-	// A renewal keeps an API key as it is.
-	if _, asked := d.GetOk(fieldRenewable); !asked && next.Renewable && !next.IsAPIKey() {
+	// A renewal keeps an API key as it is, unless others share the key.
+	if _, asked := d.GetOk(fieldRenewable); !asked && next.Renewable && (next.Shared || !next.IsAPIKey()) {
 		warnings = append(warnings, warnRenewable)
 	}
 	warnings = append(warnings, advice.NameTemplate(name, next)...)
@@ -166,15 +171,20 @@ func (b *backend) rolesOf(ctx context.Context, s logical.Storage, config string)
 
 func (b *backend) handleRoleDelete(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := d.Get(fieldName).(string)
-	defer b.roles.Lock(name)()
+	unlock := b.roles.Lock(name)
 	there, err := b.roles.Has(ctx, req.Storage, name)
+	old, _ := b.roles.Get(ctx, req.Storage, name) // one that cannot be read goes too
 	if err == nil {
 		err = b.roles.Delete(ctx, req.Storage, name)
+	}
+	unlock()
+	if err == nil {
+		err = b.keys.SharedKeys.EndForeign(ctx, req.Storage, name)
 	}
 	if err != nil || !there {
 		return nil, err
 	}
-	return warned(advice.RoleDeleted(name)), nil
+	return warned(advice.RoleDeleted(name, old)), nil
 }
 
 // changeRole returns the role with the fields of a write applied; old is nil for a new role. Errors
@@ -224,7 +234,7 @@ func changeRole(old *store.Role, d *framework.FieldData) (*store.Role, error) {
 	if _, given := d.GetOk(fieldNameTemplate); !given || !next.IsAPIKey() {
 		return &next, nil
 	}
-	if err := apikey.CheckNameTemplate(next.NameTemplate); err != nil {
+	if err := keyname.Check(next.NameTemplate); err != nil {
 		return nil, upstream.Mistakef("field %q is %q, which cannot be used: %s", fieldNameTemplate, next.NameTemplate, err)
 	}
 	return &next, nil
@@ -235,8 +245,6 @@ func checkKeyFields(r *store.Role) error {
 	switch {
 	case !r.IsAPIKey() && r.CredentialType != "" && r.CredentialType != store.CredentialToken:
 		return upstream.Mistakef("field %q is %q, but must be %s or %s", fieldCredentialType, r.CredentialType, store.CredentialToken, store.CredentialAPIKey)
-	case r.IsAPIKey() && r.Shared:
-		return upstream.Mistakef("field %q is true, but is for tokens: each API key is a lease's own", fieldShared)
 	case !r.IsAPIKey() && (r.UserUID != "" || r.NameTemplate != "" || r.Description != ""):
 		return upstream.Mistakef("fields %q, %q and %q are for credential_type=api_key", fieldUserUID, fieldNameTemplate, fieldDescription)
 	}
@@ -244,25 +252,3 @@ func checkKeyFields(r *store.Role) error {
 }
 
 const helpRoleList = "List the names of the roles."
-
-const helpRole = `
-A role names the config that its credentials are issued by, and bounds their leases. A
-write changes only the fields that it names, and the config must exist. A write that shortens
-ttl or max_ttl, and a delete, are answered with what becomes of the leases.
-
-A renewal returns a new token. Clients that look at a renewal's answer (the vault CLI,
-applications with a LifetimeWatcher) use renewable=true. Clients that only extend a
-lease (Vault Agent and its injector, the Secrets Operator) would keep the first token
-after its death: for them set renewable=false, and they read anew in time. A change of
-renewable counts for leases from then on.
-
-With credential_type=api_key a read makes a Palette API key instead of a token, for what
-takes nothing else, as Palette's Terraform provider. Its lease lasts an hour, or the
-mount's default where that is shorter, where ttl says
-nothing. A renewal keeps the same key and moves its expiry, so it suits Vault Agent as it is.
-
-With shared=true all leases of roles of one config hand out one Palette session, which the
-engine keeps fresh: one login, then refreshes, however many read. The trade: revoking one
-lease does not end the token, which others use and which lives to its expires_at. To end
-it, delete sessions/<config>. A change of shared counts for leases from then on.
-`

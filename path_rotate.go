@@ -1,4 +1,4 @@
-package palette
+package palettesecrets
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"vault-plugin-secrets-palette/internal/input"
+	"vault-plugin-secrets-palette/internal/help"
 	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/palette/answer"
 	"vault-plugin-secrets-palette/internal/telemetry"
@@ -16,23 +16,19 @@ import (
 )
 
 func (b *backend) pathRotate() []*framework.Path {
-	rotatePath := func(pattern, suffix string, fields map[string]*framework.FieldSchema) *framework.Path {
+	return ofConfig("rotate-root", "default-root", "root", func(pattern, suffix string) *framework.Path {
 		return &framework.Path{
 			Pattern:         pattern,
 			DisplayAttrs:    &framework.DisplayAttributes{OperationPrefix: "palette", OperationVerb: "rotate", OperationSuffix: suffix},
-			Fields:          fields,
+			Fields:          map[string]*framework.FieldSchema{},
 			HelpSynopsis:    "Give a config a new password, or a new API key, that nobody sees.",
-			HelpDescription: helpRotate,
+			HelpDescription: help.Rotate,
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.UpdateOperation: forwarded(b.handleRotate, "Rotate the config's password or API key.",
 					noContent("Rotated.", http.StatusConflict, http.StatusBadGateway, http.StatusServiceUnavailable)),
 			},
 		}
-	}
-	return []*framework.Path{
-		rotatePath("rotate-root$", "default-root", map[string]*framework.FieldSchema{}),
-		rotatePath("rotate-root/"+input.Name(fieldName), "root", withName(map[string]*framework.FieldSchema{}, "Name of the config.")),
-	}
+	})
 }
 
 func (b *backend) handleRotate(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
@@ -65,17 +61,3 @@ func (b *backend) rotationDone(ctx context.Context, s logical.Storage, name stri
 	}
 	b.events.Send(kind, "rotate-root/"+name, "config", name, "secret", secret, logical.EventMetadataModified, strconv.FormatBool(err == nil))
 }
-
-const helpRotate = `
-Makes a password, changes it at Palette and stores it; nobody sees it. It is made by the
-config's password_policy or, without one, has 32 characters of all four classes. For a
-config with an api_key it makes a new key, stores it, and deletes the old one.
-
-The new password is written ahead before Palette hears of it, so that a crash at any point
-loses neither: the engine finds out by a login which one works, and goes on by itself.
-Logins wait meanwhile; none fails because of it. A second rotation of the same config is
-refused with 409. rotation_period on the config rotates by itself.
-
-Whoever else uses the same Palette user, another config or a person, is locked out by a
-rotation: give the engine a user of its own.
-`

@@ -1,20 +1,18 @@
-package palette
+package palettesecrets
 
 import (
 	"context"
 	"fmt"
-	"maps"
-	"net/http"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"vault-plugin-secrets-palette/internal/input"
 	"vault-plugin-secrets-palette/internal/lease"
+	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/palette/answer"
+	"vault-plugin-secrets-palette/internal/revocation"
 	"vault-plugin-secrets-palette/internal/store"
-	"vault-plugin-secrets-palette/internal/telemetry"
 	"vault-plugin-secrets-palette/internal/upstream"
 )
 
@@ -31,49 +29,6 @@ func (b *backend) tokenSecret() *framework.Secret {
 	}
 }
 
-func (b *backend) pathCreds() []*framework.Path {
-	responses := answers(http.StatusOK, "The token or API key; the lease is beside it.", credsAnswer(), http.StatusBadGateway, http.StatusServiceUnavailable)
-	return []*framework.Path{{
-		Pattern:      "creds/" + input.Name(fieldName),
-		DisplayAttrs: displayAttrs("credentials"),
-		Fields: withName(map[string]*framework.FieldSchema{
-			fieldTTL:       {Type: framework.TypeDurationSecond, Query: true, Description: "Shortens the lease. A longer one than the role, the mount and the token allow is cut, with a warning."},
-			fieldRenewable: {Type: framework.TypeBool, Query: true, Default: true, Description: "false makes this lease one that cannot be renewed; true does not lift a role's false."},
-		}, "Name of the role."),
-		HelpSynopsis:    "Issue a Palette authorization token, or an API key, under a lease.",
-		HelpDescription: helpCreds,
-		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation: &framework.PathOperation{
-				Callback: b.handleCreds, Summary: "Issue a credential; fields go into the query.", Responses: responses,
-				ForwardPerformanceStandby: true,
-			},
-			// What a Vault Agent template does when "secret" has further arguments.
-			logical.UpdateOperation: &framework.PathOperation{
-				Callback: b.handleCreds, Summary: "Issue a credential; fields go into the body.", Responses: responses,
-				ForwardPerformanceStandby: true,
-			},
-		},
-	}}
-}
-
-// credsAnswer is what a read may return: a token or, by the role's credential_type, a key.
-func credsAnswer() map[string]*framework.FieldSchema {
-	fields := keyAnswer()
-	maps.Copy(fields, tokenAnswer())
-	fields[fieldExpiresAt].Description = "When the token is dead, or the API key's lease ends, RFC 3339, UTC, by Vault's clock."
-	return fields
-}
-
-func keyAnswer() map[string]*framework.FieldSchema {
-	fields := tokenAnswer()
-	delete(fields, fieldToken)
-	delete(fields, fieldTokenID)
-	fields[fieldAPIKey] = &framework.FieldSchema{Type: framework.TypeString, Description: "The API key, for the ApiKey header (credential_type=api_key).", DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}}
-	fields[fieldAPIKeyUID] = &framework.FieldSchema{Type: framework.TypeString, Description: "The API key's UID at Palette."}
-	fields[fieldAPIKeyName] = &framework.FieldSchema{Type: framework.TypeString, Description: "The API key's name at Palette."}
-	return fields
-}
-
 func tokenAnswer() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
 		fieldToken:      {Type: framework.TypeString, Description: "The token, for the Authorization header, without \"Bearer\".", DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}},
@@ -85,72 +40,6 @@ func tokenAnswer() map[string]*framework.FieldSchema {
 	}
 }
 
-// handleCreds issues a credential under a lease.
-func (b *backend) handleCreds(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name := d.Get(fieldName).(string)
-	asked, given, err := seconds(d, fieldTTL)
-	if err != nil {
-		return upstream.Answer(err)
-	}
-	if given && asked == 0 {
-		return logical.ErrorResponse("field %q is 0, but must be at least a second; leave it out for the role's", fieldTTL), nil
-	}
-	r, cfg, err := b.roleAndConfig(ctx, req.Storage, name)
-	if err != nil {
-		return upstream.Answer(err)
-	}
-	l, err := lease.New(name, r, cfg, asked)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := b.issue(ctx, req, r, cfg, l)
-	b.leaseDone(telemetry.LeaseIssued, lease.HoldsOf(r), l, err)
-	if err != nil {
-		return upstream.Answer(err)
-	}
-	b.applyRenewable(resp, r, d)
-	if wrap := req.WrapInfo; wrap != nil && wrap.TTL > resp.Secret.TTL {
-		resp.AddWarning(fmt.Sprintf("the wrapping token lives for %s, but the lease for %s: unwrapped after that, the credential is dead; wrap it for less", wrap.TTL, resp.Secret.TTL))
-	}
-	return resp, nil
-}
-
-// roleAndConfig returns a role and its config, which a read needs. Errors are the storage's and
-// Mistakes.
-func (b *backend) roleAndConfig(ctx context.Context, s logical.Storage, name string) (*store.Role, *store.Config, error) {
-	r, err := b.roles.Get(ctx, s, name)
-	if err != nil {
-		return nil, nil, err
-	}
-	if r == nil {
-		return nil, nil, upstream.Mistakef("there is no role %q; write roles/%s first", name, name)
-	}
-	cfg, err := b.configs.Get(ctx, s, r.ConfigName)
-	if err == nil && cfg == nil {
-		err = upstream.Mistakef("role %q names config %q, which does not exist (any more); write config/%s", name, r.ConfigName, r.ConfigName)
-	}
-	return r, cfg, err
-}
-
-// issue issues what the role hands out: an API key, the config's shared session, or a token of a
-// login of its own.
-func (b *backend) issue(ctx context.Context, req *logical.Request, r *store.Role, cfg *store.Config, l *lease.Lease) (*logical.Response, error) {
-	switch {
-	case r.IsAPIKey():
-		return b.issueKey(ctx, req, r, cfg, l)
-	case cfg.APIKey != "":
-		return nil, upstream.Mistakef("config %q of role %q holds an API key, with which nobody can log in; it is for roles with credential_type=api_key", r.ConfigName, l.Role)
-	case r.Shared:
-		return b.issueShared(ctx, req.Storage, r, cfg, l)
-	}
-	token, err := b.credentials.Login(ctx, req.Storage, r.ConfigName, cfg)
-	if err != nil {
-		return nil, upstream.LoginFailed(r.ConfigName, cfg, err, "")
-	}
-	l.Tokens = []store.Token{store.TokenOf(token)}
-	return b.issueToken(r, l, l.Tokens[0], token.Life)
-}
-
 // issueShared hands out the config's shared session.
 func (b *backend) issueShared(ctx context.Context, s logical.Storage, r *store.Role, cfg *store.Config, l *lease.Lease) (*logical.Response, error) {
 	current, err := b.sessions.Current(ctx, s, r.ConfigName, cfg)
@@ -159,43 +48,14 @@ func (b *backend) issueShared(ctx context.Context, s logical.Storage, r *store.R
 	}
 	b.metrics.SharedRead(current.State)
 	newest := current.Newest()
-	resp, err := b.issueToken(r, l, newest, newest.Left(time.Now()))
-	if err == nil && current.Warning != "" {
-		resp.AddWarning(current.Warning)
-	}
-	return resp, err
+	return b.issueToken(r, l, newest, newest.Left(time.Now()), current.Warning)
 }
 
 // issueToken makes the response of a new lease with a token that has some life left.
-func (b *backend) issueToken(r *store.Role, l *lease.Lease, token store.Token, life time.Duration) (*logical.Response, error) {
-	internal, err := l.InternalData(secretTypeToken)
-	if err != nil {
-		return nil, err
-	}
-	resp := b.Secret(secretTypeToken).Response(shownToken(l, r, token), internal)
-	granted := b.limits.Shortest(r, 0, lease.TokenLimit(life))
-	resp.Secret.TTL, resp.Secret.MaxTTL = granted.Left, granted.Left
-	switch {
-	case l.TTL > granted.Left:
-		resp.AddWarning(granted.Cut(l.TTL))
-	case l.TTL > 0:
-		resp.Secret.TTL = l.TTL
-	}
-	return resp, nil
-}
-
-// applyRenewable says whether the lease can be renewed: the role's word, which a read can turn to
-// false.
-func (b *backend) applyRenewable(resp *logical.Response, r *store.Role, d *framework.FieldData) {
-	resp.Secret.Renewable = r.Renewable
-	asked, given := d.GetOk(fieldRenewable)
-	switch {
-	case !given:
-	case !asked.(bool):
-		resp.Secret.Renewable = false
-	case !r.Renewable:
-		resp.AddWarning("renewable=true does not lift the role's renewable=false: the lease cannot be renewed")
-	}
+func (b *backend) issueToken(r *store.Role, l *lease.Lease, token store.Token, life time.Duration, warning string) (*logical.Response, error) {
+	return b.issued(secretTypeToken, l, warning, b.limits.Shortest(r, 0, lease.TokenLimit(life)), func(time.Duration) map[string]any {
+		return shownToken(l, r, token)
+	})
 }
 
 // shownToken is what a read and a renewal of a token return.
@@ -205,31 +65,111 @@ func shownToken(l *lease.Lease, r *store.Role, token store.Token) map[string]any
 	return data
 }
 
-// shownLease is what they return whatever the lease holds.
-func shownLease(l *lease.Lease, r *store.Role, until time.Time) map[string]any {
-	data := map[string]any{fieldExpiresAt: until.Format(time.RFC3339), fieldAddress: l.Address, fieldOrg: l.Org}
-	if r.ProjectUID != "" {
-		data[fieldProjectUID] = r.ProjectUID
+// renewToken gets a new token of the lease's session, and returns the token as the renewal's data.
+func (b *backend) renewToken(ctx context.Context, req *logical.Request, l *lease.Lease) (*logical.Response, error) {
+	r, cfg, err := b.renewable(ctx, req.Storage, l)
+	if err != nil {
+		return nil, err
 	}
-	return data
+	// The new token's life is not known yet, so no limit but the role's and the mount's counts here.
+	if bound := b.limits.Shortest(r, time.Since(req.Secret.IssueTime), lease.TokenLimit(answer.MaxTokenLife)); bound.Left < time.Second {
+		return nil, refusedBy(bound, l)
+	}
+	l.ConfigName = r.ConfigName // where the role has changed to another config of the same identity
+	if l.Shared {
+		return b.renewShared(ctx, req, r, cfg, l)
+	}
+	return b.renewOwn(ctx, req, r, cfg, l)
 }
 
-const helpCreds = `
-Logs in to Palette and returns the authorization token under a lease that lasts as long
-as the token, cut by the request, the role and the mount. The token goes into the
-Authorization header of calls to Palette, without "Bearer".
+// renewOwn returns a new token for a lease with a session of its own. A lease that holds as many
+// tokens as it may gets the newest token again.
+func (b *backend) renewOwn(ctx context.Context, req *logical.Request, r *store.Role, cfg *store.Config, l *lease.Lease) (*logical.Response, error) {
+	l.Tokens = store.Alive(l.Tokens, time.Now())
+	if len(l.Tokens) == 0 {
+		return nil, upstream.Mistakef("the lease's token is dead, so that there is no session to renew; read creds/%s again", l.Role)
+	}
+	newest := l.Tokens[len(l.Tokens)-1]
+	if len(l.Tokens) >= lease.MaxTokens {
+		return b.renewed(req.Secret, r, l, newest, newest.Left(time.Now()))
+	}
+	token, err := b.refresh(ctx, req.Storage, cfg, newest.Token)
+	if cfg.IsSystem() && answer.VerdictOf(err) == answer.SessionOver {
+		// Palette documents no refresh of a system administrator's token, so its refusal may say nothing of
+		// the session. The token of before stays in the lease and ends with it.
+		if token, err = b.credentials.Login(ctx, req.Storage, r.ConfigName, cfg); err != nil {
+			return nil, upstream.LoginFailed(r.ConfigName, cfg, err, "")
+		}
+	}
+	if err != nil {
+		return nil, upstream.RefreshFailed(l.Role, err)
+	}
+	l.Tokens = append(store.Alive(l.Tokens, time.Now()), store.TokenOf(token))
+	resp, err := b.renewed(req.Secret, r, l, store.TokenOf(token), token.Life)
+	if err != nil { // Vault keeps the lease as it was, without the token
+		b.revocations.Discard(req.Storage, revocation.AccountOf(cfg), store.TokenOf(token), "a renewal that came too late")
+	}
+	return resp, err
+}
 
-A renewal returns a new token with its token_id and expires_at; the old one lives on to its own
-expires_at. token_id names the token and opens nothing: Vault's audit log can show it, see
-audit-non-hmac-response-keys of a mount. When the lease ends, the engine revokes its live tokens.
+// refresh gets a new token of the session of another token.
+func (b *backend) refresh(ctx context.Context, s logical.Storage, cfg *store.Config, newest palette.Secret) (palette.Token, error) {
+	client, err := b.clients.For(cfg.Connection)
+	if err != nil {
+		return palette.Token{}, err
+	}
+	return b.credentials.Detach(ctx, s, cfg, func(ctx context.Context) (palette.Token, error) {
+		return client.Refresh(ctx, newest)
+	})
+}
 
-A role with shared=true hands out the config's one session instead: the lease lasts as
-long as the token that it carries, a renewal returns the session's present token, and
-revoking the lease leaves the session alone.
+// renewShared returns the present token of the config's shared session.
+func (b *backend) renewShared(ctx context.Context, req *logical.Request, r *store.Role, cfg *store.Config, l *lease.Lease) (*logical.Response, error) {
+	current, err := b.sessions.Current(ctx, req.Storage, r.ConfigName, cfg)
+	if err != nil {
+		return nil, upstream.LoginFailed(r.ConfigName, cfg, err, "")
+	}
+	b.metrics.SharedRead(current.State)
+	newest := current.Newest()
+	resp, err := b.renewed(req.Secret, r, l, newest, newest.Left(time.Now()))
+	if err == nil && current.Warning != "" {
+		resp.AddWarning(current.Warning)
+	}
+	return resp, err
+}
 
-A role with credential_type=api_key makes an API key. It expires at Palette a minute after
-its lease, a renewal moves that and keeps the key, and a revocation deletes it.
+// renewed makes the response of a renewal with a token that has some life left. The call has taken
+// its time, so renewed looks at the limits once more: Vault refuses a lease that is over.
+func (b *backend) renewed(secret *logical.Secret, r *store.Role, l *lease.Lease, token store.Token, life time.Duration) (*logical.Response, error) {
+	now := time.Now()
+	granted := b.limits.Shortest(r, now.Sub(secret.IssueTime), lease.TokenLimit(life))
+	if granted.Left < time.Second {
+		return nil, refusedBy(granted, l)
+	}
+	internal, err := l.InternalData(secretTypeToken)
+	if err != nil {
+		return nil, err
+	}
+	resp := &logical.Response{Secret: secret, Data: shownToken(l, r, token)}
+	resp.Secret.InternalData = internal
+	l.Bound(resp.Secret, granted.Left, now)
+	return resp, nil
+}
 
-  $ vault read palette/creds/app
-  $ vault read palette/creds/app ttl=5m renewable=false
-`
+// revokeToken ends all live tokens of a lease, at the address that issued them. A lease of a shared
+// session holds no token: others use the session.
+func (b *backend) revokeToken(ctx context.Context, s logical.Storage, l *lease.Lease) (isPending bool, err error) {
+	tokens := store.Alive(l.Tokens, time.Now())
+	if len(tokens) == 0 {
+		return false, nil
+	}
+	a, err := b.revocations.AccountFor(ctx, s, l.ConfigName, l.Identity)
+	if err != nil {
+		return false, err
+	}
+	return b.revocations.EndLease(ctx, s, revocation.Lease{
+		PendingID: l.PendingID(), Role: l.Role, Address: l.Address,
+		What: fmt.Sprintf("tokens (%d)", len(tokens)), DeadAt: store.LastExpiry(tokens), Entry: a.Entry(tokens),
+		Now: func(ctx context.Context) error { return b.revocations.Revoke(ctx, a, tokens) },
+	})
+}

@@ -1,4 +1,4 @@
-package palette
+package palettesecrets
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-secrets-palette/internal/help"
 	"vault-plugin-secrets-palette/internal/input"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/telemetry"
@@ -28,7 +29,7 @@ func (b *backend) pathTrust() []*framework.Path {
 		DisplayAttrs:    displayAttrs("trust"),
 		Fields:          withName(fields, "Name of the config."),
 		HelpSynopsis:    "Change how a config reaches Palette, and whom it trusts, without its password (sudo).",
-		HelpDescription: helpTrust,
+		HelpDescription: help.Trust,
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.UpdateOperation: forwarded(b.announced(telemetry.EventTrustWrite, b.handleTrust), "Try a config's secret on another way, and store the way.",
 				noContent("Stored.", http.StatusConflict, http.StatusBadGateway, http.StatusServiceUnavailable)),
@@ -46,15 +47,3 @@ func (b *backend) handleTrust(ctx context.Context, req *logical.Request, d *fram
 	})
 	return upstream.Answer(err)
 }
-
-const helpTrust = `
-Changes ca_cert, tls_server_name, proxy_url, client_cert and client_key of a config without its
-password: after a rotation nobody knows that, and Palette may get a certificate of another
-authority. A write changes only the fields that it names. It tries the stored password or API
-key on the new way, and stores nothing where that fails.
-
-The password goes the new way, so this takes the capability "sudo" beside "update". It takes
-neither address nor tls_skip_verify. A write to "config" of such a field asks for the password.
-
-  $ vault write palette/trust/default ca_cert=@new-ca.pem
-`

@@ -1,8 +1,10 @@
-package palette
+package palettesecrets
 
 import (
 	"context"
 	"net/http"
+
+	"vault-plugin-secrets-palette/internal/input"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -72,7 +74,14 @@ func displayAttrs(suffix string) *framework.DisplayAttributes {
 }
 
 // listPath is a path that only lists.
-func listPath(pattern, suffix string, list framework.OperationFunc, help string) *framework.Path {
+func listPath(pattern, suffix string, list func(context.Context, logical.Storage) ([]string, error), help string) *framework.Path {
+	handle := func(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+		names, err := list(ctx, req.Storage)
+		if err != nil {
+			return nil, err
+		}
+		return logical.ListResponse(names), nil
+	}
 	return &framework.Path{
 		Pattern:         pattern,
 		DisplayAttrs:    displayAttrs(suffix),
@@ -80,13 +89,20 @@ func listPath(pattern, suffix string, list framework.OperationFunc, help string)
 		HelpDescription: help,
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ListOperation: &framework.PathOperation{
-				Callback: list, Summary: help,
+				Callback: handle, Summary: help,
 				Responses: answers(http.StatusOK, "The names.", map[string]*framework.FieldSchema{
 					"keys": {Type: framework.TypeStringSlice, Description: "The names, sorted."},
 				}, http.StatusNotFound),
 			},
 		},
 	}
+}
+
+// ofConfig are a path for the config "default" and one for a named config.
+func ofConfig(pattern, suffix, namedSuffix string, path func(pattern, suffix string) *framework.Path) []*framework.Path {
+	named := path(pattern+"/"+input.Name(fieldName), namedSuffix)
+	withName(named.Fields, "Name of the config.")
+	return []*framework.Path{path(pattern+"$", suffix), named}
 }
 
 // forwarded is an operation that writes: on a performance standby or secondary it goes

@@ -1,4 +1,4 @@
-package palette
+package palettesecrets
 
 import (
 	"cmp"
@@ -281,7 +281,7 @@ func TestSessionOfAnotherLoginIsEnded(t *testing.T) {
 	})
 }
 
-func (w *world) session() *session.Session {
+func (w *world) session() *session.Credential {
 	w.t.Helper()
 	s, err := w.b.sessions.Stored(w.t.Context(), w.storage, defaultConfigName)
 	require.NoError(w.t, err)

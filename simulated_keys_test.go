@@ -1,4 +1,4 @@
-package palette_test
+package palettesecrets_test
 
 import (
 	"context"

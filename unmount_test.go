@@ -1,4 +1,4 @@
-package palette
+package palettesecrets
 
 import (
 	"fmt"
@@ -128,7 +128,7 @@ func TestUnmountStorageFaults(t *testing.T) {
 			w.storage.failOn("list", prefix)
 			w.b.clean(t.Context())
 		}
-		for _, said := range []string{"not all pending revocations are known", session.MsgNotListed, session.MsgSessionNotEnd} {
+		for _, said := range []string{"not all pending revocations are known", session.MsgNotListed, session.MsgNotEnded} {
 			assert.Contains(t, w.log.String(), said)
 		}
 		w.storage.heal()

@@ -33,9 +33,8 @@ type sample struct {
 var placeholders = map[string]any{
 	"request_id": "5c1c0d4e-7a45-2f38-9e2b-3d6f1a80b7c2",
 	"password":   "…", "token": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9…", "api_key": "ZmFrZS1rZXktb2Yt…",
-	"token_id": "c6ddcd42c39ae44a25d93873", "api_key_uid": "4fb02f01ff25442389ddfa3c",
-	"api_key_name": "vault-app-key-token-DCEcaEZZy0C3A1RIKzph",
-	"tenant_uid":   "cbd032accd8cdffe15813112", "user_uid": "7aedef3548825699954441ab",
+	"token_id": "c6ddcd42c39ae44a25d93873", "api_key_uid": "4fb02f01ff25442389ddfa3c", "uid": "4fb02f01ff25442389ddfa3c",
+	"tenant_uid": "cbd032accd8cdffe15813112", "user_uid": "7aedef3548825699954441ab",
 	"clock_offset": 0.3, "login_ms": 184.2, "user_info_ms": 38.9, "revoke_ms": 41.7,
 }
 
@@ -43,6 +42,7 @@ var placeholders = map[string]any{
 var enveloped = []string{"request_id", "lease_id", "lease_duration", "renewable", "data", "warnings", "errors"}
 
 var (
+	keyName      = regexp.MustCompile(`^(vault-[\w-]+-)[0-9A-Za-z]{20}$`)
 	leaseID      = regexp.MustCompile(`^(\S+/creds/[\w-]+/)\w+$`)
 	shownMetrics = regexp.MustCompile(`(?m)^(?:# \w+ )?vault_palette_(?:configs|roles)[ {].*\n`)
 )
@@ -66,7 +66,7 @@ func (f *fixture) stable(field string, value any) any {
 		if _, err := time.Parse(time.RFC3339, v); err == nil {
 			return "2026-11-24T10:31:48Z"
 		}
-		return leaseID.ReplaceAllString(v, "${1}p4G3AGvhq5fwF8O4PzivdapQ")
+		return keyName.ReplaceAllString(leaseID.ReplaceAllString(v, "${1}p4G3AGvhq5fwF8O4PzivdapQ"), "${1}DCEcaEZZy0C3A1RIKzph")
 	case float64:
 		if field == "lease_duration" { // a shared token has lived for a moment
 			return float64((int(v) + 59) / 60 * 60)
@@ -136,6 +136,7 @@ func TestReferenceHasTheAnswersOfARealVault(t *testing.T) {
 		{"palette-write-role", "POST", "roles/app", map[string]any{"max_ttl": "24h", "renewable": true}, 204},
 		{"", "POST", "roles/app-key", map[string]any{"credential_type": "api_key", "ttl": "1h"}, 204},
 		{"", "POST", "roles/fleet", map[string]any{"shared": true, "renewable": false}, 204},
+		{"", "POST", "roles/fleet-key", map[string]any{"credential_type": "api_key", "shared": true, "renewable": false, "ttl": "1h"}, 204},
 		{"palette-read-role", "GET", "roles/app", nil, 200},
 		{"palette-list-roles", "LIST", "roles", nil, 200},
 		{"palette-read-credentials", "GET", "creds/app", nil, 200},
@@ -143,6 +144,7 @@ func TestReferenceHasTheAnswersOfARealVault(t *testing.T) {
 		{"palette-write-credentials", "POST", "creds/app", map[string]any{"ttl": "5m", "renewable": false}, 200},
 		{"error", "GET", "creds/nobody", nil, 400},
 		{"", "GET", "creds/fleet", nil, 200},
+		{"", "GET", "creds/fleet-key", nil, 200},
 		{"palette-list-sessions", "LIST", "sessions", nil, 200},
 		{"palette-read-session", "GET", "sessions/default", nil, 200},
 		{"palette-delete-session", "DELETE", "sessions/default", nil, 204},

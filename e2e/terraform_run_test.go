@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +36,7 @@ type terraform struct {
 	vault   *server
 	api     *api.Client
 	palette *palettetest.Server
+	tofu    string // the program
 	dir     string
 	env     []string
 }
@@ -74,19 +76,18 @@ func newTerraform(t *testing.T, providers string) *terraform {
 		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
 		return path
 	}
-	tofu, err := filepath.Abs("../bin/tofu")
+	x.tofu, err = filepath.Abs("../bin/tofu")
 	require.NoError(t, err)
+	x.env = slices.DeleteFunc(x.vault.Env(), func(entry string) bool { return strings.HasPrefix(entry, "TF_") })
+	x.env = append(x.env, "TF_IN_AUTOMATION=1", "SSL_CERT_FILE="+put("palette.pem", string(x.palette.CA())),
+		"TF_CLI_CONFIG_FILE="+put("tofu.rc", "provider_installation {\n  filesystem_mirror {\n    path = \""+providers+"\"\n  }\n}\n"),
+		"PATH="+filepath.Dir(x.tofu)+string(os.PathListSeparator)+filepath.Join(x.vault.Dir, "bin")+string(os.PathListSeparator)+os.Getenv("PATH"))
 	pinned, err := os.ReadFile("../tools/tofu/go.mod")
 	require.NoError(t, err)
 	version := regexp.MustCompile(`(?m)^require github.com/opentofu/opentofu (\S+)$`).FindSubmatch(pinned)
 	require.NotNil(t, version)
-	out, err := vaulttest.Run(exec.CommandContext(t.Context(), tofu, "version"), "")
-	require.NoError(t, err, "make terraform builds it")
+	out := x.run(t, ".", x.env, x.tofu, "version")
 	require.Contains(t, out.Stdout, "OpenTofu "+string(version[1])+"\n", "the OpenTofu that is pinned")
-	t.Logf("%s", strings.TrimSpace(out.Stdout))
-	x.env = append(x.vault.Env(), "TF_IN_AUTOMATION=1", "SSL_CERT_FILE="+put("palette.pem", string(x.palette.CA())),
-		"TF_CLI_CONFIG_FILE="+put("tofu.rc", "provider_installation {\n  filesystem_mirror {\n    path = \""+providers+"\"\n  }\n}\n"),
-		"PATH="+filepath.Dir(tofu)+string(os.PathListSeparator)+filepath.Join(x.vault.Dir, "bin")+string(os.PathListSeparator)+os.Getenv("PATH"))
 	return x
 }
 
@@ -132,16 +133,19 @@ func (x *terraform) setsUp() {
 	require.NoError(t, err)
 	out, err := vaulttest.Run(exec.CommandContext(t.Context(), x.vault.Plugin(), "-version"), "")
 	require.NoError(t, err)
-	x.env = append(x.env, "TF_VAR_plugin_sha256="+sum, "TF_VAR_plugin_version="+strings.Fields(out.Stdout)[1],
+	x.env = slices.Clip(append(x.env, "TF_VAR_plugin_sha256="+sum, "TF_VAR_plugin_version="+strings.Fields(out.Stdout)[1],
 		"TF_VAR_palette_address="+x.palette.URL(), "TF_VAR_palette_email="+user.Email, "TF_VAR_palette_org="+user.Org,
-		"TF_VAR_palette_ca_cert="+string(x.palette.CA()))
-	x.works(t, "setup", x.env, "tofu", "init")
+		"TF_VAR_palette_ca_cert="+string(x.palette.CA()))) // clipped, so that no two runs append to one array
+	x.works(t, "setup", x.env, x.tofu, "init")
 	first := append(x.env, "TF_VAR_set_password=true", "TF_VAR_palette_password="+user.Password)
-	x.works(t, "setup", first, "tofu", "apply", "-auto-approve")
-	x.noDrift(t, "setup", x.env, "tofu")
+	x.works(t, "setup", first, x.tofu, "apply", "-auto-approve")
+	x.noDrift(t, "setup", x.env, x.tofu)
 	passwords := x.palette.Passwords()
-	assert.Greater(t, len(passwords), 1, "the password is rotated")
-	x.nothingKept(t, passwords)
+	require.Greater(t, len(passwords), 1, "the password is rotated")
+	again := append(x.env, "TF_VAR_set_password=true", "TF_VAR_palette_password="+passwords[len(passwords)-1])
+	x.works(t, "setup", again, x.tofu, "apply", "-auto-approve", "-replace=vault_generic_endpoint.rotate")
+	assert.Len(t, x.palette.Passwords(), len(passwords)+1, "a password that works is taken, and rotated")
+	x.nothingKept(t, x.palette.Passwords())
 }
 
 // noDrift plans what has been applied.
@@ -196,7 +200,9 @@ func (x *terraform) project(t *testing.T, dir string) string {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(x.dir, "terraform", dir, "terraform.tfstate"))
 	require.NoError(t, err)
-	var state struct{ Outputs map[string]struct{ Value string } }
+	var state struct {
+		Outputs map[string]struct{ Value string }
+	}
 	require.NoError(t, json.Unmarshal(content, &state))
 	return state.Outputs["project_uid"].Value
 }
@@ -216,10 +222,10 @@ func (x *terraform) main(t *testing.T) {
 // ephemeral runs ephemeral/main.tf. Nobody revokes its leases: they end with the token of the run.
 func (x *terraform) ephemeral(t *testing.T) {
 	env, token := x.asRun(t)
-	x.works(t, "ephemeral", env, "tofu", "init")
-	x.works(t, "ephemeral", env, "tofu", "apply", "-auto-approve")
+	x.works(t, "ephemeral", env, x.tofu, "init")
+	x.works(t, "ephemeral", env, x.tofu, "apply", "-auto-approve")
 	assert.Equal(t, x.palette.ProjectUID(palettetest.DefaultUser.Org), x.project(t, "ephemeral"))
-	x.noDrift(t, "ephemeral", env, "tofu")
+	x.noDrift(t, "ephemeral", env, x.tofu)
 	x.nothingKept(t, x.secrets())
 	t.Logf("%d keys are alive", len(x.palette.LiveKeys()))
 	require.NoError(t, x.api.Auth().Token().RevokeTreeWithContext(t.Context(), token))
@@ -282,9 +288,9 @@ func (x *terraform) roleDeleted(t *testing.T) {
 	out := x.run(t, ".", env, "./palette-key.sh", "tofu", "plan")
 	assert.NotZero(t, out.Code)
 	assert.Contains(t, out.Stderr, "app-key")
-	out = x.run(t, "setup", x.env, "tofu", "plan", "-detailed-exitcode")
+	out = x.run(t, "setup", x.env, x.tofu, "plan", "-detailed-exitcode")
 	assert.Equal(t, 2, out.Code, "setup/ sees the difference")
-	x.works(t, "setup", x.env, "tofu", "apply", "-auto-approve")
+	x.works(t, "setup", x.env, x.tofu, "apply", "-auto-approve")
 	x.works(t, ".", env, "./palette-key.sh", "tofu", "plan")
 	x.keysEnd(t)
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/hashicorp/vault/api"
 	"github.com/hashicorp/vault/sdk/plugin"
 
-	palette "vault-plugin-secrets-palette"
+	palettesecrets "vault-plugin-secrets-palette"
 )
 
 const name = "vault-plugin-secrets-palette"
@@ -36,7 +36,7 @@ func main() {
 		os.Exit(1)
 	}()
 	err := plugin.ServeMultiplex(&plugin.ServeOpts{
-		BackendFactoryFunc: palette.FactoryFor(version),
+		BackendFactoryFunc: palettesecrets.FactoryFor(version),
 		TLSProviderFunc:    api.VaultPluginTLSProvider(meta.GetTLSConfig()),
 	})
 	if err != nil {

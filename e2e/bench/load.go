@@ -9,26 +9,28 @@ import (
 
 // The subjects of a load.
 const (
-	own    = "creds"
-	shared = "shared"
-	floor  = "floor"
-	wait   = "wait"
-	direct = "direct"
+	own       = "creds"
+	shared    = "shared"
+	sharedKey = "shared key"
+	floor     = "floor"
+	wait      = "wait"
+	direct    = "direct"
 )
 
 var (
-	subjects     = []string{own, shared, floor, wait, direct}
+	subjects     = []string{own, shared, sharedKey, floor, wait, direct}
 	clientCounts = []int{1, 4, 16, 64}
 )
 
 // calls are what a load's subjects do.
 func (w *world) calls() map[string]op {
 	return map[string]op{
-		own:    w.read(ownMount + "/creds/" + ownRole),
-		shared: w.read(ownMount + "/creds/" + sharedRole),
-		floor:  w.read(floorMount + "/creds/any"),
-		wait:   w.read(waitMount + "/creds/any"),
-		direct: w.login,
+		own:       w.read(ownMount+"/creds/"+ownRole, "token"),
+		shared:    w.read(ownMount+"/creds/"+sharedRole, "token"),
+		sharedKey: w.read(ownMount+"/creds/"+keyRole, "api_key"),
+		floor:     w.read(floorMount+"/creds/any", "token"),
+		wait:      w.read(waitMount+"/creds/any", "token"),
+		direct:    w.login,
 	}
 }
 
@@ -126,7 +128,7 @@ func (b *bench) measureLoad(ctx context.Context) ([]Row, error) {
 		return nil, err
 	}
 	b.load = l
-	return []Row{b.medianRow(l), b.rateRow(l, own, wait), b.tailRow(l), b.rateRow(l, shared, floor)}, nil
+	return []Row{b.medianRow(l), b.rateRow(l, own, wait), b.tailRow(l), b.rateRow(l, shared, floor), b.rateRow(l, sharedKey, floor)}, nil
 }
 
 func (b *bench) medianRow(l *load) Row {
@@ -162,7 +164,10 @@ func (b *bench) rateRow(l *load, subject, other string) Row {
 	part := l.compared(subject, other, clients, sample.rate, func(x, y float64) float64 { return x / y })
 	rate := func(subject string) string { return fmt.Sprintf("%.0f/s", l.rate(subject, clients)) }
 	means := "16 consumers read `creds/<role>` time after time: all of them together, in reads a second. Each read is a login at Palette."
-	if subject == shared {
+	switch subject {
+	case sharedKey:
+		means = "The same with `credential_type=api_key` too: all reads bring the role's one API key."
+	case shared:
 		means = "The same with `shared=true`: no read but the first one waits for Palette. The engine's own part is a small one (`make microbench`: BenchmarkSharedRead) and makes no call to Vault's storage; the rest, here and in floor, is Vault's: the request, the call of the plugin, and the lease it writes."
 	}
 	return Row{

@@ -26,11 +26,12 @@ var looks = map[string]struct {
 	glyph  draw.GlyphDrawer
 	dashes []vg.Length
 }{
-	own:    {color.RGBA{R: 0xd5, G: 0x5e, A: 0xff}, draw.CircleGlyph{}, nil},
-	shared: {color.RGBA{R: 0x00, G: 0x72, B: 0xb2, A: 0xff}, draw.BoxGlyph{}, nil},
-	floor:  {color.RGBA{R: 0x56, G: 0xb4, B: 0xe9, A: 0xff}, draw.SquareGlyph{}, []vg.Length{vg.Points(6), vg.Points(3)}},
-	wait:   {color.RGBA{R: 0xe6, G: 0x9f, A: 0xff}, draw.RingGlyph{}, []vg.Length{vg.Points(6), vg.Points(3)}},
-	direct: {color.RGBA{R: 0x66, G: 0x66, B: 0x66, A: 0xff}, draw.CrossGlyph{}, []vg.Length{vg.Points(2), vg.Points(2)}},
+	own:       {color.RGBA{R: 0xd5, G: 0x5e, A: 0xff}, draw.CircleGlyph{}, nil},
+	shared:    {color.RGBA{R: 0x00, G: 0x72, B: 0xb2, A: 0xff}, draw.BoxGlyph{}, nil},
+	sharedKey: {color.RGBA{R: 0x00, G: 0x9e, B: 0x73, A: 0xff}, draw.TriangleGlyph{}, nil},
+	floor:     {color.RGBA{R: 0x56, G: 0xb4, B: 0xe9, A: 0xff}, draw.SquareGlyph{}, []vg.Length{vg.Points(6), vg.Points(3)}},
+	wait:      {color.RGBA{R: 0xe6, G: 0x9f, A: 0xff}, draw.RingGlyph{}, []vg.Length{vg.Points(6), vg.Points(3)}},
+	direct:    {color.RGBA{R: 0x66, G: 0x66, B: 0x66, A: 0xff}, draw.CrossGlyph{}, []vg.Length{vg.Points(2), vg.Points(2)}},
 }
 
 // plot draws reads a second and p99 over the number of clients, as SVG.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"vault-plugin-secrets-palette/internal/palettetest"
 )
 
 const (
@@ -11,7 +13,7 @@ const (
 	mostCalls   = 2
 )
 
-// measureReads counts what many reads of a shared session cost Palette.
+// measureReads counts what many reads of a shared session and of a shared API key cost Palette.
 func (b *bench) measureReads(ctx context.Context) ([]Row, error) {
 	const clients = 16
 	w, err := b.world(ctx, clients)
@@ -37,6 +39,11 @@ func (b *bench) measureReads(ctx context.Context) ([]Row, error) {
 		return nil, err
 	}
 	made := w.palette.TotalCalls() - before
+	gotKeys, err := times(ctx, clients, b.reads, w.calls()[sharedKey])
+	if err != nil {
+		return nil, err
+	}
+	keys := w.palette.Calls(palettetest.APIKeyCreate)
 	return []Row{{
 		What:   fmt.Sprintf("shared, %s reads: calls to Palette", count(b.reads)),
 		Figure: fmt.Sprintf("%d in %s (%.0f reads/s)", made, seconds(got.elapsed), got.rate()),
@@ -44,5 +51,12 @@ func (b *bench) measureReads(ctx context.Context) ([]Row, error) {
 		Floor:  rates[floor], Wait: rates[wait], Direct: rates[direct] + ", a call each",
 		Verdict: judge(made <= mostCalls && got.elapsed <= readsWithin),
 		Means:   "16 consumers read a role with `shared=true`. The figure is how many calls the stand-in saw meanwhile, the session's login among them.",
+	}, {
+		What:   fmt.Sprintf("shared key, %s reads: API keys made", count(b.reads)),
+		Figure: fmt.Sprintf("%d in %s (%.0f reads/s)", keys, seconds(gotKeys.elapsed), gotKeys.rate()),
+		Limit:  fmt.Sprintf("1 within %s", seconds(readsWithin)),
+		Floor:  rates[floor], Wait: rates[wait], Direct: rates[direct] + ", a call each",
+		Verdict: judge(keys == 1 && gotKeys.elapsed <= readsWithin),
+		Means:   "The same with a role of `shared=true` and `credential_type=api_key`. The figure is how many keys the stand-in has made.",
 	}}, nil
 }

@@ -24,7 +24,7 @@ const (
 	clientTimeout = 60 * time.Second
 
 	ownMount, floorMount, waitMount = "palette", "floor", "wait"
-	ownRole, sharedRole             = "own", "shared"
+	ownRole, sharedRole, keyRole    = "own", "shared", "key"
 )
 
 // world is a Vault with three engines, ours, "floor" and "wait", and a stand-in.
@@ -73,8 +73,10 @@ func (w *world) start(ctx context.Context, programs *programs, clients int) erro
 	if err = w.limit(ctx, 0); err != nil {
 		return err
 	}
-	for _, role := range []string{ownRole, sharedRole} {
-		fields := map[string]any{"renewable": true, "shared": role == sharedRole}
+	for role, fields := range map[string]map[string]any{
+		ownRole: {"renewable": true}, sharedRole: {"renewable": true, "shared": true},
+		keyRole: {"renewable": true, "shared": true, "credential_type": "api_key"},
+	} {
 		if err = w.write(ctx, ownMount+"/roles/"+role, fields); err != nil {
 			return err
 		}
@@ -176,15 +178,15 @@ func (w *world) write(ctx context.Context, path string, fields map[string]any) e
 // op is one call, of whatever is measured.
 type op func(ctx context.Context) error
 
-// read returns a leased read.
-func (w *world) read(path string) op {
+// read returns a leased read, which brings a credential in a field.
+func (w *world) read(path, field string) op {
 	return func(ctx context.Context) error {
 		secret, err := w.api.Logical().ReadWithContext(ctx, path)
 		if err != nil {
 			return err
 		}
-		if secret == nil || secret.LeaseID == "" || secret.Data["token"] == "" {
-			return fmt.Errorf("the read of %s brought no token under a lease", path)
+		if secret == nil || secret.LeaseID == "" || secret.Data[field] == nil || secret.Data[field] == "" {
+			return fmt.Errorf("the read of %s brought no %s under a lease", path, field)
 		}
 		return nil
 	}

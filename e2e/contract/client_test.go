@@ -20,7 +20,7 @@ import (
 // TestClientKeepsTheContract sends the engine's own client through a proxy that checks its calls.
 func TestClientKeepsTheContract(t *testing.T) {
 	t.Parallel()
-	standIn := palettetest.New(t, palettetest.WithUser(admin))
+	standIn := palettetest.New(t, palettetest.WithUser(admin), palettetest.WithUser(palettetest.Console))
 	recorded := newRecorder(load(t), http.DefaultTransport)
 	target, err := url.Parse(standIn.URL())
 	require.NoError(t, err)
@@ -49,10 +49,18 @@ func TestClientKeepsTheContract(t *testing.T) {
 	login.Password = "wrong"
 	_, err = client.Login(t.Context(), login)
 	require.Error(t, err)
+	console := palette.Login{Username: palettetest.Console.Username, Password: palette.Secret(palettetest.Console.Password)}
+	system, err := client.Login(t.Context(), console)
+	require.NoError(t, err)
+	require.NoError(t, client.Revoke(t.Context(), system.Raw, []palette.Secret{system.Raw}))
+	require.Error(t, client.Revoke(t.Context(), system.Raw, []palette.Secret{system.Raw}))
+	console.Password = "wrong"
+	_, err = client.Login(t.Context(), console)
+	require.Error(t, err)
 
 	assert.Empty(t, recorded.broken)
 	assert.Equal(t, map[string]int{
-		"v1Authenticate": 1, "v1AuthRefresh": 1, "v1UsersAuthTokensRevoke": 1, "v1UsersInfoGet": 1, "V1UsersPasswordChange": 1,
+		"v1Authenticate": 1, "systemLogin": 1, "v1AuthRefresh": 1, "v1UsersAuthTokensRevoke": 2, "v1UsersInfoGet": 1, "V1UsersPasswordChange": 1,
 		"v1ApiKeysCreate": 1, "v1ApiKeysUidUpdate": 1, "v1ApiKeysList": 1, "v1ApiKeysUidDelete": 1,
 	}, recorded.accepted)
 	assert.Equal(t, recorded.accepted, recorded.refused)

@@ -62,7 +62,7 @@ func (s *session) call(method, path, auth, body string, want int) {
 // TestStandInKeepsTheContract goes through each call of the stand-in, accepted and refused.
 func TestStandInKeepsTheContract(t *testing.T) {
 	t.Parallel()
-	standIn := palettetest.New(t, palettetest.WithUser(admin), palettetest.AllowLiveTokens())
+	standIn := palettetest.New(t, palettetest.WithUser(admin), palettetest.WithUser(palettetest.Console), palettetest.AllowLiveTokens())
 	recorded := newRecorder(load(t), http.DefaultTransport)
 	s := &session{t: t, url: standIn.URL(), client: &http.Client{Transport: recorded}, known: map[string]string{}}
 	const (
@@ -113,12 +113,17 @@ func TestStandInKeepsTheContract(t *testing.T) {
 		{"POST", revoke, token, `{"tokens":["{Authorization}","{Authorization}"]}`, 400},
 		{"POST", revoke, token, `{"tokens":["{Authorization}"]}`, 204},
 		{"POST", revoke, token, `{"tokens":["{Authorization}"]}`, 401},
+		{"POST", systemLoginPath, "", `{"username":"admin","password":"wrong"}`, 401},
+		{"POST", systemLoginPath, "", `{"emailId":"admin","password":"Console-Horse-8-Battery"}`, 400},
+		{"POST", systemLoginPath, "", `{"username":"admin","password":"Console-Horse-8-Battery"}`, 200},
+		{"GET", "/v1/users/info", token, "", 200},
+		{"GET", "/v1/apiKeys", token, "", 403},
 	} {
 		s.call(step.method, step.path, step.auth, step.body, step.status)
 	}
 	assert.Empty(t, recorded.broken)
 	for _, operation := range []string{
-		"v1Authenticate", "v1AuthRefresh", "v1UsersAuthTokensRevoke", "v1UsersInfoGet", "V1UsersPasswordChange",
+		"v1Authenticate", "systemLogin", "v1AuthRefresh", "v1UsersAuthTokensRevoke", "v1UsersInfoGet", "V1UsersPasswordChange",
 		"v1ProjectsMetadata", "v1ApiKeysList", "v1ApiKeysCreate", "v1ApiKeysUidGet", "v1ApiKeysUidUpdate", "v1ApiKeysUidState",
 		"v1ApiKeysUidActiveState", "v1ApiKeysUidDelete",
 	} {
@@ -151,6 +156,9 @@ func TestContractCanBreak(t *testing.T) {
 		response, breaks            string // breaks is part of the complaint
 	}{
 		{"right login", "POST", "/v1/auth/authenticate?setCookie=false", login, 200, token, ""},
+		{"right system login", "POST", systemLoginPath, `{"username":"a","password":"p"}`, 200, `{"Authorization":"x","IsPasswordReset":true}`, ""},
+		{"system login answered as a user's", "POST", systemLoginPath, `{"username":"a","password":"p"}`, 200, token, `"isMfa" is unsupported`},
+		{"user's login accepted as a system login", "POST", systemLoginPath, login, 200, `{"Authorization":"x","IsPasswordReset":true}`, `"emailId" is unsupported`},
 		{"right error", "POST", "/v1/auth/authenticate", login, 401, oops, ""},
 		{"right error to a wrong request", "POST", "/v1/auth/authenticate", `{"user":1}`, 400, oops, ""},
 		{"right revocation", "POST", "/v1/users/auth/tokens/revoke", `{"tokens":["a"]}`, 204, "", ""},

@@ -11,7 +11,7 @@ import (
 const getExternal = "the program of External Secrets 2.9 and its CRDs (deploy/crds/bundle.yaml), both of github.com/external-secrets/external-secrets/releases"
 
 // external are the manifests of External Secrets.
-var external = []string{"external-secrets/token.yaml", "external-secrets/shared-token.yaml"}
+var external = []string{"external-secrets/token.yaml", "external-secrets/shared-token.yaml", "external-secrets/api-key.yaml"}
 
 // startExternal starts External Secrets, and applies its manifests as they lie. Their intervals
 // are then cut as the tokens' lives are, by the patch that the README names for short lives.
@@ -21,9 +21,11 @@ func startExternal(t *testing.T) *world {
 	w := newWorld(t, life)
 	w.apply(t, crds(t, definitions)...)
 	start(t, w.env(t), program, "--metrics-addr="+freeAddress(t), "--live-addr="+freeAddress(t))
+	w.write(t, "palette/roles/app-fleet-key", map[string]any{"ttl": "30s", "max_ttl": "90s"})
 	w.apply(t, ofExamples(t, external...)...)
 	w.refresh(t, "palette-token", life*2/3)
 	w.refresh(t, "palette-shared-token", life/3)
+	w.refresh(t, "palette-api-key", life*2/3)
 	return w
 }
 
@@ -38,17 +40,20 @@ func TestExternalSecrets(t *testing.T) {
 	w := startExternal(t)
 	own := w.secret(t, "external-palette-token", "token")
 	shared := w.secret(t, "external-palette-shared-token", "token")
+	key := w.secret(t, "external-palette-api-key", "api_key")
 	t.Run("four lifetimes", func(t *testing.T) {
-		w.filled(t, own, shared)
-		w.watch(4*life, own, shared)
+		w.filled(t, own, shared, key)
+		keys := w.watch(4*life, own, shared, key)
 		own.held(t, 100, 5)
 		shared.held(t, 100, 5)
+		key.held(t, 100, 2)
+		assert.LessOrEqual(t, keys, 2, "the present key, and the one before it to its own end")
 	})
 	t.Run("the role is deleted", func(t *testing.T) { w.externalWithoutRole(t, own) })
 	t.Run("the Vault token ends", func(t *testing.T) { w.externalWithoutToken(t, own, shared) })
 	t.Run("Vault is away for 30 seconds", func(t *testing.T) { w.externalWithoutVault(t, own, shared) })
 	t.Run("deleted", func(t *testing.T) {
-		w.filled(t, own, shared)
+		until(t, "the token lives short again", func() bool { return own.left(t) <= life })
 		w.look(own)
 		for _, o := range ofExamples(t, external...) {
 			w.remove(t, o)

@@ -21,7 +21,8 @@ func all(t *testing.T) []object {
 // that, as an auth role that there is.
 func TestForm(t *testing.T) {
 	t.Parallel()
-	setup, auth := text(t, "..", "setup.sh"), text(t, "setup.sh")
+	auth := text(t, "setup.sh")
+	setup := text(t, "..", "setup.sh") + auth
 	reads := map[string]int{}
 	for _, o := range all(t) {
 		path, login := reader(o)
@@ -34,7 +35,7 @@ func TestForm(t *testing.T) {
 		require.Len(t, policy, 2, login)
 		assert.Contains(t, text(t, "..", "policies", policy[1]+".hcl"), `path "`+path+`" {`, o)
 	}
-	assert.Len(t, reads, 3, "%v", reads)
+	assert.Len(t, reads, 4, "%v", reads)
 }
 
 // reader tells what an object makes its operator read, and the auth role that the operator has for

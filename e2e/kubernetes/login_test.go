@@ -32,8 +32,8 @@ func TestLogin(t *testing.T) {
 		role, audience string
 		reads, refused []string
 	}{
-		{"palette-operator", "vault", []string{"app-agent", "app-fleet", "app-key"}, []string{"app"}},
-		{"palette-external-secrets", "vault", []string{"app-agent", "app-fleet"}, []string{"app", "app-key"}},
+		{"palette-operator", "vault", []string{"app-agent", "app-fleet", "app-key"}, []string{"app", "app-fleet-key"}},
+		{"palette-external-secrets", "vault", []string{"app-agent", "app-fleet", "app-fleet-key"}, []string{"app", "app-key"}},
 		{"palette-agent", "", []string{"app-fleet"}, []string{"app", "app-agent", "app-key"}},
 	} {
 		client, err := w.logIn(t, "palette-app", row.role, row.audience)

@@ -3,7 +3,8 @@
 # beside this file name. Run ../setup.sh first: it makes the engine's roles. Each command can be
 # run again.
 #
-#   VAULT_ADDR, VAULT_TOKEN   Vault, with a token that may enable auth methods and write policies
+#   VAULT_ADDR, VAULT_TOKEN   Vault, with a token that may enable auth methods and write policies and
+#                             the engine's roles
 #   KUBERNETES_HOST           the API server as Vault reaches it (https://kubernetes.default.svc:443)
 #   KUBERNETES_CA_CERT        file with the authority of the API server's certificate
 #   TOKEN_REVIEWER_JWT        token of a service account that may review tokens
@@ -25,6 +26,9 @@ if [ -n "${TOKEN_REVIEWER_JWT:-}" ]; then
 else
 	vault write auth/kubernetes/config "$@"
 fi
+
+# For External Secrets, which reads anew and never revokes: one key for all of its reads.
+vault write palette/roles/app-fleet-key credential_type=api_key shared=true renewable=false ttl=1h max_ttl=24h description="Made by Vault"
 
 vault policy write palette-secrets-operator "$here/../policies/secrets-operator.hcl"
 vault policy write palette-external-secrets "$here/../policies/external-secrets.hcl"

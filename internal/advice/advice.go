@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"vault-plugin-secrets-palette/internal/apikey"
+	"vault-plugin-secrets-palette/internal/keyname"
 	"vault-plugin-secrets-palette/internal/store"
 )
 
@@ -46,6 +46,18 @@ func filtered(roles []store.Named, wanted func(store.Named) bool) (found []store
 
 func isToken(r store.Named) bool  { return !r.IsAPIKey() }
 func isShared(r store.Named) bool { return r.Shared && !r.IsAPIKey() }
+func isKeyed(r store.Named) bool  { return r.SharesKey() }
+
+// ended says what a config shared that has ended; "" where it shared nothing.
+func ended(roles []store.Named) (text string) {
+	if shared := filtered(roles, isShared); len(shared) > 0 {
+		text += fmt.Sprintf(". The shared session has ended, and with it the tokens that leases of %s carry", named(shared))
+	}
+	if keyed := filtered(roles, isKeyed); len(keyed) > 0 {
+		text += fmt.Sprintf(". The API keys that leases of %s share have ended", named(keyed))
+	}
+	return text
+}
 
 // ConfigWritten says what a write of a config has broken. roles are those that name the config.
 func ConfigWritten(name string, old, next *store.Config, roles []store.Named) (out []string) {
@@ -55,19 +67,16 @@ func ConfigWritten(name string, old, next *store.Config, roles []store.Named) (o
 	if tokens := filtered(roles, isToken); next.APIKey != "" && old.APIKey == "" && len(tokens) > 0 {
 		out = append(out, fmt.Sprintf("config %q holds an API key now, with which nobody can log in: reads of %s are refused from now on; write credential_type=api_key or another config_name there", name, named(tokens)))
 	}
-	if !isOther(old, next) {
+	if !IsOther(old, next) {
 		return out
 	}
 	text := fmt.Sprintf("config %q is another user at Palette now: leases that %s issued before can no longer be renewed, and can still be revoked; what is read from now on is the new user's", name, named(roles))
-	if shared := filtered(roles, isShared); len(shared) > 0 {
-		text += fmt.Sprintf(". The shared session has ended, and with it the tokens that leases of %s carry", named(shared))
-	}
-	return append(out, text)
+	return append(out, text+ended(roles))
 }
 
-// isOther tells whether a config has become another user. Of an API key that is known where Palette was
+// IsOther tells whether a config has become another user. Of an API key that is known where Palette was
 // asked whose it is.
-func isOther(old, next *store.Config) bool {
+func IsOther(old, next *store.Config) bool {
 	return !old.SameIdentity(next) || old.UserUID != "" && next.UserUID != "" && old.UserUID != next.UserUID
 }
 
@@ -77,15 +86,20 @@ func ConfigDeleted(name string, roles []store.Named) []string {
 		return nil
 	}
 	text := fmt.Sprintf("config %q is gone: reads of %s fail from now on, and their leases can no longer be renewed; they can still be revoked", name, named(roles))
-	if shared := filtered(roles, isShared); len(shared) > 0 {
-		text += fmt.Sprintf(". The shared session has ended, and with it the tokens that leases of %s carry", named(shared))
-	}
-	return []string{text + ". Write the config again, or another config_name to the roles"}
+	return []string{text + ended(roles) + ". Write the config again, or another config_name to the roles"}
 }
 
-// RoleDeleted says what the end of a role has broken.
-func RoleDeleted(name string) []string {
-	return []string{fmt.Sprintf("role %q is gone: leases that it issued can no longer be renewed, and can still be revoked (vault lease revoke -prefix)", name)}
+// keyEnded says that the shared key of a role has ended.
+func keyEnded(name string) string {
+	return fmt.Sprintf("the API key that leases of role %q share has ended: those that carry it read again", name)
+}
+
+// RoleDeleted says what the end of a role has broken. old is nil where the role could not be read.
+func RoleDeleted(name string, old *store.Role) (out []string) {
+	if old != nil && old.SharesKey() {
+		out = append(out, keyEnded(name))
+	}
+	return append(out, fmt.Sprintf("role %q is gone: leases that it issued can no longer be renewed, and can still be revoked (vault lease revoke -prefix)", name))
 }
 
 // RoleWritten says what a write of a role has broken. before and after are the configs that the role
@@ -94,8 +108,11 @@ func RoleWritten(name string, old, next *store.Role, before, after *store.Config
 	if old == nil {
 		return nil
 	}
-	if old.ConfigName != next.ConfigName && (before == nil || isOther(before, after)) {
+	if old.ConfigName != next.ConfigName && (before == nil || IsOther(before, after)) {
 		out = append(out, fmt.Sprintf("role %q names another user's config now: leases that it issued before can no longer be renewed, and can still be revoked", name))
+	}
+	if old.SharesKey() && (!next.SharesKey() || old.ConfigName != next.ConfigName || old.UserUID != next.UserUID) {
+		out = append(out, keyEnded(name))
 	}
 	// Without a ttl of its own, a role takes the mount's.
 	if next.TTL > 0 && next.TTL < old.TTL {
@@ -142,7 +159,7 @@ func NameTemplate(name string, r *store.Role) []string {
 	if !r.IsAPIKey() {
 		return nil
 	}
-	if err := apikey.CheckNameTemplate(r.NameTemplate); err != nil {
+	if err := keyname.Check(r.NameTemplate); err != nil {
 		return []string{fmt.Sprintf("the role %q has the name_template %q, which is refused now: %s. The role goes on with it; write another one", name, r.NameTemplate, err)}
 	}
 	return nil

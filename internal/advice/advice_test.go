@@ -26,8 +26,8 @@ func keyed(user string) *store.Config {
 
 func roles(kinds ...string) (out []store.Named) {
 	for i, kind := range kinds {
-		r := &store.Role{CredentialType: store.CredentialToken, Shared: kind == "shared"}
-		if kind == "key" {
+		r := &store.Role{CredentialType: store.CredentialToken, Shared: strings.HasPrefix(kind, "shared")}
+		if strings.HasSuffix(kind, "key") {
 			r.CredentialType = store.CredentialAPIKey
 		}
 		out = append(out, store.Named{Name: fmt.Sprintf("%s%d", kind, i), Role: r})
@@ -37,7 +37,7 @@ func roles(kinds ...string) (out []store.Named) {
 
 // What a write of a config breaks, by what it was and is, and by its roles.
 func TestConfigWritten(t *testing.T) {
-	const refused, another, session = "reads of", "is another user", "shared session has ended"
+	const refused, another, session, keys = "reads of", "is another user", "shared session has ended", "share have ended"
 	for name, c := range map[string]struct {
 		old, next *store.Config
 		roles     []store.Named
@@ -49,6 +49,7 @@ func TestConfigWritten(t *testing.T) {
 		"another user without roles":   {login("a@example.com"), login("b@example.com"), nil, nil},
 		"another user":                 {login("a@example.com"), login("b@example.com"), roles("token", "key"), []string{another, `roles "token0", "key1"`}},
 		"another user, a shared role":  {login("a@example.com"), login("b@example.com"), roles("shared"), []string{another, session}},
+		"another user, a shared key":   {login("a@example.com"), login("b@example.com"), roles("sharedkey"), []string{another, keys, `leases of role "sharedkey0" share`}},
 		"a key for a login":            {login("a@example.com"), keyed("u"), roles("token", "key"), []string{refused, `reads of role "token0"`, another}},
 		"a key for a login, key roles": {login("a@example.com"), keyed("u"), roles("key"), []string{another}},
 		"a login for a key":            {keyed("u"), login("a@example.com"), roles("key"), []string{another}},
@@ -59,7 +60,7 @@ func TestConfigWritten(t *testing.T) {
 	} {
 		said := strings.Join(ConfigWritten("ci", c.old, c.next, c.roles), "\n")
 		assert.Equal(t, len(c.says) > 0, said != "", "%s: %s", name, said)
-		for _, text := range []string{refused, another, session} {
+		for _, text := range []string{refused, another, session, keys} {
 			assert.Equal(t, strings.Contains(strings.Join(c.says, "\n"), text), strings.Contains(said, text), "%s: %s", name, text)
 		}
 		for _, text := range c.says {
@@ -69,7 +70,9 @@ func TestConfigWritten(t *testing.T) {
 	assert.Empty(t, ConfigDeleted("ci", nil))
 	assert.Contains(t, ConfigDeleted("ci", roles("token"))[0], `reads of role "token0" fail`)
 	assert.Contains(t, ConfigDeleted("ci", roles("shared"))[0], session)
-	assert.Contains(t, RoleDeleted("app")[0], `role "app" is gone`)
+	assert.Contains(t, ConfigDeleted("ci", roles("sharedkey"))[0], keys)
+	assert.Contains(t, RoleDeleted("app", nil)[0], `role "app" is gone`)
+	assert.Contains(t, RoleDeleted("app", roles("sharedkey")[0].Role)[0], `leases of role "app" share has ended`)
 }
 
 func TestRoleWritten(t *testing.T) {
@@ -88,6 +91,9 @@ func TestRoleWritten(t *testing.T) {
 		"a shorter max_ttl":       {&store.Role{MaxTTL: 9}, &store.Role{MaxTTL: 8}, a, a, []string{"max_ttl of role"}},
 		"another user's config":   {&store.Role{ConfigName: "a"}, &store.Role{ConfigName: "b"}, a, b, []string{"another user's config"}},
 		"the user's other config": {&store.Role{ConfigName: "a"}, &store.Role{ConfigName: "a2"}, a, a, nil},
+		"a key no more shared":    {&store.Role{CredentialType: "api_key", Shared: true}, &store.Role{CredentialType: "api_key"}, a, a, []string{"share has ended"}},
+		"a shared key's user":     {&store.Role{CredentialType: "api_key", Shared: true}, &store.Role{CredentialType: "api_key", Shared: true, UserUID: "u"}, a, a, []string{"share has ended"}},
+		"a shared key's ttl":      {&store.Role{CredentialType: "api_key", Shared: true, TTL: 4}, &store.Role{CredentialType: "api_key", Shared: true, TTL: 5}, a, a, nil},
 		"from one that has gone":  {&store.Role{ConfigName: "a"}, &store.Role{ConfigName: "b"}, nil, b, []string{"another user's config"}},
 	} {
 		said := RoleWritten("app", c.old, c.next, c.before, c.after)

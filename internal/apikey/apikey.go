@@ -41,8 +41,10 @@ type Manager struct {
 	Revocations *revocation.Manager
 	Credentials *rootcred.Manager
 	Sessions    *session.Manager
-	Tasks       *tasks.Group
-	Logger      func() hclog.Logger
+	// SharedKeys are the keys of roles that share one; their kind is [Shared].
+	SharedKeys *session.Manager
+	Tasks      *tasks.Group
+	Logger     func() hclog.Logger
 	// MaxLease is the mount's longest lease.
 	MaxLease func() time.Duration
 
@@ -57,33 +59,40 @@ type Owned struct {
 	Key store.Key
 }
 
-// Create makes a key that ends at expiry. The write-ahead entry stays until the caller has the
-// key. A key that comes after the caller has gone is deleted.
+// Create makes a key that ends at expiry. A key that comes after the caller has gone is deleted.
 func (m *Manager) Create(ctx context.Context, s logical.Storage, r *store.Role, cfg *store.Config, name string, expiry time.Time) (store.Key, error) {
-	late := func(key store.Key) {
-		m.Discard(s, Owned{r.ConfigName, cfg.Identity(), key}, rootcred.LateCaller)
-	}
 	w := &store.KeyWAL{ConfigName: r.ConfigName, Address: cfg.Address, Name: name, Expiry: expiry}
 	return tasks.Detach(ctx, m.Tasks, func(ctx context.Context) (store.Key, error) {
-		// Before this entry is written: LookUp would take it for one that a crash has left.
-		if err := m.Credentials.LookUp(ctx, s); err != nil {
-			return store.Key{}, err
-		}
-		key, id, verdict, err := m.create(ctx, s, r, cfg, w)
-		if err != nil {
-			m.createFailed(ctx, s, id, verdict)
-			return store.Key{}, err
-		}
-		if err := framework.DeleteWAL(ctx, s, id); err != nil {
-			// The entry would have the key deleted later, while it is in use. So Create deletes the
-			// key now.
-			late(key)
-			m.Interrupted([]string{id})
+		return m.createKept(ctx, s, r, cfg, w, func(store.Key) error { return nil })
+	}, func(key store.Key) { m.Discard(s, Owned{r.ConfigName, cfg.Identity(), key}, rootcred.LateCaller) })
+}
+
+// createKept makes a key. The write-ahead entry stays until keep has the key: where keep fails, the
+// search for interrupted makings deletes the key.
+func (m *Manager) createKept(ctx context.Context, s logical.Storage, r *store.Role, cfg *store.Config, w *store.KeyWAL, keep func(store.Key) error) (store.Key, error) {
+	// Before this entry is written: LookUp would take it for one that a crash has left.
+	if err := m.Credentials.LookUp(ctx, s); err != nil {
+		return store.Key{}, err
+	}
+	key, id, verdict, err := m.create(ctx, s, r, cfg, w)
+	if err != nil {
+		m.createFailed(ctx, s, id, verdict)
+		return store.Key{}, err
+	}
+	if err = keep(key); err != nil {
+		m.Interrupted([]string{id})
+		return store.Key{}, err
+	}
+	if err = framework.DeleteWAL(ctx, s, id); err != nil {
+		m.Interrupted([]string{id})
+		if w.Role == "" {
+			// The entry would have the key deleted later, while it is in use. So the key goes now.
+			m.Discard(s, Owned{r.ConfigName, cfg.Identity(), key}, rootcred.LateCaller)
 			return store.Key{}, fmt.Errorf("taking the key's name out of the write-ahead log: %w", err)
 		}
-		m.noteMade(r.ConfigName, cfg, r.UserUID)
-		return key, nil
-	}, late)
+	}
+	m.noteMade(r.ConfigName, cfg, r.UserUID)
+	return key, nil
 }
 
 // create writes the key's name ahead and calls Palette. id is that of the write-ahead entry, "" where
@@ -211,6 +220,7 @@ func (m *Manager) Delete(ctx context.Context, s logical.Storage, k Owned) error 
 	if err != nil {
 		return err
 	}
+	unseen := false
 	if cfg != nil && store.SameAddress(cfg.Address, k.Address) && cfg.Org == k.Org {
 		var deletion error // a 404 to the session's login says nothing of the key
 		err = m.use(ctx, s, k.ConfigName, cfg, func(client upstream.API, auth palette.Auth) error {
@@ -218,10 +228,12 @@ func (m *Manager) Delete(ctx context.Context, s logical.Storage, k Owned) error 
 			return deletion
 		})
 		var mfa *palette.MFAError
+		// To another user than the key's, a key is not there either. Whose an API key is, is not known.
+		unseen = upstream.Gone(deletion) && k.Key.Key != "" && (cfg.APIKey != "" || !k.Same(cfg.Identity()))
 		switch {
-		case err == nil || upstream.Gone(deletion):
+		case err == nil || upstream.Gone(deletion) && !unseen:
 			return nil
-		case answer.Refusal(err) == nil && !errors.As(err, &mfa):
+		case answer.Refusal(err) == nil && !errors.As(err, &mfa) && !unseen:
 			return err
 		}
 	}
@@ -229,7 +241,7 @@ func (m *Manager) Delete(ctx context.Context, s logical.Storage, k Owned) error 
 		return cmp.Or(err, errNoWay)
 	}
 	err = client.DeleteAPIKey(ctx, palette.Auth{APIKey: k.Key.Key}, k.Key.UID)
-	if upstream.Gone(err) || upstream.Unauthorized(err) && time.Since(k.Key.MadeAt) > knownBy {
+	if upstream.Gone(err) || upstream.Unauthorized(err) && (unseen || time.Since(k.Key.MadeAt) > knownBy) {
 		return nil
 	}
 	return err

@@ -3,6 +3,7 @@ package apikey
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -108,6 +109,9 @@ func (m *Manager) Rollback(ctx context.Context, s logical.Storage, data any) err
 	if !w.Expiry.After(time.Now()) {
 		return nil // dead by itself
 	}
+	if kept, err := m.isKept(ctx, s, &w); err != nil || kept {
+		return err
+	}
 	if cfg == nil || !store.SameAddress(cfg.Address, w.Address) {
 		m.Logger().Warn(MsgCannotSearch, "name", w.Name, "dead_by_itself_at", w.Expiry)
 		return nil
@@ -127,4 +131,17 @@ func (m *Manager) Rollback(ctx context.Context, s logical.Storage, data any) err
 		return ErrMayArrive
 	}
 	return err
+}
+
+// isKept tells whether a key whose making was written ahead is the shared key of a role: then only the
+// write-ahead entry was left.
+func (m *Manager) isKept(ctx context.Context, s logical.Storage, w *store.KeyWAL) (bool, error) {
+	if w.Role == "" {
+		return false, nil
+	}
+	have, err := m.SharedKeys.Stored(ctx, s, w.Role)
+	if err != nil || have == nil {
+		return false, err
+	}
+	return slices.ContainsFunc(have.Keys, func(k store.Key) bool { return k.Name == w.Name }), nil
 }

@@ -56,6 +56,7 @@ type Engine struct {
 	Writer      *config.Manager
 	Sessions    *session.Manager
 	Keys        *apikey.Manager
+	Roles       *store.Roles
 	// Counts is what the revocations have counted.
 	Counts Counts
 }
@@ -125,7 +126,7 @@ func (e *Engine) Restart() {
 		e.Clients.DropAll()
 	}
 	e.Configs, e.Clients, e.Tasks, e.Revocations = store.NewConfigs(), &upstream.Clients{}, &tasks.Group{Logger: log}, revocation.New()
-	e.Credentials, e.Sessions, e.Keys = &rootcred.Manager{}, session.New(), &apikey.Manager{}
+	e.Credentials, e.Sessions, e.Keys = &rootcred.Manager{}, session.New(store.SessionPrefix), &apikey.Manager{SharedKeys: session.New(store.SharedKeyPrefix)}
 	newClient := func(conn palette.Connection) (upstream.API, error) {
 		return palette.NewClient(e.Process, conn, "a-test", wiretest.Nobody{})
 	}
@@ -141,11 +142,15 @@ func (e *Engine) Restart() {
 		Rotated: func(context.Context, logical.Storage, string, error) {},
 	}
 	e.Writer = &config.Manager{Configs: e.Configs, Clients: e.Clients, Revocations: e.Revocations, Credentials: e.Credentials, System: system, Logger: log}
+	e.Roles = store.NewRoles()
 	s := e.Sessions
-	s.Configs, s.Clients, s.Revocations, s.Credentials, s.Tasks, s.Logger = e.Configs, e.Clients, e.Revocations, e.Credentials, e.Tasks, log
+	s.Kind = &session.Logins{Configs: e.Configs, Clients: e.Clients, Revocations: e.Revocations, Credentials: e.Credentials, Logger: log}
+	s.Tasks, s.Logger = e.Tasks, log
 	k := e.Keys
 	k.Configs, k.Clients, k.Revocations, k.Credentials, k.Sessions = e.Configs, e.Clients, e.Revocations, e.Credentials, e.Sessions
 	k.Tasks, k.Logger, k.MaxLease = e.Tasks, log, longest
+	s = k.SharedKeys
+	s.Kind, s.Tasks, s.Logger = &apikey.Shared{Manager: k, Roles: e.Roles}, e.Tasks, log
 }
 
 // Config is a config for the stand-in's default user. Its connection has no rate limit, and gives up

@@ -39,6 +39,8 @@ type Lease struct {
 	Tokens []store.Token `json:"tokens"`
 	// Shared: the lease hands out the config's shared session, and holds no tokens of its own.
 	Shared bool `json:"shared"`
+	// SharedKey: the lease hands out the role's shared API key, and holds no key of its own.
+	SharedKey bool `json:"shared_key,omitempty"`
 	// Key is the lease's API key, where the role hands out API keys.
 	Key store.Key `json:"key"`
 }
@@ -49,7 +51,7 @@ func New(role string, r *store.Role, cfg *store.Config, asked time.Duration) (*L
 	if err != nil {
 		return nil, fmt.Errorf("naming the lease: %w", err)
 	}
-	return &Lease{ID: id, Role: role, ConfigName: r.ConfigName, Identity: cfg.Identity(), TTL: asked, Shared: r.Shared}, nil
+	return &Lease{ID: id, Role: role, ConfigName: r.ConfigName, Identity: cfg.Identity(), TTL: asked, Shared: r.Shared && !r.IsAPIKey(), SharedKey: r.SharesKey()}, nil
 }
 
 // PendingID names the lease's pending revocation. A renewal after a failed revocation brings a new
@@ -64,19 +66,22 @@ func (l *Lease) PendingID() string {
 
 // What a lease holds, as a label of metrics and events.
 const (
-	HoldsToken   = "token"
-	HoldsSession = "shared_session"
-	HoldsKey     = "api_key"
+	HoldsToken     = "token"
+	HoldsSession   = "shared_session"
+	HoldsKey       = "api_key"
+	HoldsSharedKey = "shared_api_key"
 )
 
 // Holds is what the lease holds.
-func (l *Lease) Holds() string { return holds(l.Key.UID != "", l.Shared) }
+func (l *Lease) Holds() string { return holds(l.Key.UID != "" || l.SharedKey, l.Shared || l.SharedKey) }
 
 // HoldsOf is what the leases of a role hold.
 func HoldsOf(r *store.Role) string { return holds(r.IsAPIKey(), r.Shared) }
 
 func holds(key, shared bool) string {
 	switch {
+	case key && shared:
+		return HoldsSharedKey
 	case key:
 		return HoldsKey
 	case shared:

@@ -92,11 +92,14 @@ func TestLeaseHolds(t *testing.T) {
 		role store.Role
 		want string
 	}{
-		{store.Role{}, lease.HoldsToken}, {store.Role{Shared: true}, lease.HoldsSession}, {store.Role{CredentialType: store.CredentialAPIKey}, lease.HoldsKey},
+		{store.Role{}, lease.HoldsToken},
+		{store.Role{Shared: true}, lease.HoldsSession},
+		{store.Role{CredentialType: store.CredentialAPIKey}, lease.HoldsKey},
+		{store.Role{CredentialType: store.CredentialAPIKey, Shared: true}, lease.HoldsSharedKey},
 	} {
 		assert.Equal(t, c.want, lease.HoldsOf(&c.role))
 		l := newLease(t, &c.role)
-		if c.role.IsAPIKey() {
+		if c.role.IsAPIKey() && !c.role.Shared {
 			l.Key.UID = "uid"
 		}
 		assert.Equal(t, c.want, l.Holds(), fmt.Sprint(c.role))

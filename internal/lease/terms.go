@@ -61,6 +61,9 @@ func TokenLimit(life time.Duration) Limit { return Limit{"the token's life", lif
 // defaultKeyTTL is the term of a key's lease where the role names none.
 const defaultKeyTTL = time.Hour
 
+// SharedKeyLimit is the limit that the life of a role's shared key sets, of which so much is left.
+func SharedKeyLimit(left time.Duration) Limit { return Limit{"the shared key's life", left} }
+
 // KeyLimit is the limit of each term of an API key's lease.
 func KeyLimit(r *store.Role) Limit {
 	if r.TTL > 0 {
@@ -70,10 +73,10 @@ func KeyLimit(r *store.Role) Limit {
 }
 
 // Shortest returns the tightest limit on a term of a lease that was issued some time ago.
-// also is one more limit: a token's life, or the term of an API key's lease.
-func (l *Limits) Shortest(r *store.Role, elapsed time.Duration, also Limit) Limit {
+// also are further limits: a token's life, or the term of an API key's lease.
+func (l *Limits) Shortest(r *store.Role, elapsed time.Duration, also ...Limit) Limit {
 	byDefault, longest := l.Get()
-	limits := []Limit{also, {"the mount's max_lease_ttl", longest - elapsed}}
+	limits := append(also, Limit{"the mount's max_lease_ttl", longest - elapsed})
 	if r.TTL > 0 {
 		limits = append(limits, Limit{"the role's ttl", r.TTL})
 	} else {

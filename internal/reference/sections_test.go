@@ -68,9 +68,13 @@ func TestEachSectionNamesTheTestThatHoldsIt(t *testing.T) {
 				return err
 			}
 			name, _ := filepath.Rel("../../docs", path)
+			isRun := false
 			for _, s := range sectionsOf(t, path) {
-				table += fmt.Sprintf("| [%s](../%s) | %s | %s |\n", strings.TrimSuffix(name, ".md"), name, s.heading, holders(t, name, s, tests))
+				by := holders(t, name, s, tests)
+				isRun = isRun || strings.Contains(by, "(e2e/") || strings.Contains(by, "(tools/")
+				table += fmt.Sprintf("| [%s](../%s) | %s | %s |\n", strings.TrimSuffix(name, ".md"), name, s.heading, by)
 			}
+			assert.True(t, isRun || folder != "how-to", "docs/%s: no test of e2e or tools runs an example of the page", name)
 			return nil
 		}))
 	}

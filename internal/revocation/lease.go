@@ -40,7 +40,7 @@ func (m *Manager) EndLease(ctx context.Context, s logical.Storage, l Lease) (isP
 		m.Flush(s)
 		return true, nil
 	}
-	before, err := load(ctx, s, l.PendingID)
+	before, err := entries.Get(ctx, s, l.PendingID)
 	if err != nil {
 		return false, err
 	}

@@ -58,39 +58,15 @@ func (m *Manager) Enqueue(ctx context.Context, s logical.Storage, id string, e *
 		id = made
 	}
 	e.FirstFailed = time.Now().UTC()
-	if err := put(ctx, s, id, e); err != nil {
+	if err := entries.Put(ctx, s, id, e); err != nil {
 		return err
 	}
 	m.Metrics.PendingEnqueued()
 	return nil
 }
 
-func put(ctx context.Context, s logical.Storage, id string, e *Entry) error {
-	raw, err := logical.StorageEntryJSON(store.PendingPrefix+id, e)
-	if err != nil {
-		return fmt.Errorf("encoding the pending revocation: %w", err)
-	}
-	if err := s.Put(ctx, raw); err != nil {
-		return fmt.Errorf("storing the pending revocation: %w", err)
-	}
-	return nil
-}
-
-// load returns a pending revocation; nil for none.
-func load(ctx context.Context, s logical.Storage, id string) (*Entry, error) {
-	raw, err := s.Get(ctx, store.PendingPrefix+id)
-	if err != nil {
-		return nil, fmt.Errorf("reading a pending revocation: %w", err)
-	}
-	if raw == nil {
-		return nil, nil
-	}
-	e := &Entry{Connection: store.DefaultConnection("")}
-	if err := raw.DecodeJSON(e); err != nil {
-		return nil, fmt.Errorf("the entry %s%s cannot be decoded", store.PendingPrefix, id)
-	}
-	return e, nil
-}
+// entries are the pending revocations in the storage.
+var entries = store.NewRecords(store.PendingPrefix, func() *Entry { return &Entry{Connection: store.DefaultConnection("")} })
 
 // Reconnect lets the pending revocations of a config go by another connection: the config has another
 // way to the same Palette. They are what went by the config's old connection, the config's API keys, and
@@ -101,20 +77,14 @@ func (m *Manager) Reconnect(ctx context.Context, s logical.Storage, configName s
 		return fmt.Errorf("waiting for a run over the pending revocations: %w", err)
 	}
 	defer m.retrying.Release(1)
-	ids, err := s.List(ctx, store.PendingPrefix)
-	if err != nil {
-		return fmt.Errorf("listing the pending revocations: %w", err)
-	}
 	var errs []error
-	for _, id := range ids {
-		e, err := load(ctx, s, id)
-		if err != nil || e == nil || e.Connection == to || !e.isOf(configName, old) {
-			continue
+	err := entries.Each(ctx, s, func(id string, e *Entry, err error) {
+		if err == nil && e.Connection != to && e.isOf(configName, old) {
+			e.Connection = to
+			errs = append(errs, entries.Put(ctx, s, id, e))
 		}
-		e.Connection = to
-		errs = append(errs, put(ctx, s, id, e))
-	}
-	return errors.Join(errs...)
+	})
+	return errors.Join(append(errs, err)...)
 }
 
 // isOf tells whether an entry is a config's, whose account is a.
@@ -130,8 +100,8 @@ func (e *Entry) isOf(configName string, a Account) bool {
 
 // remove deletes a pending revocation that is over.
 func (m *Manager) remove(ctx context.Context, s logical.Storage, id string) error {
-	if err := s.Delete(ctx, store.PendingPrefix+id); err != nil {
-		return fmt.Errorf("removing a pending revocation: %w", err)
+	if err := entries.Delete(ctx, s, id); err != nil {
+		return err
 	}
 	m.Metrics.PendingRemoved()
 	return nil
@@ -160,28 +130,23 @@ type pending struct {
 // entry that cannot be read is named by the error, and does not keep the others from a retry.
 func (m *Manager) loadAll(ctx context.Context, s logical.Storage) (pending, error) {
 	found := pending{tokens: make(map[Account][]*pendingTokens)}
-	ids, err := s.List(ctx, store.PendingPrefix)
-	if err != nil {
-		return found, fmt.Errorf("listing the pending revocations: %w", err)
-	}
 	var errs []error
-	for _, id := range ids {
-		e, err := load(ctx, s, id)
-		if e == nil {
+	err := entries.Each(ctx, s, func(id string, e *Entry, err error) {
+		if err != nil {
 			errs = append(errs, err)
-			continue
+			return
 		}
 		if e.Key != nil && m.Keys.MayLive(e.Key) {
 			found.keys = append(found.keys, &pendingKey{id, e})
-			continue
+			return
 		}
 		tokens := store.Alive(e.Tokens, time.Now())
 		if len(tokens) == 0 {
 			errs = append(errs, m.remove(ctx, s, id))
-			continue
+			return
 		}
 		a := e.Account()
 		found.tokens[a] = append(found.tokens[a], &pendingTokens{id, e.FirstFailed, request{tokens: tokens}})
-	}
-	return found, errors.Join(errs...)
+	})
+	return found, errors.Join(append(errs, err)...)
 }

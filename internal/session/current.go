@@ -3,14 +3,13 @@ package session
 import (
 	"cmp"
 	"context"
+	"errors"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-palette/internal/palette"
-	"vault-plugin-secrets-palette/internal/palette/answer"
 	"vault-plugin-secrets-palette/internal/palette/exchange"
-	"vault-plugin-secrets-palette/internal/revocation"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/tasks"
 	"vault-plugin-secrets-palette/internal/upstream"
@@ -19,22 +18,28 @@ import (
 // Current returns the config's session with a token that may be handed out. Where the session is
 // not fresh, Current refreshes it or logs in first, in one call for all who wait.
 func (m *Manager) Current(ctx context.Context, s logical.Storage, name string, cfg *store.Config) (Handle, error) {
-	have, err := m.sessions.Get(ctx, s, name)
+	return m.CurrentOf(ctx, s, &Want{Name: name, Config: cfg})
+}
+
+// CurrentOf is Current for a credential of any kind.
+func (m *Manager) CurrentOf(ctx context.Context, s logical.Storage, w *Want) (Handle, error) {
+	have, err := m.stored.Get(ctx, s, w.Name)
 	if err != nil {
 		return Handle{}, err
 	}
 	now := time.Now()
-	if have != nil && have.Of(cfg) {
-		if have.fresh(cfg, now) && !m.isSuspect(name) {
-			return Handle{Session: have, State: StateStored}, nil
+	if have != nil && have.is(w) {
+		if !have.Suspect && m.Kind.Fresh(have, w, now) && !m.isSuspect(w.Name) {
+			m.ask(s, w.Name, have, now)
+			return Handle{Credential: have, State: StateStored}, nil
 		}
-		if why := m.paused(name, now); why != "" && have.Newest().Left(now) >= time.Second {
+		if why := m.paused(w.Name, now); why != "" && have.Left(now) >= time.Second {
 			return Handle{have, why, StateStale}, nil
 		}
 	}
 	// Others wait for the same outcome, so this caller's end must not end the call.
-	flight := m.flights.DoChan(name, func() (any, error) {
-		return m.refreshAlone(exchange.Alone(ctx), s, name)
+	flight := m.flights.DoChan(w.Name, func() (any, error) {
+		return m.renewAlone(exchange.Alone(ctx), s, w.Name)
 	})
 	select {
 	case out := <-flight:
@@ -50,7 +55,7 @@ func (m *Manager) Current(ctx context.Context, s logical.Storage, name string, c
 // After is Current for a caller who has found the session's token dead, though the token is fresh
 // by the clock.
 func (m *Manager) After(ctx context.Context, s logical.Storage, name string, cfg *store.Config, dead palette.Secret) (Handle, error) {
-	have, err := m.sessions.Get(ctx, s, name)
+	have, err := m.stored.Get(ctx, s, name)
 	if err != nil {
 		return Handle{}, err
 	}
@@ -60,9 +65,37 @@ func (m *Manager) After(ctx context.Context, s logical.Storage, name string, cfg
 	return m.Current(ctx, s, name, cfg)
 }
 
-// refreshAlone refreshes a session under its lock. It runs in a goroutine of its own, which counts
-// as a task.
-func (m *Manager) refreshAlone(ctx context.Context, s logical.Storage, name string) (out Handle, err error) {
+// MsgFoundDead is the log's message for a credential that is dead before its time.
+const MsgFoundDead = "Palette has ended a shared credential before its time, and the next use gets another"
+
+// ask finds out, apart from the caller and once in AskEvery, whether Palette has ended a credential.
+func (m *Manager) ask(s logical.Storage, name string, have *Credential, now time.Time) {
+	due := false
+	m.with(name, func(n *note) {
+		if due = now.Sub(n.askedAt) >= AskEvery; due {
+			n.askedAt = now
+		}
+	})
+	if !due {
+		return
+	}
+	m.Tasks.Start(func() {
+		generation := m.generation(name)
+		if !m.Kind.Dead(context.Background(), s, have) {
+			return
+		}
+		m.Logger().Warn(MsgFoundDead, m.Kind.Label(), name)
+		m.with(name, func(n *note) {
+			if n.generation == generation && n.askedAt.Equal(now) { // else it was renewed meanwhile
+				n.generation++
+			}
+		})
+	})
+}
+
+// renewAlone renews a credential under its lock. It runs in a goroutine of its own, which counts as a
+// task.
+func (m *Manager) renewAlone(ctx context.Context, s logical.Storage, name string) (out Handle, err error) {
 	leave, err := m.Tasks.Enter()
 	if err != nil {
 		return out, err
@@ -76,124 +109,70 @@ func (m *Manager) refreshAlone(ctx context.Context, s logical.Storage, name stri
 	err = tasks.ErrPanic // until the outcome is known
 	m.Tasks.Shield(func() {
 		generation := m.generation(name)
-		if out, err = m.refresh(ctx, s, name); err == nil && out.Warning == "" {
-			m.with(name, func(n *note) { n.cleared = generation })
+		if out, err = m.renew(ctx, s, name); err == nil && out.Warning == "" {
+			m.with(name, func(n *note) { n.cleared, n.askedAt = generation, time.Now() })
 		}
 	})
 	return out, err
 }
 
-// MsgSessionOver is the log's message for a session that Palette has ended.
-const MsgSessionOver = "a shared session is over, logging in again"
-
-// refresh makes the session of a config fresh. The caller holds the session's lock.
-func (m *Manager) refresh(ctx context.Context, s logical.Storage, name string) (Handle, error) {
-	cfg, err := m.Configs.Get(ctx, s, name)
+// renew makes a credential fresh. The caller holds the credential's lock.
+func (m *Manager) renew(ctx context.Context, s logical.Storage, name string) (Handle, error) {
+	w, err := m.Kind.Want(ctx, s, name)
 	if err != nil {
 		return Handle{}, err
 	}
-	if cfg == nil {
-		return Handle{}, upstream.Mistakef("config %q does not exist any more", name)
+	if w == nil {
+		return Handle{}, upstream.Mistakef("%s %q does not exist any more, or hands out nothing that is shared", m.Kind.Label(), name)
 	}
-	client, err := m.Clients.For(cfg.Connection)
+	have, err := m.stored.Get(ctx, s, name)
 	if err != nil {
 		return Handle{}, err
 	}
-	have, err := m.sessions.Get(ctx, s, name)
-	if err != nil {
-		return Handle{}, err
-	}
-	if have != nil && !have.Of(cfg) {
-		if err := m.endStored(ctx, s, name, have); err != nil {
+	if have != nil && !have.is(w) {
+		if err = m.endStored(ctx, s, name, have); err != nil {
 			return Handle{}, err
 		}
 		have = nil
 	}
 	if have != nil {
-		now := time.Now()
-		if have.fresh(cfg, now) && !m.isSuspect(name) { // the flight before this one has refreshed it
-			return Handle{Session: have, State: StateStored}, nil
+		suspect := have.Suspect || m.isSuspect(name)
+		if !suspect && m.Kind.Fresh(have, w, time.Now()) { // the flight before this one has renewed it
+			return Handle{Credential: have, State: StateStored}, nil
 		}
-		if len(store.Alive(have.Tokens, now)) > 0 {
-			token, err := client.Refresh(ctx, have.Newest().Token)
-			if answer.VerdictOf(err) != answer.SessionOver {
-				return m.refreshed(ctx, s, name, have, token, err)
-			}
-			m.Logger().Info(MsgSessionOver, "config", name, "error", err)
-		}
+		marked := *have
+		marked.Suspect = suspect
+		have = &marked
 	}
-	return m.begin(ctx, s, name, cfg, have)
-}
-
-// The log's messages for refreshes that fail.
-const (
-	MsgNotRefreshed    = "a shared session could not be refreshed"
-	MsgTokenNotStored  = "a shared session's new token could not be stored"
-	refreshFailed      = "the shared session could not be refreshed, so the token is the present one and may not live long: "
-	sessionNotStored   = "a shared session that could not be stored"
-	configHasChangedTo = "config %q has changed meanwhile; read again"
-)
-
-// refreshed stores a session's new token. Where the refresh failed for a passing reason, the
-// session hands out the present token with the life that is left.
-func (m *Manager) refreshed(ctx context.Context, s logical.Storage, name string, have *Session, token palette.Token, failed error) (Handle, error) {
-	now := time.Now()
-	if failed != nil {
-		if have.Newest().Left(now) < time.Second {
-			return Handle{}, failed
-		}
-		why := refreshFailed + failed.Error()
-		m.Logger().Warn(MsgNotRefreshed, "config", name, "token_expires_at", have.Newest().ExpiresAt, "error", failed)
-		m.with(name, func(n *note) { n.pausedUntil, n.pausedFor = now.Add(RefreshPause), why })
-		return Handle{have, why, StateStale}, nil
-	}
-	next := *have
-	next.Tokens = append(store.Alive(have.Tokens, now), store.TokenOf(token))
-	next.Life, next.Suspect = token.Life, false
-	next.Refreshes++
-	if err := m.sessions.Put(ctx, s, name, &next); err != nil {
-		// To revoke the new token could end the session, which others use. So memory keeps the
-		// token; a restart goes on with what was stored before.
-		m.Logger().Error(MsgTokenNotStored, "config", name, "error", err)
-		m.sessions.Hold(name, &next)
-	}
-	return Handle{Session: &next, State: StateRenewed}, nil
-}
-
-// unstored makes up for a session that the storage may have taken in spite of its error: its token is
-// revoked, and must not be handed out, by the next process neither.
-func (m *Manager) unstored(ctx context.Context, s logical.Storage, name string, before *Session) {
-	m.with(name, func(n *note) { n.generation++ })
-	if before != nil {
-		m.storeSuspect(ctx, s, name, before)
-		return
-	}
-	if err := m.sessions.Delete(ctx, s, name); err != nil {
-		m.Logger().Warn(MsgNotMarked, "config", name, "error", err)
-	}
-}
-
-// begin logs in. Tokens of the session before that may be alive have been handed out: they stay
-// with the new session and end with it.
-func (m *Manager) begin(ctx context.Context, s logical.Storage, name string, cfg *store.Config, before *Session) (Handle, error) {
-	token, err := m.Credentials.LoginNow(ctx, s, name, cfg)
+	next, err := m.Kind.Renew(ctx, s, m, w, have)
 	if err != nil {
-		return Handle{}, err
+		return m.notRenewed(name, have, err)
+	}
+	// A write that has made the config or role another one meanwhile has ended the credential that it
+	// found, and not this one.
+	if w, err = m.Kind.Want(ctx, s, name); err == nil && !next.is(w) {
+		return Handle{}, cmp.Or(m.endStored(ctx, s, name, next), upstream.Mistakef("%s %q has changed meanwhile; read again", m.Kind.Label(), name))
+	}
+	return Handle{Credential: next, State: StateRenewed}, nil
+}
+
+// notRenewed hands out the present credential with the life that is left, where the renewal has failed
+// for a passing reason.
+func (m *Manager) notRenewed(name string, have *Credential, failed error) (Handle, error) {
+	var passing *Passing
+	if !errors.As(failed, &passing) {
+		return Handle{}, failed
 	}
 	now := time.Now()
-	next := &Session{Identity: cfg.Identity(), IssuedAt: now.UTC(), Life: token.Life, Tokens: []store.Token{store.TokenOf(token)}}
-	if before != nil {
-		next.Tokens = append(store.Alive(before.Tokens, now), next.Tokens...)
+	if have.Left(now) < time.Second {
+		return Handle{}, passing.Err
 	}
-	if err := m.sessions.Put(ctx, s, name, next); err != nil {
-		m.Revocations.DiscardNow(s, revocation.AccountOf(cfg), store.TokenOf(token), sessionNotStored)
-		m.unstored(ctx, s, name, before)
-		return Handle{}, err
-	}
-	// A write that has made the config another identity meanwhile has ended the session that it
-	// found, and not this one.
-	if present, err := m.Configs.Get(ctx, s, name); err == nil && (present == nil || !next.Of(present)) {
-		return Handle{}, cmp.Or(m.endStored(ctx, s, name, next), upstream.Mistakef(configHasChangedTo, name))
-	}
-	return Handle{Session: next, State: StateRenewed}, nil
+	why := passing.Warning + passing.Err.Error()
+	m.with(name, func(n *note) { n.pausedUntil, n.pausedFor = now.Add(RefreshPause), why })
+	return Handle{have, why, StateStale}, nil
+}
+
+// Put stores a credential. The caller is a [Kind], under the credential's lock.
+func (m *Manager) Put(ctx context.Context, s logical.Storage, name string, next *Credential) error {
+	return m.stored.Put(ctx, s, name, next)
 }

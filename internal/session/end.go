@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -11,30 +12,40 @@ import (
 	"vault-plugin-secrets-palette/internal/store"
 )
 
-// The log's messages for the end of sessions.
+// The log's messages for the end of shared credentials.
 const (
-	MsgNotMarked     = "a shared session could not be marked for a refresh; after a restart its token may be a dead one"
-	MsgEndPending    = "a shared session could not be ended at Palette; its revocation is pending and retried each minute"
-	MsgNotListed     = "the shared sessions could not be listed; they live to their own expiry"
-	MsgSessionNotEnd = "a shared session could not be ended"
+	MsgNotMarked = "a shared credential could not be marked for a renewal; after a restart it may be a dead one"
+	MsgNotListed = "the shared credentials could not be listed; they live to their own expiry"
+	MsgNotEnded  = "a shared credential could not be ended"
 )
 
-// List returns the names of the configs that have a session.
+// List returns the names of those that have a credential.
 func (m *Manager) List(ctx context.Context, s logical.Storage) ([]string, error) {
-	return m.sessions.List(ctx, s)
+	return m.stored.List(ctx, s)
 }
 
-// Stored returns a config's session as it is stored; nil for none.
-func (m *Manager) Stored(ctx context.Context, s logical.Storage, name string) (*Session, error) {
-	return m.sessions.Get(ctx, s, name)
+// Stored returns a credential as it is stored; nil for none.
+func (m *Manager) Stored(ctx context.Context, s logical.Storage, name string) (*Credential, error) {
+	return m.stored.Get(ctx, s, name)
+}
+
+// Each calls do with every credential that can be read. The error names those that cannot.
+func (m *Manager) Each(ctx context.Context, s logical.Storage, do func(name string, have *Credential)) error {
+	var errs []error
+	err := m.stored.Each(ctx, s, func(name string, have *Credential, err error) {
+		if errs = append(errs, err); err == nil {
+			do(name, have)
+		}
+	})
+	return errors.Join(append(errs, err)...)
 }
 
 // Invalidate forgets what the cache knows of a storage key that another node has written. Another
 // config may be one that was rotated: on a performance secondary nobody else marks the cluster's own
 // session, which Palette may have ended with the change.
 func (m *Manager) Invalidate(key string) {
-	m.sessions.Invalidate(key)
-	if name, isConfig := strings.CutPrefix(key, store.ConfigPrefix); isConfig {
+	m.stored.Invalidate(key)
+	if name, isConfig := strings.CutPrefix(key, store.ConfigPrefix); isConfig && m.Kind.Label() == "config" {
 		m.with(name, func(n *note) { n.generation++ })
 	}
 }
@@ -50,87 +61,153 @@ func (m *Manager) MarkSuspect(ctx context.Context, s logical.Storage, name strin
 		return
 	}
 	defer lock.Release(1)
-	have, err := m.sessions.Get(ctx, s, name)
+	have, err := m.stored.Get(ctx, s, name)
 	if err != nil || have == nil {
 		return
 	}
 	m.storeSuspect(ctx, s, name, have)
 }
 
-// storeSuspect stores that a session may have ended at Palette. The caller holds the session's lock.
-func (m *Manager) storeSuspect(ctx context.Context, s logical.Storage, name string, have *Session) {
+// storeSuspect stores that a credential may have ended at Palette. The caller holds its lock.
+func (m *Manager) storeSuspect(ctx context.Context, s logical.Storage, name string, have *Credential) {
 	next := *have
 	next.Suspect = true
-	if err := m.sessions.Put(ctx, s, name, &next); err != nil {
-		m.Logger().Warn(MsgNotMarked, "config", name, "error", err)
+	if err := m.stored.Put(ctx, s, name, &next); err != nil {
+		m.Logger().Warn(MsgNotMarked, m.Kind.Label(), name, "error", err)
 	}
 }
 
-// EndForeign ends the session of a config that a write has deleted (next is nil) or made another
-// identity.
-func (m *Manager) EndForeign(ctx context.Context, s logical.Storage, name string, old, next *store.Config) error {
-	if old == nil || next != nil && old.SameIdentity(next) {
-		return nil
+// unstored makes up for a session that the storage may have taken in spite of its error: its token is
+// revoked, and must not be handed out, by the next process neither.
+func (m *Manager) unstored(ctx context.Context, s logical.Storage, name string, before *Credential) {
+	m.with(name, func(n *note) { n.generation++ })
+	if before != nil {
+		m.storeSuspect(ctx, s, name, before)
+		return
 	}
-	return m.endBut(ctx, s, name, next)
+	if err := m.stored.Delete(ctx, s, name); err != nil {
+		m.Logger().Warn(MsgNotMarked, m.Kind.Label(), name, "error", err)
+	}
 }
 
-// End ends the session of a config at Palette and in Vault, if there is one.
+// EndForeign ends a credential that is not, or not any more, the one that config and role want: a
+// write or a deletion has come. A read may have begun the one that they want already.
+func (m *Manager) EndForeign(ctx context.Context, s logical.Storage, name string) error {
+	have, err := m.stored.Get(ctx, s, name)
+	if err != nil || have == nil {
+		return err // what is under way looks for itself
+	}
+	if w, err := m.Kind.Want(ctx, s, name); err != nil || have.is(w) {
+		return err
+	}
+	return m.end(ctx, s, name, func(have *Credential) (bool, error) {
+		w, err := m.Kind.Want(ctx, s, name)
+		return !have.is(w), err
+	})
+}
+
+// End ends a credential at Palette and in Vault, if there is one.
 func (m *Manager) End(ctx context.Context, s logical.Storage, name string) error {
-	return m.endBut(ctx, s, name, nil)
+	return m.end(ctx, s, name, func(*Credential) (bool, error) { return true, nil })
 }
 
-// Clean ends all shared sessions of a removed mount, and logs what it cannot end. A seal or a reload
-// leaves the sessions, for the next active node to go on with.
+// Clean ends all credentials of a removed mount, and logs what it cannot end. A seal or a reload
+// leaves them, for the next active node to go on with.
 func (m *Manager) Clean(ctx context.Context, s logical.Storage, removed bool) {
 	if !removed {
 		return
 	}
-	names, err := m.sessions.List(ctx, s)
+	names, err := m.stored.List(ctx, s)
 	if err != nil {
 		m.Logger().Warn(MsgNotListed, "error", err)
 	}
 	for _, name := range names {
 		if err = m.End(ctx, s, name); err != nil {
-			m.Logger().Warn(MsgSessionNotEnd, "config", name, "error", err)
+			m.Logger().Warn(MsgNotEnded, m.Kind.Label(), name, "error", err)
 		}
 	}
 }
 
-// endBut ends any session but one of the config as it is now: a read may have begun that already.
-func (m *Manager) endBut(ctx context.Context, s logical.Storage, name string, now *store.Config) error {
+// end ends a credential that is to be ended.
+func (m *Manager) end(ctx context.Context, s logical.Storage, name string, wanted func(*Credential) (bool, error)) error {
 	lock := m.lock(name)
 	if err := lock.Acquire(ctx, 1); err != nil {
-		return fmt.Errorf("waiting for a call under way on the session: %w", err)
+		return fmt.Errorf("waiting for a call under way on the shared credential: %w", err)
 	}
 	defer lock.Release(1)
-	have, err := m.sessions.Get(ctx, s, name)
-	if err != nil || have == nil || now != nil && have.Of(now) {
+	have, err := m.stored.Get(ctx, s, name)
+	if err != nil || have == nil {
+		return err
+	}
+	if yes, err := wanted(have); err != nil || !yes {
 		return err
 	}
 	return m.endStored(ctx, s, name, have)
 }
 
-// endStored revokes a session's tokens, or makes their revocation pending, and deletes the
-// session. The caller holds the session's lock.
-func (m *Manager) endStored(ctx context.Context, s logical.Storage, name string, have *Session) error {
-	if tokens := store.Alive(have.Tokens, time.Now()); len(tokens) > 0 {
-		a, err := m.Revocations.AccountFor(ctx, s, name, have.Identity)
-		if err != nil {
-			return err
-		}
-		m.storeSuspect(ctx, s, name, have) // a crash before the deletion would leave dead tokens to be handed out
-		if err := m.Revocations.End(ctx, a, tokens); err != nil {
-			m.Logger().Warn(MsgEndPending, "config", name, "dead_by_itself_at", store.LastExpiry(tokens), "error", err)
-			// The caller may have gone. The pending revocation is written all the same.
-			if err := m.Revocations.Enqueue(context.WithoutCancel(ctx), s, "", a.Entry(tokens)); err != nil {
-				return err
-			}
-		}
+// endStored ends a credential at Palette, or makes that pending, and deletes it from Vault. The caller
+// holds its lock.
+func (m *Manager) endStored(ctx context.Context, s logical.Storage, name string, have *Credential) error {
+	if have.Left(time.Now()) > 0 {
+		m.storeSuspect(ctx, s, name, have) // a crash before the deletion would leave a dead one to be handed out
 	}
-	err := m.sessions.Delete(context.WithoutCancel(ctx), s, name)
-	if err != nil { // a config that is led back would hand out dead tokens
+	err := m.Kind.End(ctx, s, name, have)
+	if err == nil {
+		err = m.stored.Delete(context.WithoutCancel(ctx), s, name)
+	}
+	if err != nil { // Palette may have ended what is still stored
 		m.with(name, func(n *note) { n.generation++ })
 	}
 	return err
+}
+
+// EachMinute ends the credentials that config and role do not want any more, and what of the others is
+// over: the primary cluster has changed a role, a process has died before it could, or nobody has read.
+func (m *Manager) EachMinute(ctx context.Context, s logical.Storage) error {
+	var errs []error
+	failing := make(map[string]bool) // with Palette down each call takes request_timeout
+	errs = append(errs, m.Each(ctx, s, func(name string, have *Credential) {
+		if failing[have.ConfigName] {
+			return
+		}
+		failed, err := m.tidy(ctx, s, name)
+		failing[have.ConfigName] = failed
+		errs = append(errs, err)
+	}))
+	return errors.Join(errs...)
+}
+
+// MsgNotTidied is the log's message for what is over and could not be ended at Palette.
+const MsgNotTidied = "what is over of a shared credential could not be ended at Palette; trying again in a minute"
+
+// tidy is EachMinute for one credential. failed tells whether Palette did not take a call. A renewal
+// under way has its turn first.
+func (m *Manager) tidy(ctx context.Context, s logical.Storage, name string) (failed bool, err error) {
+	lock := m.lock(name)
+	if !lock.TryAcquire(1) {
+		return false, nil
+	}
+	defer lock.Release(1)
+	have, err := m.stored.Get(ctx, s, name)
+	if err != nil || have == nil {
+		return false, err
+	}
+	w, err := m.Kind.Want(ctx, s, name)
+	switch {
+	case err != nil:
+		return false, err
+	case !have.is(w):
+		return false, m.endStored(ctx, s, name, have)
+	}
+	left, err := m.Kind.Tidy(ctx, s, name, have)
+	switch {
+	case err != nil:
+		m.Logger().Warn(MsgNotTidied, m.Kind.Label(), name, "error", err)
+		return true, nil
+	case left == nil:
+		return false, m.stored.Delete(ctx, s, name)
+	case left != have:
+		return false, m.stored.Put(ctx, s, name, left)
+	}
+	return false, nil
 }

@@ -79,18 +79,16 @@ func TestSessionOfAnotherLogin(t *testing.T) {
 	other := palettetest.User{Email: "b@example.com", Org: "example", Password: "Another-Password-1"}
 	synctest.Test(t, func(t *testing.T) {
 		m := newMount(t, palettetest.WithUser(palettetest.DefaultUser), palettetest.WithUser(other))
-		first, old := m.current(), m.Stored()
+		first := m.current()
 		next := m.Configure(func(c *store.Config) { c.Email, c.Password = other.Email, "Another-Password-1" })
 		second := m.current()
 		assert.False(t, m.Alive(first.Newest()))
 		assert.True(t, second.Of(next))
 		// The write ends what it has found, and a read has begun the new one already.
-		require.NoError(t, m.Sessions.EndForeign(t.Context(), m.Storage, name, old, next))
+		require.NoError(t, m.Sessions.EndForeign(t.Context(), m.Storage, name))
 		assert.True(t, m.Alive(second.Newest()))
-		require.NoError(t, m.Sessions.EndForeign(t.Context(), m.Storage, name, next, next), "the same login")
-		require.NoError(t, m.Sessions.EndForeign(t.Context(), m.Storage, name, nil, next), "a new config")
-		assert.True(t, m.Alive(second.Newest()))
-		require.NoError(t, m.Sessions.EndForeign(t.Context(), m.Storage, name, next, nil), "a deletion")
+		require.NoError(t, m.Configs.Delete(t.Context(), m.Storage, name))
+		require.NoError(t, m.Sessions.EndForeign(t.Context(), m.Storage, name), "a deletion")
 		assert.False(t, m.Alive(second.Newest()))
 	})
 }
@@ -118,7 +116,7 @@ func TestSessionWhoseConfigChangesDuringItsLogin(t *testing.T) {
 		<-gate.Arrived()
 		hurried, hangUp := context.WithTimeout(t.Context(), time.Second)
 		defer hangUp()
-		require.ErrorContains(t, m.Sessions.End(hurried, m.Storage, name), "waiting for a call under way on the session")
+		require.ErrorContains(t, m.Sessions.End(hurried, m.Storage, name), "waiting for a call under way on the shared credential")
 		m.Configure(func(c *store.Config) { c.Org = "other" })
 		gate.Release()
 		require.ErrorContains(t, <-done, "has changed meanwhile; read again")
@@ -142,7 +140,7 @@ func TestSessionAtTheEndOfTheMount(t *testing.T) {
 		{"a seal", false, "", 1, ""},
 		{"an unmount", true, "", 0, ""},
 		{"a storage that lists nothing", true, "list", 1, session.MsgNotListed},
-		{"a storage that deletes nothing", true, "delete", 0, session.MsgSessionNotEnd},
+		{"a storage that deletes nothing", true, "delete", 0, session.MsgNotEnded},
 	} {
 		enginetest.Bubble(t, c.name, func(t *testing.T) {
 			m := newMount(t)

@@ -1,149 +1,204 @@
-// Package session keeps the shared session of a config: the one login that all leases of its
-// shared roles hand out.
+// Package session keeps shared credentials: the session of a config, which is the one login that all
+// leases of its shared roles hand out, and the API key of a role, whose kind is package apikey's.
 //
-// Promise: a token that is handed out has at least two thirds of its life left, as far as Palette
-// lets the engine refresh it. However many read, one refresh or login goes at a time. A session is
-// stored, so that a restart or a new active node goes on with it.
+// Promise: a token that is handed out has at least two thirds of its life left and a key a third, as
+// far as Palette lets the engine replace them. However many read, one refresh, login or making of a key
+// goes at a time for each credential. A credential is stored, so that a restart or a new active node
+// goes on with it.
 //
-// State: the stored sessions with their cache; for each config the session's lock, which whoever
-// changes the session holds over the call (the named single flight), and notes about the session
-// (generations, pauses), guarded by one mutex. Lock order: session, then credential, then config.
+// State: the stored credentials with their cache; for each the credential's lock, which whoever changes
+// it holds over the call (the named single flight), and notes (generations, pauses), guarded by one
+// mutex. Lock order: the key of a role, then session, then credential of the config, then config.
 package session
 
 import (
+	"context"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/logical"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/sync/singleflight"
 
-	"vault-plugin-secrets-palette/internal/revocation"
-	"vault-plugin-secrets-palette/internal/rootcred"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/tasks"
-	"vault-plugin-secrets-palette/internal/upstream"
 )
 
-// RefreshPause is how long a session whose refresh has failed is handed out as it is. With Palette
+// RefreshPause is how long a credential whose renewal has failed is handed out as it is. With Palette
 // down each try takes request_timeout, and each reader would wait for a try.
 const RefreshPause = 10 * time.Second
 
-// Session is the shared session of a config.
-type Session struct {
+// AskEvery is how often Palette is asked at the most whether a key that is handed out is alive.
+const AskEvery = 5 * time.Minute
+
+// Credential is a shared credential as it is stored: the session of a config or the key of a role.
+type Credential struct {
 	store.Identity
-	// IssuedAt is the time of the login.
+	// IssuedAt is the time of the login, or of the first key.
 	IssuedAt time.Time `json:"issued_at"`
-	// Refreshes counts the refreshes since the login.
+	// Refreshes counts the refreshes since the login, or the keys after the first.
 	Refreshes int `json:"refreshes"`
-	// Life is how long the newest token lives in all.
+	// Life is how long the newest token or key lives in all.
 	Life time.Duration `json:"life"`
-	// Suspect: Palette may have ended the session, though its token is fresh by the clock. The stored
-	// name is that of older versions, and has nothing to do with StateStale.
+	// Suspect: Palette may have ended the credential, though it is fresh by the clock. The stored name
+	// is that of older versions, and has nothing to do with StateStale.
 	Suspect bool `json:"stale,omitempty"`
-	// Tokens are the tokens that may be alive, the newest last. The older tokens have been handed
-	// out and end with the session.
-	Tokens []store.Token `json:"tokens"`
+	// Tokens are a session's tokens that may be alive, the newest last. The older tokens have been
+	// handed out and end with the session.
+	Tokens []store.Token `json:"tokens,omitempty"`
+
+	// ConfigName is the config that makes the keys of a role, OwnerUID the config's own user, "" where
+	// that is not known, and UserUID the user whom the role makes keys for, "" for the config's own.
+	ConfigName string `json:"config_name,omitempty"`
+	OwnerUID   string `json:"owner_uid,omitempty"`
+	UserUID    string `json:"user_uid,omitempty"`
+	// Keys are a role's keys that Palette may have, the newest last.
+	Keys []store.Key `json:"keys,omitempty"`
 }
 
-// Newest is the token that the session hands out.
-func (s *Session) Newest() store.Token { return s.Tokens[len(s.Tokens)-1] }
+// Newest is the token that a session hands out.
+func (c *Credential) Newest() store.Token { return c.Tokens[len(c.Tokens)-1] }
 
-// Of tells whether the session is the config's. A config that becomes another identity gets a new
+// Key is the API key that a role hands out.
+func (c *Credential) Key() store.Key { return c.Keys[len(c.Keys)-1] }
+
+// Left is how much of the life is left of what the credential hands out.
+func (c *Credential) Left(now time.Time) time.Duration {
+	if len(c.Keys) > 0 {
+		return c.Key().ExpiresAt.Sub(now)
+	}
+	return c.Newest().Left(now)
+}
+
+// Of tells whether the credential is the config's. A config that becomes another identity gets a new
 // session.
-func (s *Session) Of(cfg *store.Config) bool { return s.Same(cfg.Identity()) }
+func (c *Credential) Of(cfg *store.Config) bool { return c.Same(cfg.Identity()) }
 
-// fresh tells whether the newest token may be handed out: at least two thirds of its life are left,
-// so that its reader has time to use it. A token of before the config's present password may be dead,
-// since a change of the password may end sessions (an assumption). MarkSuspect says so too, but not to
-// another node, nor to the next process where the storage fails.
-func (s *Session) fresh(cfg *store.Config, now time.Time) bool {
-	newest := s.Newest()
-	made := newest.ExpiresAt.Add(-s.Life)
-	return !s.Suspect && made.Unix() >= cfg.SecretSince && newest.Left(now) >= s.Life*2/3
+// Want is what a shared credential is to be, as config and role are now.
+type Want struct {
+	// Name is the config's for a session, the role's for a key.
+	Name   string
+	Config *store.Config
+	// Role is nil for a session.
+	Role *store.Role
 }
 
-// How a session was handed out, for metrics.
+// is tells whether the credential is the one that is wanted. A key is another's where another config,
+// another user of that config or another user of the role is to have it.
+func (c *Credential) is(w *Want) bool {
+	if w == nil || !c.Of(w.Config) || w.Role == nil {
+		return w != nil && c.Of(w.Config)
+	}
+	sameOwner := c.OwnerUID == "" || w.Config.UserUID == "" || c.OwnerUID == w.Config.UserUID
+	return sameOwner && c.ConfigName == w.Role.ConfigName && c.UserUID == w.Role.UserUID
+}
+
+// Kind is what the session of a config and the key of a role differ in.
+type Kind interface {
+	// Label is what a credential of the kind belongs to: "config" or "role".
+	Label() string
+	// Want is what the credential of a name is to be; nil where there is to be none.
+	Want(ctx context.Context, s logical.Storage, name string) (*Want, error)
+	// Fresh tells whether the credential may be handed out as it is, by the clock.
+	Fresh(c *Credential, w *Want, now time.Time) bool
+	// Renew brings a fresh credential and stores it by [Manager.Put]. have is the present one, nil for
+	// none. An error that is a *[Passing] leaves the present one of use.
+	Renew(ctx context.Context, s logical.Storage, m *Manager, w *Want, have *Credential) (*Credential, error)
+	// End ends all of the credential at Palette, or makes that pending.
+	End(ctx context.Context, s logical.Storage, name string, have *Credential) error
+	// Tidy ends at Palette what of the credential is over. It returns the rest, have itself where
+	// nothing is, and nil where nothing is left.
+	Tidy(ctx context.Context, s logical.Storage, name string, have *Credential) (*Credential, error)
+	// Dead asks Palette whether it has ended a credential that is fresh by the clock.
+	Dead(ctx context.Context, s logical.Storage, have *Credential) bool
+}
+
+// Passing is a renewal's error after which the present credential is handed out, with a warning.
+type Passing struct {
+	Warning string
+	Err     error
+}
+
+// Error implements error.
+func (p *Passing) Error() string { return p.Err.Error() }
+
+// How a credential was handed out, for metrics.
 const (
 	StateStored  = "stored"  // as it was stored
-	StateRenewed = "renewed" // after a wait for a refresh or a login
+	StateRenewed = "renewed" // after a wait for Palette
 	StateStale   = "stale"   // older than it should be
 )
 
-// Handle is what a reader of a session gets.
+// Handle is what a reader of a credential gets.
 type Handle struct {
-	*Session
-	// Warning says that the token is older than it should be; "" otherwise.
+	*Credential
+	// Warning says that the credential is older than it should be; "" otherwise.
 	Warning string
 	// State is one of StateStored, StateRenewed and StateStale.
 	State string
 }
 
-// Manager keeps the shared sessions of a mount.
+// Manager keeps the shared credentials of one kind of a mount.
 type Manager struct {
-	Configs     *store.Configs
-	Clients     *upstream.Clients
-	Revocations *revocation.Manager
-	Credentials *rootcred.Manager
-	Tasks       *tasks.Group
-	Logger      func() hclog.Logger
+	Kind   Kind
+	Tasks  *tasks.Group
+	Logger func() hclog.Logger
 
-	sessions *store.Collection[Session]
-	// flights joins those who wait for one session's refresh or login.
+	stored *store.Collection[Credential]
+	// flights joins those who wait for one credential's renewal.
 	flights singleflight.Group
 
-	mu       sync.Mutex
-	byConfig map[string]*note
+	mu     sync.Mutex
+	byName map[string]*note
 }
 
-// note is what the engine knows of a config's session beside what is stored. Manager.mu guards all
+// note is what the engine knows of a credential beside what is stored. Manager.mu guards all
 // but lock.
 type note struct {
-	// lock lets one refresh, login or end of the session go at a time.
+	// lock lets one renewal or end of the credential go at a time.
 	lock *semaphore.Weighted
-	// generation counts how often the session was marked as suspect, cleared is the generation
-	// that a refresh or login has cleared.
+	// generation counts how often the credential was marked as suspect, cleared is the generation
+	// that a renewal has cleared.
 	generation, cleared int
-	// pausedUntil is until when the session is handed out as it is, pausedFor why.
+	// pausedUntil is until when the credential is handed out as it is, pausedFor why.
 	pausedUntil time.Time
 	pausedFor   string
-	// suspectedAt is when a use has last found the session's token dead.
-	suspectedAt time.Time
+	// suspectedAt is when a use has last found the session's token dead, askedAt when Palette was last
+	// asked whether the credential is alive.
+	suspectedAt, askedAt time.Time
 }
 
-// New makes a Manager; the caller sets its fields.
-func New() *Manager {
-	return &Manager{
-		sessions: store.NewCollection[Session](store.SessionPrefix, nil),
-		byConfig: make(map[string]*note),
-	}
+// New makes a Manager of the credentials below a storage prefix; the caller sets its fields.
+func New(prefix string) *Manager {
+	return &Manager{stored: store.NewCollection[Credential](prefix, nil), byName: make(map[string]*note)}
 }
 
-// with runs f on the note of a config's session under the lock.
+// with runs f on the note of a credential under the lock.
 func (m *Manager) with(name string, f func(*note)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	n, ok := m.byConfig[name]
+	n, ok := m.byName[name]
 	if !ok {
 		n = &note{lock: semaphore.NewWeighted(1)}
-		m.byConfig[name] = n
+		m.byName[name] = n
 	}
 	f(n)
 }
 
-// lock is the lock of a config's session.
+// lock is the lock of a credential.
 func (m *Manager) lock(name string) (lock *semaphore.Weighted) {
 	m.with(name, func(n *note) { lock = n.lock })
 	return lock
 }
 
-// generation is what a refresh that begins now clears.
+// generation is what a renewal that begins now clears.
 func (m *Manager) generation(name string) (g int) {
 	m.with(name, func(n *note) { g = n.generation })
 	return g
 }
 
-// isSuspect tells whether a session was marked and not refreshed since.
+// isSuspect tells whether a credential was marked and not renewed since.
 func (m *Manager) isSuspect(name string) (suspect bool) {
 	m.with(name, func(n *note) { suspect = n.generation != n.cleared })
 	return suspect
@@ -160,7 +215,7 @@ func (m *Manager) suspectOnce(name string, now time.Time) {
 	})
 }
 
-// paused returns why a session is handed out as it is, or "".
+// paused returns why a credential is handed out as it is, or "".
 func (m *Manager) paused(name string, now time.Time) (why string) {
 	m.with(name, func(n *note) {
 		if now.Before(n.pausedUntil) {

@@ -297,7 +297,7 @@ func TestSessionWhoseRefreshCannotBeStored(t *testing.T) {
 		second := m.current()
 		m.Logged(session.MsgTokenNotStored)
 		assert.NotEqual(t, first.Newest(), second.Newest())
-		assert.Same(t, second.Session, m.current().Session, "memory has it")
+		assert.Same(t, second.Credential, m.current().Credential, "memory has it")
 		m.Storage.Heal()
 		time.Sleep(6 * time.Minute)
 		third := m.current()

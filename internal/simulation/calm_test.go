@@ -36,6 +36,7 @@ func (w *world) calm(repair bool) {
 	w.checkSecrets()
 	w.checkLeft(waits)
 	w.checkReads()
+	w.checkExpired()
 	w.check()
 }
 
@@ -177,11 +178,15 @@ func (w *world) checkReads() {
 			w.broken(invSecretWorks, "in calm a read of creds/%s fails: %s", name, err)
 			return
 		}
+		resp = w.replaced(name, r, resp)
 		if !alive(w.palette, resp.Data) && !w.endedByHand(resp.Data) {
 			w.broken(invSecretWorks, "in calm a read of creds/%s brings a credential that is dead", name)
 		}
 		outcome, _ := w.vault.register("creds/"+name, resp, false)
 		w.story.tell("calm", "creds/%s: %s", name, outcome)
+		if r.Shared && r.CredentialType == "api_key" {
+			w.checkShared(name)
+		}
 	}
 }
 

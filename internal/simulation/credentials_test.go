@@ -144,7 +144,7 @@ func (w *world) refused(e *logical.StorageEntry) {
 }
 
 // crashed excuses the tokens that only the node's memory knew. Of the keys those are excused whose making was answered:
-// their write-ahead entry is gone by then.
+// their write-ahead entry is gone by then. That of a shared key goes when the key is stored.
 func (w *world) crashed(n *node) {
 	w.trouble()
 	known := w.accounts()
@@ -152,7 +152,7 @@ func (w *world) crashed(n *node) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, c := range w.credentials {
-		if c.excused == "" && live[c.id] && !c.in(known) && !c.dropped {
+		if c.excused == "" && live[c.id] && !c.in(known) && !c.dropped && !c.isShared() {
 			c.excused = "known to a node's memory alone when it crashed"
 		}
 	}
@@ -213,6 +213,9 @@ func (w *world) checkAccounts() {
 		w.broken(invAccounted, "%s is alive, and nobody accounts for it since %s", lost, clock(lost.orphan.Sub(w.story.began)))
 	}
 }
+
+// isShared tells whether the credential is a key that the leases of a role share.
+func (c *credential) isShared() bool { return c.key && strings.Contains(c.names[1], "-shared-") }
 
 // isRoot tells whether the credential is a config's own key.
 func (c *credential) isRoot() bool { return c.key && strings.HasPrefix(c.names[1], "vault-root-") }

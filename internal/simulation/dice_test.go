@@ -16,7 +16,7 @@ import (
 // dice are all that may happen. A new kind is a row in one of the tables.
 var dice = slices.Concat(vaultDice, trapDice, paletteDice, peopleDice, keyPeopleDice)
 
-var roleNames = []string{"app", "short", "shared", "ci", "cishared", "key", "skey"}
+var roleNames = []string{"app", "short", "shared", "ci", "cishared", "key", "skey", "one", "sone"}
 
 func roleFields(r *rand.Rand, name string) map[string]any {
 	data := map[string]any{"renewable": r.IntN(4) > 0}
@@ -33,6 +33,17 @@ func roleFields(r *rand.Rand, name string) map[string]any {
 		data["config_name"], data["credential_type"], data["ttl"] = "keys", "api_key", pick(r, []int{60, 600, 3600})
 	case "skey": // keys that are made through a session
 		data["config_name"], data["credential_type"] = pick(r, []string{"default", "ci"}), "api_key"
+	case "one", "sone": // keys that their leases share
+		data["config_name"], data["credential_type"], data["shared"] = "keys", "api_key", r.IntN(8) > 0
+		if name == "sone" {
+			data["config_name"] = pick(r, []string{"default", "default", "ci"})
+		}
+		data["ttl"], data["max_ttl"] = pick(r, []int{0, 20, 300, 3600}), pick(r, []int{0, 60, 600, 3600})
+		if data["max_ttl"] == 60 {
+			data["ttl"] = 20
+		} else if data["max_ttl"] == 600 {
+			data["ttl"] = 300
+		}
 	}
 	return data
 }
@@ -186,9 +197,20 @@ var trapDice = []die{
 		}}
 	}},
 	{"a key that comes late", 1, func(r *rand.Rand) step {
-		name, before := pick(r, []string{"key", "skey"}), time.Duration(1+r.IntN(7))*time.Second
+		name, before := pick(r, []string{"key", "skey", "one", "sone"}), time.Duration(1+r.IntN(7))*time.Second
 		return step{who: "vault", what: fmt.Sprintf("reads creds/%s, whose making arrives when nobody waits for it and a minute is over (%s)", name, before), do: func(w *world) string {
 			return w.lateKey(name, before)
+		}}
+	}},
+	{"trapped making of a shared key", 2, func(r *rand.Rand) step {
+		name, t := pick(r, []string{"one", "sone"}), storageTrap(r, append([]string{"fail", "fail-after"}, crashEffects...))
+		t.what, t.prefix, t.skip = "put", "shared-keys/", 0
+		return step{who: "vault", what: fmt.Sprintf("reads creds/%s, whose key has ended, into a %s", name, t.String()), do: func(w *world) string {
+			if of := w.storedRoles()[name].ConfigName; of != "" {
+				w.ask(logical.DeleteOperation, "sessions/"+of, nil, 0)
+			}
+			w.traps.add(t)
+			return w.read(name, nil, 0, false)
 		}}
 	}},
 	{"trapped rotation", 3, func(r *rand.Rand) step {

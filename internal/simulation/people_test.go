@@ -94,7 +94,7 @@ var peopleDice = []die{
 		})}
 	}},
 	{"end a session", 1, func(r *rand.Rand) step {
-		return askStep(logical.DeleteOperation, "sessions/"+pick(r, []string{"default", "ci"}), nil, perhaps(r, hangUp(r)))
+		return askStep(logical.DeleteOperation, "sessions/"+pick(r, []string{"default", "ci", "keys"}), nil, perhaps(r, hangUp(r)))
 	}},
 	{"check", 2, func(r *rand.Rand) step {
 		return askStep(logical.ReadOperation, "check/"+configName(r), map[string]any{"login": r.IntN(3) == 0}, perhaps(r, hangUp(r)))

@@ -100,7 +100,7 @@ func (s *storage) do(op operation, deed func()) (garbled bool, err error) {
 // slow tells whether operations on a key may take time. Below the other prefixes the engine holds locks meanwhile, and
 // fake time stands still while a goroutine waits for a lock.
 func slow(key string) bool {
-	return strings.HasPrefix(key, "wal/") || strings.HasPrefix(key, "owed/") || strings.HasPrefix(key, "sessions/")
+	return strings.HasPrefix(key, "wal/") || strings.HasPrefix(key, "owed/") || strings.HasPrefix(key, "sessions/") || strings.HasPrefix(key, "shared-keys/")
 }
 
 // Get implements logical.Storage.

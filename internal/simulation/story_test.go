@@ -71,12 +71,14 @@ const (
 	invEnded
 	// invDeclared: each answer's status is declared in the OpenAPI document.
 	invDeclared
+	// invOneKey: a role has one shared key at a time beside those that it has replaced, and none that has expired.
+	invOneKey
 )
 
 var invariants = map[invariant]string{
 	invAccounted: "each live credential is accounted for", invSecretWorks: "one secret works, and the engine knows it",
 	invGuarded: "the guard bounds rejected logins", invPaced: "Palette's limit is kept", invRevocable: "leases end with their credential",
-	invNoLeak: "no secret leaks", invEnded: "nothing is left, and nobody waits for ever", invDeclared: "each answer is declared",
+	invNoLeak: "no secret leaks", invEnded: "nothing is left, and nobody waits for ever", invDeclared: "each answer is declared", invOneKey: "one shared key a role",
 }
 
 func (i invariant) String() string { return fmt.Sprintf("%d (%s)", int(i), invariants[i]) }

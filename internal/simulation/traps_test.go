@@ -125,7 +125,7 @@ func (s *traps) onNetwork(e palettetest.Endpoint) trap {
 // The dice of traps.
 var (
 	storageWhats    = []string{"put", "put", "get", "delete", "list", ""}
-	storagePrefixes = []string{"", "config/", "owed/", "sessions/", "wal/", "wal/", "roles/", "connections/"}
+	storagePrefixes = []string{"", "config/", "owed/", "sessions/", "shared-keys/", "wal/", "wal/", "roles/", "connections/"}
 	storageEffects  = []string{"fail", "fail", "fail-after", "garble"}
 	networkEffects  = []string{"drop", "drop-after", "drop-after", "slow", "slow", "500", "503", "502-after", "429", "cut", "refuse", "foreign", "foreign", "foreign-after"}
 	foreignStatuses = []int{200, 201, 301, 400, 401, 401, 403, 404, 407, 409, 418, 500, 502, 503, 504}

@@ -9,15 +9,99 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// Collection is the storage entries of one prefix, decoded and cached. A read of a credential
-// needs its role and its config, and each would be a round trip to Vault. [Collection.Get]
-// returns shared entries: to change an entry, copy it and put the copy.
-type Collection[T any] struct {
+// Records are the storage entries of one prefix, decoded.
+type Records[T any] struct {
 	prefix string
 	// blank makes what an entry is decoded over; nil for the zero value. A blank entry has the
 	// defaults of fields that older versions did not store.
 	blank func() *T
+}
 
+// NewRecords are the records of a prefix. blank is nil where the zero value will do.
+func NewRecords[T any](prefix string, blank func() *T) Records[T] { return Records[T]{prefix, blank} }
+
+// Get returns an entry, nil where there is none.
+func (r Records[T]) Get(ctx context.Context, s logical.Storage, name string) (*T, error) {
+	raw, err := s.Get(ctx, r.prefix+name)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s%s from storage: %w", r.prefix, name, err)
+	}
+	if raw == nil {
+		return nil, nil
+	}
+	item := new(T)
+	if r.blank != nil {
+		item = r.blank()
+	}
+	if err := raw.DecodeJSON(item); err != nil {
+		return nil, fmt.Errorf("the storage entry %s%s cannot be decoded", r.prefix, name)
+	}
+	return item, nil
+}
+
+// Has tells whether there is an entry, also one that cannot be decoded.
+func (r Records[T]) Has(ctx context.Context, s logical.Storage, name string) (bool, error) {
+	raw, err := s.Get(ctx, r.prefix+name)
+	if err != nil {
+		return false, fmt.Errorf("reading %s%s from storage: %w", r.prefix, name, err)
+	}
+	return raw != nil, nil
+}
+
+// Put stores an entry.
+func (r Records[T]) Put(ctx context.Context, s logical.Storage, name string, item *T) error {
+	raw, err := logical.StorageEntryJSON(r.prefix+name, item)
+	if err != nil {
+		return fmt.Errorf("encoding %s%s: %w", r.prefix, name, err)
+	}
+	if err := s.Put(ctx, raw); err != nil {
+		return fmt.Errorf("writing %s%s to storage: %w", r.prefix, name, err)
+	}
+	return nil
+}
+
+// Delete removes an entry; one that is not there is no error.
+func (r Records[T]) Delete(ctx context.Context, s logical.Storage, name string) error {
+	if err := s.Delete(ctx, r.prefix+name); err != nil {
+		return fmt.Errorf("deleting %s%s from storage: %w", r.prefix, name, err)
+	}
+	return nil
+}
+
+// List returns the names, sorted.
+func (r Records[T]) List(ctx context.Context, s logical.Storage) ([]string, error) {
+	names, err := s.List(ctx, r.prefix)
+	if err != nil {
+		return nil, fmt.Errorf("listing %s in storage: %w", r.prefix, err)
+	}
+	return names, nil
+}
+
+// Each calls do with every entry, in the order of the names. An entry that cannot be read
+// comes as an error, and does not keep the others from do.
+func (r Records[T]) Each(ctx context.Context, s logical.Storage, do func(name string, item *T, err error)) error {
+	return r.each(ctx, s, r.Get, do)
+}
+
+func (r Records[T]) each(ctx context.Context, s logical.Storage, get func(context.Context, logical.Storage, string) (*T, error), do func(name string, item *T, err error)) error {
+	names, err := r.List(ctx, s)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		item, err := get(ctx, s, name)
+		if item != nil || err != nil {
+			do(name, item, err)
+		}
+	}
+	return nil
+}
+
+// Collection is Records with a cache. A read of a credential needs its role and its config, and
+// each would be a round trip to Vault. [Collection.Get] returns shared entries: to change an entry,
+// copy it and put the copy.
+type Collection[T any] struct {
+	Records[T]
 	mu     sync.RWMutex
 	cached map[string]*T
 	// changes counts puts, deletes and invalidations. A Get that overlaps a change does not fill
@@ -27,7 +111,7 @@ type Collection[T any] struct {
 
 // NewCollection is the collection of a prefix. blank is nil where the zero value will do.
 func NewCollection[T any](prefix string, blank func() *T) *Collection[T] {
-	return &Collection[T]{prefix: prefix, blank: blank}
+	return &Collection[T]{Records: NewRecords(prefix, blank), cached: make(map[string]*T)}
 }
 
 // Get returns an entry, nil where there is none.
@@ -38,37 +122,16 @@ func (c *Collection[T]) Get(ctx context.Context, s logical.Storage, name string)
 	if item != nil {
 		return item, nil
 	}
-	raw, err := s.Get(ctx, c.prefix+name)
-	if err != nil {
-		return nil, fmt.Errorf("reading %s%s from storage: %w", c.prefix, name, err)
-	}
-	if raw == nil {
-		return nil, nil
-	}
-	if item = new(T); c.blank != nil {
-		item = c.blank()
-	}
-	if err := raw.DecodeJSON(item); err != nil {
-		return nil, fmt.Errorf("the storage entry %s%s cannot be decoded", c.prefix, name)
+	item, err := c.Records.Get(ctx, s, name)
+	if item == nil {
+		return nil, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.changes == changes {
-		if c.cached == nil {
-			c.cached = make(map[string]*T)
-		}
 		c.cached[name] = item
 	}
 	return item, nil
-}
-
-// Has tells whether there is an entry, also one that cannot be decoded.
-func (c *Collection[T]) Has(ctx context.Context, s logical.Storage, name string) (bool, error) {
-	raw, err := s.Get(ctx, c.prefix+name)
-	if err != nil {
-		return false, fmt.Errorf("reading %s%s from storage: %w", c.prefix, name, err)
-	}
-	return raw != nil, nil
 }
 
 // Hold keeps an entry in memory alone: the storage did not take it, and the entry must not be
@@ -77,57 +140,24 @@ func (c *Collection[T]) Hold(name string, item *T) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.changes++
-	if c.cached == nil {
-		c.cached = make(map[string]*T)
-	}
 	c.cached[name] = item
 }
 
 // Put stores an entry.
 func (c *Collection[T]) Put(ctx context.Context, s logical.Storage, name string, item *T) error {
 	defer c.forget(name)
-	raw, err := logical.StorageEntryJSON(c.prefix+name, item)
-	if err != nil {
-		return fmt.Errorf("encoding %s%s: %w", c.prefix, name, err)
-	}
-	if err := s.Put(ctx, raw); err != nil {
-		return fmt.Errorf("writing %s%s to storage: %w", c.prefix, name, err)
-	}
-	return nil
+	return c.Records.Put(ctx, s, name, item)
 }
 
 // Delete removes an entry; one that is not there is no error.
 func (c *Collection[T]) Delete(ctx context.Context, s logical.Storage, name string) error {
 	defer c.forget(name)
-	if err := s.Delete(ctx, c.prefix+name); err != nil {
-		return fmt.Errorf("deleting %s%s from storage: %w", c.prefix, name, err)
-	}
-	return nil
+	return c.Records.Delete(ctx, s, name)
 }
 
-// List returns the names, sorted.
-func (c *Collection[T]) List(ctx context.Context, s logical.Storage) ([]string, error) {
-	names, err := s.List(ctx, c.prefix)
-	if err != nil {
-		return nil, fmt.Errorf("listing %s in storage: %w", c.prefix, err)
-	}
-	return names, nil
-}
-
-// Each calls do with every entry, in the order of the names. An entry that cannot be read
-// comes as an error, and does not keep the others from do.
+// Each calls do with every entry, as that of [Records].
 func (c *Collection[T]) Each(ctx context.Context, s logical.Storage, do func(name string, item *T, err error)) error {
-	names, err := c.List(ctx, s)
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		item, err := c.Get(ctx, s, name)
-		if item != nil || err != nil {
-			do(name, item, err)
-		}
-	}
-	return nil
+	return c.each(ctx, s, c.Get, do)
 }
 
 // forget drops an entry from the cache. A write that failed drops the entry too: the write may

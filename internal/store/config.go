@@ -188,13 +188,13 @@ func (c *Configs) ConnectionTo(ctx context.Context, s logical.Storage, configNam
 		return cfg.Connection, nil
 	}
 	// Older versions have kept a connection by the address as it was written.
-	for _, key := range []string{connectionKey(configName, transport.NormalAddress(address)), connectionKey(configName, address)} {
-		kept, err := keptConnection(ctx, s, key)
+	for _, as := range []string{transport.NormalAddress(address), address} {
+		found, err := keptConnections.Get(ctx, s, keptID(configName, as))
 		if err != nil {
 			return palette.Connection{}, err
 		}
-		if kept != nil {
-			return kept.Connection, nil
+		if found != nil {
+			return found.Connection, nil
 		}
 	}
 	return DefaultConnection(address), nil

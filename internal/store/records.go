@@ -15,6 +15,7 @@ const (
 	RolePrefix       = "roles/"
 	ConnectionPrefix = "connections/"
 	SessionPrefix    = "sessions/"
+	SharedKeyPrefix  = "shared-keys/"
 	// PendingPrefix is that of pending revocations. Mounts have stored them under "owed/".
 	PendingPrefix = "owed/"
 )

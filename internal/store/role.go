@@ -23,7 +23,8 @@ type Role struct {
 	MaxTTL     time.Duration `json:"max_ttl"`
 	Renewable  bool          `json:"renewable"`
 	ProjectUID string        `json:"project_uid"`
-	// Shared: the leases hand out the config's shared session instead of a login each.
+	// Shared: the leases hand out the config's shared session instead of a login each or, with
+	// CredentialAPIKey, one key of the role's.
 	Shared bool `json:"shared"`
 	// CredentialType is token ("" in entries of older versions) or api_key.
 	CredentialType string `json:"credential_type,omitempty"`
@@ -35,6 +36,9 @@ type Role struct {
 
 // IsAPIKey tells whether the role hands out API keys.
 func (r *Role) IsAPIKey() bool { return r.CredentialType == CredentialAPIKey }
+
+// SharesKey tells whether the role's leases hand out one API key.
+func (r *Role) SharesKey() bool { return r.Shared && r.IsAPIKey() }
 
 // Roles are the roles of a mount.
 type Roles struct {

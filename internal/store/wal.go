@@ -43,8 +43,10 @@ func (w *PasswordWAL) Until(cfg *Config) time.Time { return later(w.ArrivesBy, c
 // KeyWAL is written ahead of the making of an API key, which is found by its name and expiry.
 type KeyWAL struct {
 	ConfigName string `json:"config_name"`
-	Address    string `json:"address"`
-	Name       string `json:"name"`
+	// Role is the role whose shared key it is; "" for a key of a lease or config.
+	Role    string `json:"role,omitempty"`
+	Address string `json:"address"`
+	Name    string `json:"name"`
 	// Expiry is by Vault's clock, SentExpiry by Palette's, as the request names it; zero in entries
 	// of versions that named Expiry.
 	Expiry     time.Time `json:"expiry"`
@@ -65,19 +67,11 @@ type KeyWAL struct {
 // changed since counts where it says later.
 func (w *KeyWAL) Until(cfg *Config) time.Time { return later(w.ArrivesBy, cfg.ArrivesBy(w.At)) }
 
-func later(x, y time.Time) time.Time {
-	if x.After(y) {
-		return x
-	}
-	return y
-}
+func later(x, y time.Time) time.Time { return slices.MaxFunc([]time.Time{x, y}, time.Time.Compare) }
 
 // Sent is the expiry that the request names.
 func (w *KeyWAL) Sent() time.Time {
-	if w.SentExpiry.IsZero() {
-		return w.Expiry
-	}
-	return w.SentExpiry
+	return cmp.Or(w.SentExpiry, w.Expiry)
 }
 
 // ErrUndecodable is for a write-ahead entry that no version of the engine has written. Reading
@@ -124,14 +118,7 @@ func RewriteWAL(ctx context.Context, s logical.Storage, id string, data any) err
 		return err
 	}
 	entry.Data = data
-	raw, err := logical.StorageEntryJSON(framework.WALPrefix+id, entry)
-	if err != nil {
-		return fmt.Errorf("encoding a write-ahead entry: %w", err)
-	}
-	if err := s.Put(ctx, raw); err != nil {
-		return fmt.Errorf("writing a write-ahead entry: %w", err)
-	}
-	return nil
+	return NewRecords[framework.WALEntry](framework.WALPrefix, nil).Put(ctx, s, id, entry)
 }
 
 // WALConfig is the name of the config that a write-ahead entry is about.

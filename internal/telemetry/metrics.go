@@ -36,7 +36,8 @@ type Metrics struct {
 
 	leases, leaseFailures           *prometheus.CounterVec
 	pendingEnqueued, pendingRemoved prometheus.Counter
-	sharedReads, rotations          *prometheus.CounterVec
+	sharedReads, sharedKeyReads     *prometheus.CounterVec
+	rotations                       *prometheus.CounterVec
 	eventsLost                      prometheus.Counter
 }
 
@@ -87,6 +88,7 @@ func NewMetrics(version string) *Metrics {
 		pendingEnqueued: with.NewCounter(opts("pending_enqueued_total", "Revocations that became pending, to be retried each minute.")),
 		pendingRemoved:  with.NewCounter(opts("pending_removed_total", "Pending revocations that are over: Palette has ended the credential, or the credential is dead.")),
 		sharedReads:     with.NewCounterVec(opts("shared_session_reads_total", "Reads and renewals that were given a shared session: as it was stored, renewed after a wait, or stale since its refresh had failed."), []string{"state"}),
+		sharedKeyReads:  with.NewCounterVec(opts("shared_key_reads_total", "Reads and renewals that were given a shared API key. The state is stored, renewed after a wait, or stale since the key could not be replaced."), []string{"state"}),
 		rotations:       with.NewCounterVec(opts("rotations_total", "Rotations of the configs' passwords and API keys."), []string{"secret", "outcome"}),
 		eventsLost:      with.NewCounter(opts("events_lost_total", "Events that Vault did not take.")),
 	}
@@ -116,13 +118,14 @@ func (m *Metrics) begin() {
 		m.turnedAway.WithLabelValues(resource)
 	}
 	for _, operation := range []string{LeaseIssued, LeaseRenewed, LeaseRevoked} {
-		for _, holds := range []string{lease.HoldsToken, lease.HoldsSession, lease.HoldsKey} {
+		for _, holds := range []string{lease.HoldsToken, lease.HoldsSession, lease.HoldsKey, lease.HoldsSharedKey} {
 			m.leases.WithLabelValues(operation, holds)
 			m.leaseFailures.WithLabelValues(operation, holds)
 		}
 	}
 	for _, state := range []string{session.StateStored, session.StateRenewed, session.StateStale} {
 		m.sharedReads.WithLabelValues(state)
+		m.sharedKeyReads.WithLabelValues(state)
 	}
 	for _, secret := range []string{SecretPassword, SecretKey} {
 		for _, outcome := range []string{outcomeOK, outcomeFailed} {
@@ -176,6 +179,9 @@ func (m *Metrics) Rotation(secret string, ok bool) {
 
 // SharedRead counts a read or a renewal that was given a shared session.
 func (m *Metrics) SharedRead(state string) { m.sharedReads.WithLabelValues(state).Inc() }
+
+// SharedKeyRead counts a read or a renewal that was given a shared API key.
+func (m *Metrics) SharedKeyRead(state string) { m.sharedKeyReads.WithLabelValues(state).Inc() }
 
 // PendingEnqueued counts a revocation that becomes pending.
 func (m *Metrics) PendingEnqueued() { m.pendingEnqueued.Inc() }

@@ -38,6 +38,7 @@ func (g *Stored) Gather(ctx context.Context, s logical.Storage) (prometheus.Gath
 	for _, kept := range []struct{ name, help, prefix string }{
 		{"roles", "Roles that are stored.", store.RolePrefix},
 		{"shared_sessions", "Shared sessions that are stored.", store.SessionPrefix},
+		{"shared_keys", "Roles whose shared API key is stored.", store.SharedKeyPrefix},
 		{"pending_revocations", "Pending revocations: credentials that Palette has not ended yet.", store.PendingPrefix},
 	} {
 		names, err := s.List(ctx, kept.prefix)

@@ -70,12 +70,12 @@ func TestStoredTellsOfEachConfig(t *testing.T) {
 			cfg := store.NewConfig("https://palette.example.com")
 			c.change(cfg)
 			require.NoError(t, g.Configs.Put(t.Context(), s, name, cfg))
-			for key, n := range map[string]int{store.RolePrefix: 3, store.SessionPrefix: 2, store.PendingPrefix: 1} {
+			for key, n := range map[string]int{store.RolePrefix: 3, store.SessionPrefix: 2, store.SharedKeyPrefix: 4, store.PendingPrefix: 1} {
 				for i := range n {
 					s.Plant(fmt.Sprint(key, i), "{}")
 				}
 			}
-			maps.Copy(c.series, map[string]float64{"roles": 3, "shared_sessions": 2, "pending_revocations": 1, "configs": 1, "configs_unreadable": 0})
+			maps.Copy(c.series, map[string]float64{"roles": 3, "shared_sessions": 2, "shared_keys": 4, "pending_revocations": 1, "configs": 1, "configs_unreadable": 0})
 			assert.Equal(t, c.series, gathered(t, g, s))
 		})
 	}
@@ -95,7 +95,7 @@ func TestStoredShowsTheLargestOfManyConfigs(t *testing.T) {
 			require.NoError(t, g.Configs.Put(t.Context(), s, fmt.Sprintf("c%d", i), cfg))
 		}
 		got := gathered(t, g, s)
-		assert.Len(t, got, 5+6*telemetry.MaxSeries)
+		assert.Len(t, got, 6+6*telemetry.MaxSeries)
 		for _, series := range []string{
 			"root_secret_age_seconds config=c%d", "clock_offset_seconds config=c%d", "user_api_keys config=c%d", "user_api_keys_limit config=c%d",
 			"user_api_keys_listed_timestamp_seconds config=c%d", "root_key_expiry_timestamp_seconds config=c%d rotated=false",

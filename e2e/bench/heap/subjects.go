@@ -8,7 +8,7 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 
-	palette "vault-plugin-secrets-palette"
+	palettesecrets "vault-plugin-secrets-palette"
 	"vault-plugin-secrets-palette/e2e/bench/bare"
 	"vault-plugin-secrets-palette/e2e/bench/plain"
 	"vault-plugin-secrets-palette/internal/palettetest"
@@ -45,7 +45,7 @@ func newWait(ctx context.Context, o Options) (subject, error) {
 
 // newOwn makes the real engine, which logs in to the stand-in.
 func newOwn(ctx context.Context, o Options) (subject, error) {
-	e, err := newEngine(ctx, palette.Factory, "creds/app")
+	e, err := newEngine(ctx, palettesecrets.Factory, "creds/app")
 	if err != nil {
 		return nil, err
 	}

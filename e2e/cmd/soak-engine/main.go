@@ -11,7 +11,7 @@ import (
 	"github.com/hashicorp/vault/sdk/helper/pluginutil"
 	"github.com/hashicorp/vault/sdk/plugin"
 
-	palette "vault-plugin-secrets-palette"
+	palettesecrets "vault-plugin-secrets-palette"
 	"vault-plugin-secrets-palette/e2e/vitals"
 )
 
@@ -34,7 +34,7 @@ func serve() error {
 		}
 	}
 	return plugin.ServeMultiplex(&plugin.ServeOpts{
-		BackendFactoryFunc: palette.Factory,
+		BackendFactoryFunc: palettesecrets.Factory,
 		TLSProviderFunc:    api.VaultPluginTLSProvider(meta.GetTLSConfig()),
 	})
 }

@@ -6,8 +6,8 @@
 #   terraform init
 #   terraform apply -var project=Default
 #
-# Terraform 1.10 or newer, and a hashicorp/vault that has the ephemeral resource
-# vault_generic_secret.
+# Terraform 1.10 or newer, or OpenTofu 1.11, and hashicorp/vault 5.8, the first that has the
+# ephemeral resource vault_generic_secret.
 
 terraform {
   required_version = ">= 1.10"
@@ -18,7 +18,7 @@ terraform {
     }
     vault = {
       source  = "hashicorp/vault"
-      version = ">= 5.0"
+      version = ">= 5.8"
     }
   }
 }

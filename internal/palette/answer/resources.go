@@ -1,10 +1,12 @@
 package answer
 
+import (
+	"maps"
+	"slices"
+)
+
 // Endpoints are the calls that there are, as an observer hears of them.
-var Endpoints = []string{
-	"login", "system_login", "refresh", "revoke", "user_info", "change_password",
-	"create_api_key", "update_api_key", "delete_api_key", "list_api_keys",
-}
+var Endpoints = slices.Sorted(maps.Keys(rules))
 
 // Resources are what Palette counts the calls of an IP address by, each for itself (the table in the
 // introduction of its API), as an observer hears of them: /v1/auth/authenticate, /v1/auth, /v1/users

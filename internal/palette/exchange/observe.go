@@ -134,17 +134,11 @@ func WithTrace(ctx context.Context, into *Trace) context.Context {
 
 // note takes in what an answer tells of Palette's clock, and fills the context's trace, if it has one.
 func (x *exchange) note(ctx context.Context, r *answer.Reply) {
-	var (
-		offset    time.Duration
-		hasOffset bool
-	)
+	found := Trace{Took: time.Since(x.sent)}
 	if r != nil && x.rule.FromPalette(r) {
-		offset, hasOffset = x.clock.note(r.Header, x.sent, time.Now())
+		found.Offset, found.HasOffset = x.clock.note(r.Header, x.sent, time.Now())
 	}
-	trace, ok := ctx.Value(traceKey{}).(*Trace)
-	if !ok {
-		return
+	if trace, ok := ctx.Value(traceKey{}).(*Trace); ok {
+		*trace = found
 	}
-	*trace = Trace{Took: time.Since(x.sent)}
-	trace.Offset, trace.HasOffset = offset, hasOffset
 }

@@ -134,10 +134,8 @@ func (c Connection) Validate() error {
 	if _, err := ParseAddress(c.Address); err != nil {
 		return err
 	}
-	if _, err := c.Transport(); err != nil {
-		return err
-	}
-	return nil
+	_, err := c.Transport()
+	return err
 }
 
 // Transport makes the connection pool. Errors are *[FieldError].

@@ -1,4 +1,4 @@
-package apikey
+package keyname
 
 import (
 	"fmt"
@@ -35,7 +35,7 @@ func TestNameTemplateComesToAnEnd(t *testing.T) {
 		nested("", " | base64"): tooLong,
 		`{{ timestamp (printf "%900s" "January" | replace " " "January") }}`: tooLong,
 	} {
-		assert.ErrorContains(t, CheckNameTemplate(text), problem, text)
+		assert.ErrorContains(t, Check(text), problem, text)
 	}
 }
 
@@ -52,7 +52,7 @@ func TestNameTemplateFunctions(t *testing.T) {
 	} {
 		made, err := newNameTemplate(text)
 		require.NoError(t, err, text)
-		got, err := made.Generate(NameData{"role", "token-display-name", "entity-id"})
+		got, err := made.Generate(Data{"role", "token-display-name", "entity-id"})
 		require.NoError(t, err, text)
 		assert.Equal(t, want, got)
 	}

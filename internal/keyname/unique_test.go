@@ -1,4 +1,4 @@
-package apikey
+package keyname
 
 import (
 	"testing"
@@ -12,10 +12,10 @@ import (
 func TestNameTemplateMustMakeUniqueNames(t *testing.T) {
 	const ok, refused = "", "two names could be the same"
 	for text, problem := range map[string]string{
-		DefaultNameTemplate:                                                     ok,
-		`{{ random 7 }}`:                                                        ok,
-		`{{ uuid }}`:                                                            ok,
-		`{{ .RoleName }}-{{ random 0x14 }}`:                                     ok,
+		Default:                             ok,
+		`{{ random 7 }}`:                    ok,
+		`{{ uuid }}`:                        ok,
+		`{{ .RoleName }}-{{ random 0x14 }}`: ok,
 		`{{ printf "%s-%12s" .RoleName (random 8) }}`:                           ok,
 		`{{ printf "%v-%%-%q" uuid .RoleName }}`:                                ok,
 		`{{ random 20 | lowercase | printf "vault-%s" }}`:                       ok,
@@ -61,14 +61,14 @@ func TestNameTemplateMustMakeUniqueNames(t *testing.T) {
 		`random 20`:          refused,
 		`{{ "{{ uuid }}" }}`: refused,
 	} {
-		err := CheckNameTemplate(text)
+		err := Check(text)
 		if problem == ok {
 			assert.NoError(t, err, text)
 			continue
 		}
 		assert.ErrorContains(t, err, problem, text)
 	}
-	assert.NoError(t, CheckNameTemplate(""), "the default")
+	assert.NoError(t, Check(""), "the default")
 }
 
 // Names from outside are cut between characters.
@@ -86,7 +86,7 @@ func TestNameIsCutBetweenCharacters(t *testing.T) {
 		{`{{ .DisplayName }}`, "a\xffb", "ab"},
 		{`{{ .DisplayName | truncate 100 }}`, "zoë", "zoë"},
 	} {
-		got, err := Name(c.template, NameData{DisplayName: c.displayName})
+		got, err := Make(c.template, Data{DisplayName: c.displayName})
 		require.NoError(t, err, c.template)
 		assert.Equal(t, c.want, got, c.template)
 	}
@@ -96,7 +96,7 @@ func TestNameIsCutBetweenCharacters(t *testing.T) {
 		assert.True(t, utf8.ValidString(name) && len(name) <= n, "%d: %q", n, name)
 	}
 	for _, bad := range []string{`{{ truncate 0 .RoleName }}`, `{{ truncate_sha256 8 .RoleName }}`, `{{ slice .RoleName 9 }}`, `{{ slice .RoleName 2 1 }}`, `{{ slice .RoleName 0 1 2 }}`} {
-		_, err := Name(bad, NameData{RoleName: "role"})
+		_, err := Make(bad, Data{RoleName: "role"})
 		assert.Error(t, err, bad)
 	}
 }

@@ -1,4 +1,10 @@
-package apikey
+// Package keyname makes the names of API keys from templates.
+//
+// Promise: no two names of a template that [Check] takes are the same, and no template fills the memory
+// or stops the process. A key whose making was interrupted is found by its name.
+//
+// State: none.
+package keyname
 
 import (
 	"fmt"
@@ -6,20 +12,20 @@ import (
 )
 
 const (
-	// DefaultNameTemplate makes the names of keys.
-	DefaultNameTemplate = `{{ printf "vault-%s-%s-%s" (.RoleName | truncate 24) (.DisplayName | truncate 24) (random 20) }}`
+	// Default makes the names of keys.
+	Default = `{{ printf "vault-%s-%s-%s" (.RoleName | truncate 24) (.DisplayName | truncate 24) (random 20) }}`
 	// maxName bounds a key's name, in bytes. Palette's document names no limit (an assumption).
 	maxName = 128
 )
 
-// NameData is what a name_template may use.
-type NameData struct{ RoleName, DisplayName, EntityID string }
+// Data is what a name_template may use.
+type Data struct{ RoleName, DisplayName, EntityID string }
 
-// Name makes a key's name by a template, "" for the default. A template that [CheckNameTemplate]
+// Make makes a key's name by a template, "" for the default. A template that [Check]
 // refuses makes names too: a role may have been stored with it.
-func Name(text string, data NameData) (string, error) {
+func Make(text string, data Data) (string, error) {
 	if text == "" {
-		text = DefaultNameTemplate
+		text = Default
 	}
 	made, err := newNameTemplate(text)
 	if err != nil {
@@ -37,13 +43,13 @@ func Name(text string, data NameData) (string, error) {
 	return name, nil
 }
 
-// CheckNameTemplate returns what is wrong with a template; nil for nothing. Two names of one
+// Check returns what is wrong with a template; nil for nothing. Two names of one
 // template must differ: a key whose making was interrupted is found by its name.
-func CheckNameTemplate(text string) error {
+func Check(text string) error {
 	if text == "" {
 		return nil
 	}
-	if _, err := Name(text, NameData{"role", "token-display-name", "entity-id"}); err != nil {
+	if _, err := Make(text, Data{"role", "token-display-name", "entity-id"}); err != nil {
 		return err
 	}
 	root, err := parsed(text)

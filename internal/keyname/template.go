@@ -1,4 +1,4 @@
-package apikey
+package keyname
 
 import (
 	"crypto/sha256"

@@ -1,0 +1,458 @@
+package palettesecrets
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-palette/internal/apikey"
+	"vault-plugin-secrets-palette/internal/palettetest"
+	"vault-plugin-secrets-palette/internal/session"
+	"vault-plugin-secrets-palette/internal/store"
+)
+
+// sharingKeys is issuing with the role "one", whose leases share a key of 24 hours.
+func sharingKeys(t *testing.T, opts ...palettetest.Option) *world {
+	t.Helper()
+	w := issuing(t, opts...)
+	w.write("roles/one", fields{"credential_type": "api_key", "shared": true, "ttl": "1h", "renewable": true})
+	return w
+}
+
+func (l *heldLease) uid() string { return l.data["api_key_uid"].(string) }
+
+// warns checks that an answer has one warning, with a text.
+func warns(t *testing.T, resp *logical.Response, text string) {
+	t.Helper()
+	require.Len(t, resp.Warnings, 1)
+	assert.Contains(t, resp.Warnings[0], text)
+}
+
+func (w *world) made() int { return w.palette.Calls(palettetest.APIKeyCreate) }
+
+// However many read, one key is made. Its leases end it neither alone nor together.
+func TestSharedKeyIsHandedOutByAllLeases(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := sharingKeys(t)
+		gate := w.palette.Hold(palettetest.APIKeyCreate)
+		leases, all := make(chan *heldLease, 40), sync.WaitGroup{}
+		for range cap(leases) {
+			all.Go(func() { leases <- w.creds("one") })
+		}
+		<-gate.Arrived()
+		gate.Release()
+		all.Wait()
+		close(leases)
+		uids := make(map[string]bool)
+		for l := range leases {
+			uids[l.uid()] = true
+			assert.Equal(t, time.Hour, l.secret.TTL)
+			assert.NotContains(t, fmt.Sprint(l.secret.InternalData), l.uid(), "the lease holds no key")
+			l.mustRevoke()
+		}
+		assert.Len(t, uids, 1)
+		l := w.creds("one")
+		assert.Equal(t, 1, w.made())
+		assert.Equal(t, epoch.Add(24*time.Hour), l.key().Expiry)
+		assert.Regexp(t, "^vault-one-shared-", l.key().Name)
+		assert.Equal(t, epoch.Add(time.Hour).Format(time.RFC3339), l.data["expires_at"])
+		w.write("roles/two", fields{"credential_type": "api_key", "shared": true})
+		assert.NotEqual(t, l.uid(), w.creds("two").uid(), "a key a role")
+		w.end()
+	})
+}
+
+// A key is replaced when a third of its life is left. The one before lives on to its own end, and is then deleted.
+func TestSharedKeyIsReplaced(t *testing.T) {
+	for _, c := range []struct {
+		role  fields
+		mount time.Duration
+		life  time.Duration
+	}{
+		{fields{}, month, 24 * time.Hour},
+		{fields{"max_ttl": "3h"}, month, 3 * time.Hour},
+		{fields{}, 2 * time.Hour, 2 * time.Hour},
+		{fields{"max_ttl": "9m", "ttl": "30s"}, month, 9 * time.Minute},
+	} {
+		bubble(t, fmt.Sprint(c.role, c.mount), func(t *testing.T) {
+			w := sharingKeys(t)
+			w.system.MaxLeaseTTLVal = c.mount
+			w.write("roles/one", c.role)
+			first := w.creds("one")
+			assert.Equal(t, time.Now().Add(c.life).UTC(), first.key().Expiry)
+			time.Sleep(c.life * 2 / 3)
+			assert.Equal(t, first.uid(), w.creds("one").uid())
+			time.Sleep(time.Second)
+			second := w.creds("one")
+			assert.NotEqual(t, first.uid(), second.uid())
+			first.key()
+			w.mount()
+			assert.Equal(t, second.uid(), w.creds("one").uid(), "a restart goes on with it")
+			w.minute()
+			assert.Len(t, w.palette.Keys(), 2)
+			time.Sleep(c.life / 3)
+			w.minute()
+			require.Len(t, w.palette.Keys(), 1, "an expired key counts at Palette too")
+			time.Sleep(c.life)
+			w.minute()
+			assert.Empty(t, w.palette.Keys(), "nobody has read")
+			assert.Empty(t, w.keys(store.SharedKeyPrefix))
+			w.end()
+		})
+	}
+}
+
+// No lease outlives its key, and a renewal returns the present one.
+func TestSharedKeyRenewalReturnsThePresentKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := sharingKeys(t)
+		w.write("roles/one", fields{"ttl": "20h"})
+		first := w.creds("one")
+		assert.Equal(t, 20*time.Hour, first.secret.TTL)
+		time.Sleep(10 * time.Hour)
+		late := w.creds("one", fields{"ttl": "20h"})
+		assert.Equal(t, 14*time.Hour-time.Minute, late.secret.TTL)
+		warns(t, w.read("creds/one", fields{"ttl": "20h"}), "the shared key's life allows 13h59m0s")
+		late.mustRenew()
+		assert.Equal(t, 14*time.Hour-time.Minute, late.secret.TTL)
+		time.Sleep(7 * time.Hour)
+		uid := late.uid()
+		late.mustRenew()
+		assert.NotEqual(t, uid, late.uid())
+		assert.Equal(t, 20*time.Hour, late.secret.TTL)
+		assert.Equal(t, time.Now().Add(20*time.Hour).Format(time.RFC3339), late.data["expires_at"])
+		assert.Equal(t, first.uid(), uid)
+		assert.Equal(t, 2, w.made())
+		require.NoError(t, late.revoke())
+		late.key()
+		w.end()
+	})
+}
+
+// A lease whose role has changed: its own key stays its own, and a shared one is the role's.
+func TestSharedKeyAndLeasesOfBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := sharingKeys(t)
+		shared := w.creds("one")
+		w.write("roles/one", fields{"shared": false})
+		requireCoded(t, shared.renew(), 400, `role "one" hands out no shared API key any more; read creds/one again`)
+		own := w.creds("one")
+		w.write("roles/one", fields{"shared": true})
+		uid := own.uid()
+		own.mustRenew()
+		assert.Equal(t, uid, own.uid())
+		shared.mustRenew()
+		assert.Len(t, w.palette.LiveKeys(), 2)
+		own.mustRevoke()
+		shared.mustRevoke()
+		assert.Len(t, w.palette.LiveKeys(), 1)
+		w.end()
+	})
+}
+
+// What makes the key another's ends it, and so does what ends its role, its config or the mount.
+func TestSharedKeyEnds(t *testing.T) {
+	unmount := func(w *world) { w.system.TaintedVal = true; w.b.clean(w.t.Context()) }
+	for name, c := range map[string]struct {
+		do    func(w *world)
+		alive int
+	}{
+		"the session is deleted":       {func(w *world) { w.remove("sessions/default") }, 0},
+		"the role is deleted":          {func(w *world) { w.remove("roles/one") }, 0},
+		"the role shares no key":       {func(w *world) { w.write("roles/one", fields{"shared": false}) }, 0},
+		"the role issues tokens":       {func(w *world) { w.write("roles/one", fields{"credential_type": "token"}) }, 0},
+		"the role's user is another":   {func(w *world) { w.write("roles/one", fields{"user_uid": "admin-uid"}) }, 0},
+		"the role's config is another": {func(w *world) { w.write("config/b", w.login()); w.write("roles/one", fields{"config_name": "b"}) }, 0},
+		"the config is another user":   {func(w *world) { w.write("config", w.login()) }, 0},
+		"the config is deleted":        {func(w *world) { w.remove("config") }, 0},
+		"an unmount":                   {unmount, 0},
+		"a reload":                     {func(w *world) { w.b.clean(w.t.Context()); w.mount() }, 1},
+		"the role's other fields":      {func(w *world) { w.write("roles/one", fields{"ttl": 60, "description": "x", "project_uid": "p"}) }, 1},
+		"the config's other fields":    {func(w *world) { w.write("config", fields{"request_timeout": 20}) }, 1},
+		"a rotation":                   {func(w *world) { w.write("rotate-root", nil) }, 1},
+		"the config's email, spelled otherwise": {func(w *world) {
+			w.write("config", fields{"email": "Admin@example.com", "password": admin.Password})
+		}, 1},
+	} {
+		for _, down := range []bool{false, true} {
+			if down && name != "the role is deleted" && name != "the session is deleted" && name != "an unmount" {
+				continue
+			}
+			bubble(t, fmt.Sprint(name, down), func(t *testing.T) {
+				w := sharingKeys(t, palettetest.AllowLiveTokens())
+				w.creds("one")
+				w.palette.Down(down)
+				c.do(w)
+				if down {
+					assert.NotZero(t, w.pending())
+					w.palette.Down(false)
+					w.mount()
+					w.minute()
+				}
+				w.wait()
+				assert.Len(t, w.palette.LiveKeys(), c.alive)
+				assert.Len(t, w.keys(store.SharedKeyPrefix), c.alive)
+				assert.Zero(t, w.pending())
+			})
+		}
+	}
+}
+
+// The process dies before it could end a key, or the primary cluster has changed the role: the next minute ends it.
+func TestSharedKeyThatNobodyWantsEndsWithinAMinute(t *testing.T) {
+	for name, change := range map[string]func(w *world){
+		"the role is gone":   func(w *world) { require.NoError(w.t, w.storage.Delete(w.t.Context(), "roles/one")) },
+		"the config is gone": func(w *world) { require.NoError(w.t, w.storage.Delete(w.t.Context(), "config/default")) },
+	} {
+		bubble(t, name, func(t *testing.T) {
+			w := sharingKeys(t, palettetest.AllowLiveTokens())
+			w.creds("one")
+			change(w)
+			w.b.InvalidateKey(t.Context(), "roles/one")
+			w.b.InvalidateKey(t.Context(), "config/default")
+			w.minute()
+			assert.Empty(t, w.palette.LiveKeys())
+			assert.Empty(t, w.keys(store.SharedKeyPrefix))
+		})
+	}
+}
+
+// Palette does not take the new key: the one there is is handed out with a warning, and one reader in ten seconds tries.
+func TestSharedKeyOutlivesAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := sharingKeys(t)
+		first := w.creds("one")
+		time.Sleep(17 * time.Hour)
+		w.creds("one") // the session that manages the keys
+		w.remove("sessions/default")
+		first = w.creds("one")
+		time.Sleep(17 * time.Hour)
+		w.palette.Inject(palettetest.APIKeyCreate, palettetest.Fault{Status: 503})
+		resp := w.read("creds/one")
+		warns(t, resp, "the shared API key could not be replaced, so it is the present one, which dies at")
+		assert.Equal(t, first.uid(), resp.Data["api_key_uid"])
+		tried := w.made()
+		w.creds("one")
+		assert.Equal(t, tried, w.made())
+		assert.Contains(t, w.metricsText(), `vault_palette_shared_key_reads_total{state="stale"} 2`)
+		time.Sleep(7*time.Hour - 30*time.Second)
+		w.fault(logical.ReadOperation, "creds/one", nil, 503, "making the API key took as long")
+		time.Sleep(time.Minute)
+		_, err := w.handle(t.Context(), logical.ReadOperation, "creds/one", nil)
+		requireCoded(t, err, 502, "could not create an API key")
+		w.palette.ClearAll()
+		time.Sleep(time.Minute)
+		assert.NotEqual(t, first.uid(), w.creds("one").uid())
+		w.minute()
+		w.end()
+	})
+}
+
+// Somebody has deleted the key at Palette: the engine finds out within minutes, and the next read gets another. A 401 to
+// a key that Palette still lists says nothing of the key.
+func TestSharedKeyThatPaletteHasEnded(t *testing.T) {
+	for name, deleted := range map[string]bool{"deleted": true, "its user's 401": false} {
+		bubble(t, name, func(t *testing.T) {
+			w := sharingKeys(t)
+			first := w.creds("one")
+			if deleted {
+				w.palette.DeleteKey(first.uid())
+			} else {
+				w.palette.Inject(palettetest.UserInfo, palettetest.Fault{Status: 401})
+			}
+			assert.Equal(t, first.uid(), w.creds("one").uid(), "nobody knows yet")
+			time.Sleep(session.AskEvery)
+			w.creds("one")
+			w.wait()
+			w.palette.ClearAll()
+			second := w.creds("one")
+			assert.Equal(t, deleted, first.uid() != second.uid())
+			second.key()
+			asked := w.palette.Calls(palettetest.UserInfo)
+			w.creds("one")
+			w.wait()
+			assert.Equal(t, asked, w.palette.Calls(palettetest.UserInfo), "once in five minutes")
+			w.end()
+		})
+	}
+}
+
+// Palette's limit of keys stands in the way of a new key.
+func TestSharedKeyAtTheLimitOfKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := sharingKeys(t, palettetest.WithKeyLimit(1))
+		first := w.creds("one")
+		time.Sleep(17 * time.Hour)
+		resp := w.read("creds/one")
+		warns(t, resp, "as many API keys as the tenant allows")
+		assert.Equal(t, first.uid(), resp.Data["api_key_uid"])
+		w.write("roles/two", fields{"credential_type": "api_key", "shared": true})
+		w.mistake(logical.ReadOperation, "creds/two", nil, "Palette's limit of API keys for a user")
+		w.end()
+	})
+}
+
+// max_ttl is shortened, or the clock set back: the next read gets a key that lives no longer.
+func TestSharedKeyOfAShorterMaxTTL(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := sharingKeys(t)
+		first := w.creds("one")
+		w.write("roles/one", fields{"max_ttl": "2h"})
+		second := w.creds("one")
+		assert.NotEqual(t, first.uid(), second.uid())
+		assert.Equal(t, epoch.Add(2*time.Hour), second.key().Expiry)
+		assert.Equal(t, second.uid(), w.creds("one").uid())
+		w.write("roles/one", fields{"max_ttl": "9h"})
+		assert.Equal(t, second.uid(), w.creds("one").uid(), "a longer one counts for the next key")
+		w.end()
+	})
+}
+
+// A kill at any operation of the making leaves no key that nobody knows, and none that is handed out dead.
+func TestSharedKeyWhoseMakingIsInterrupted(t *testing.T) {
+	for _, c := range []struct {
+		name, op, prefix string
+		fault            palettetest.Fault
+		kept             bool
+	}{
+		{"the answer is lost", "", "", palettetest.Fault{DropAfter: true, Times: 1}, false},
+		{"it is not stored", "put", store.SharedKeyPrefix, palettetest.Fault{}, false},
+		{"its name stays written ahead", "delete", framework.WALPrefix, palettetest.Fault{}, true},
+	} {
+		for _, killed := range []bool{false, true} {
+			bubble(t, fmt.Sprint(c.name, killed), func(t *testing.T) {
+				w := sharingKeys(t)
+				w.palette.Inject(palettetest.APIKeyCreate, c.fault)
+				if c.op != "" {
+					w.storage.failOn(c.op, c.prefix)
+				}
+				_, err := w.handle(t.Context(), logical.ReadOperation, "creds/one", nil)
+				assert.Equal(t, c.kept, err == nil)
+				assert.Len(t, w.palette.LiveKeys(), 1)
+				w.storage.heal()
+				if killed {
+					w.mount()
+				}
+				w.minute()
+				assert.Len(t, w.palette.LiveKeys(), map[bool]int{true: 1}[c.kept])
+				assert.Zero(t, w.wals())
+				w.creds("one").key()
+				w.minute()
+				assert.Len(t, w.palette.LiveKeys(), 1)
+				w.end()
+			})
+		}
+	}
+}
+
+// The role is deleted while its key is being made: the write has not seen the key, which ends itself.
+func TestSharedKeyWhoseRoleGoesDuringItsMaking(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := sharingKeys(t)
+		gate, done := w.palette.HoldAfter(palettetest.APIKeyCreate), make(chan struct{})
+		go func() {
+			defer close(done)
+			w.mistake(logical.ReadOperation, "creds/one", nil, `role "one" has changed meanwhile; read again`)
+		}()
+		<-gate.Arrived()
+		w.remove("roles/one")
+		gate.Release()
+		<-done
+		assert.Empty(t, w.keys(store.SharedKeyPrefix))
+		w.end()
+	})
+}
+
+// A deletion that Palette does not take keeps an expired key, for the next minute, until it is surely gone.
+func TestSharedKeyThatCannotBeTidied(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := sharingKeys(t)
+		w.creds("one")
+		time.Sleep(25 * time.Hour)
+		w.palette.Inject(palettetest.APIKeyDelete, palettetest.Fault{Status: 503})
+		w.minute()
+		assert.Contains(t, w.log.String(), session.MsgNotTidied)
+		assert.Len(t, w.keys(store.SharedKeyPrefix), 1)
+		time.Sleep(month)
+		w.minute()
+		assert.Empty(t, w.keys(store.SharedKeyPrefix))
+		w.palette.ClearAll()
+		w.remove("sessions/default")
+	})
+}
+
+// Palette has deleted the key, but neither its answer nor the storage says so: the next read gets another.
+func TestSharedKeyWhoseEndIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := sharingKeys(t)
+		w.creds("one")
+		w.palette.Inject(palettetest.APIKeyDelete, palettetest.Fault{DropAfter: true})
+		w.storage.failOn("put", "")
+		_, err := w.handle(t.Context(), logical.DeleteOperation, "sessions/default", nil)
+		require.ErrorIs(t, err, errDisk)
+		w.storage.heal()
+		w.palette.ClearAll()
+		w.creds("one").key()
+		w.end()
+	})
+}
+
+// A performance secondary has a key of its own, and ends it when the primary has changed the role.
+func TestSharedKeyOfASecondary(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := sharingKeys(t)
+		second := w.secondary()
+		first, its := w.creds("one"), second.creds("one")
+		assert.NotEqual(t, first.uid(), its.uid())
+		w.remove("roles/one")
+		second.b.InvalidateKey(t.Context(), store.RolePrefix+"one")
+		assert.Len(t, w.palette.LiveKeys(), 1)
+		second.minute()
+		assert.Empty(t, w.palette.LiveKeys())
+		second.remove("sessions/default")
+		w.end()
+	})
+}
+
+// sessions/<config> shows the keys by role, and never a key.
+func TestSharedKeysAreShown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := sharingKeys(t)
+		w.write("roles/many", fields{"shared": true, "renewable": true})
+		l := w.creds("one")
+		shown := fields{"one": fields{"uid": l.uid(), "name": l.key().Name, "expires_at": epoch.Add(24 * time.Hour).Format(time.RFC3339)}}
+		assert.Equal(t, shown, w.read("sessions/default").Data["api_keys"])
+		assert.Equal(t, admin.Email, w.read("sessions/default").Data["email"])
+		assert.Equal(t, []string{"default"}, w.list("sessions/"))
+		time.Sleep(20 * time.Minute)
+		w.write("config/k", fields{"address": w.palette.URL(), "api_key": l.data["api_key"], "api_key_uid": l.uid()})
+		w.write("roles/k", fields{"config_name": "k", "credential_type": "api_key", "shared": true})
+		w.creds("k")
+		assert.Len(t, w.read("sessions/k").Data, 1, "a config with an API key has no session")
+		assert.Equal(t, []string{"default", "k"}, w.list("sessions/"))
+		w.storage.failOn("get", store.SharedKeyPrefix)
+		w.uncache()
+		_, err := w.handle(t.Context(), logical.ReadOperation, "sessions/default", nil)
+		require.ErrorIs(t, err, errDisk)
+		_, err = w.handle(t.Context(), logical.ListOperation, "sessions/", nil)
+		require.ErrorIs(t, err, errDisk)
+		w.storage.heal()
+		w.remove("sessions/k")
+		assert.Nil(t, w.read("sessions/k"))
+		w.end()
+	})
+}
+
+// A lease ends a little before its key, and a short-lived key leaves room for leases too.
+func TestSharedGrace(t *testing.T) {
+	for life, grace := range map[time.Duration]time.Duration{time.Minute: 6 * time.Second, 10 * time.Minute: time.Minute, month: time.Minute} {
+		assert.Equal(t, grace, apikey.SharedGrace(life), life)
+	}
+}
