@@ -159,7 +159,7 @@ func (b *backend) handleConfigWrite(ctx context.Context, req *logical.Request, d
 		return upstream.Answer(err)
 	}
 	if old == nil || !old.SameIdentity(next) || old.APIKey != next.APIKey {
-		b.keys.Forget(name)
+		b.usage.Forget(name)
 	}
 	if err = b.endShared(ctx, req.Storage, name, old, next); err != nil {
 		return nil, err
