@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/go-secure-stdlib/parseutil"
@@ -19,6 +20,19 @@ import (
 // longestDuration bounds the fields that are durations. A longer one is a mistake, and a multiple
 // of it, such as twice a rotation_period, must not overflow.
 const longestDuration = 10 * 365 * 24 * time.Hour
+
+// set takes over the fields that were given.
+func set[T any](d *framework.FieldData, as func(any) T, fields map[string]*T) {
+	for field, into := range fields {
+		if value, given := d.GetOk(field); given {
+			*into = as(value)
+		}
+	}
+}
+
+func trimmed(value any) string { return strings.TrimSpace(value.(string)) }
+
+func is(value any) bool { return value.(bool) }
 
 // seconds reads a field that is a duration, and tells whether the field was given. seconds reads the
 // raw value once more, since the framework makes 0, which means "no limit", of "500ms". Errors are
