@@ -38,6 +38,17 @@ func TestManifestsForm(t *testing.T) {
 	assert.Len(t, reads, 4, "%v", reads)
 }
 
+// The values copy the plugin from where the image has it.
+func TestHelmValuesForm(t *testing.T) {
+	t.Parallel()
+	values := parse(t, []byte(text(t, "helm", "values.yaml")))[0]
+	server := object(values.at("server").(map[string]any))
+	command := container(t, server, "extraInitContainers", "palette-plugin").at("command").([]any)
+	entrypoint := regexp.MustCompile(`(?m)^ENTRYPOINT \["(.+)"\]$`).FindStringSubmatch(text(t, "..", "..", "Dockerfile"))
+	require.Len(t, entrypoint, 2)
+	assert.Equal(t, "/palette"+entrypoint[1], command[1])
+}
+
 // reader tells what an object makes its operator read, and the auth role that the operator has for
 // that; nothing for an object that reads nothing.
 func reader(o object) (path, login string) {
