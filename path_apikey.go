@@ -38,7 +38,7 @@ func keyAnswer() map[string]*framework.FieldSchema {
 	return fields
 }
 
-// errMadeTooLate is for a key that is there when its lease would be over.
+// errMadeTooLate is for a key whose lease would be over before the answer.
 var errMadeTooLate = logical.CodedError(http.StatusServiceUnavailable, "making the API key took as long as the lease would last, and it has been discarded; try again, or with a longer ttl")
 
 // issueKey makes an API key under a lease, or hands out the one that the role's leases share.
@@ -120,8 +120,8 @@ func shownKey(l *lease.Lease, r *store.Role, key store.Key, ttl time.Duration, n
 	return data
 }
 
-// renewKey moves the key's expiry to a minute after the lease's end, as Vault will grant the lease.
-// The key stays the same. A lease that shares its role's key gets the present one instead.
+// renewKey moves the key's expiry to a minute after the end that Vault will grant the lease. The key
+// stays the same. A lease that shares its role's key gets the role's present key instead.
 func (b *backend) renewKey(ctx context.Context, req *logical.Request, l *lease.Lease) (*logical.Response, error) {
 	r, cfg, err := b.renewable(ctx, req.Storage, l)
 	if err != nil {

@@ -99,8 +99,8 @@ func (b *backend) roleAndConfig(ctx context.Context, s logical.Storage, name str
 	return r, cfg, err
 }
 
-// issue issues what the role hands out: an API key, the config's shared session, or a token of a
-// login of its own.
+// issue issues what the role hands out: an API key, a token of the config's shared session, or a token of
+// a new login.
 func (b *backend) issue(ctx context.Context, req *logical.Request, r *store.Role, cfg *store.Config, l *lease.Lease) (*logical.Response, error) {
 	switch {
 	case r.IsAPIKey():
@@ -153,7 +153,7 @@ func (b *backend) applyRenewable(resp *logical.Response, r *store.Role, d *frame
 	}
 }
 
-// shownLease is what they return whatever the lease holds.
+// shownLease has the fields that each read and renewal returns, of a token or an API key.
 func shownLease(l *lease.Lease, r *store.Role, until time.Time) map[string]any {
 	data := map[string]any{fieldExpiresAt: until.Format(time.RFC3339), fieldAddress: l.Address, fieldOrg: l.Org}
 	if r.ProjectUID != "" {
@@ -216,8 +216,8 @@ func (b *backend) revoking(revoke func(context.Context, logical.Storage, *lease.
 	}
 }
 
-// leaseDone counts and tells what has become of an operation on a lease. A failure is told where it
-// may leave a credential alive: that of a revocation.
+// leaseDone counts an operation on a lease, and sends its event. Of failures only a revocation's has an
+// event: the credential may still be alive.
 func (b *backend) leaseDone(operation, holds string, l *lease.Lease, err error, more ...string) {
 	b.metrics.Lease(operation, holds, err == nil)
 	kind := map[string]string{telemetry.LeaseIssued: telemetry.EventIssued, telemetry.LeaseRenewed: telemetry.EventRenewed, telemetry.LeaseRevoked: telemetry.EventRevoked}[operation]

@@ -143,7 +143,7 @@ func orErrors(success map[int][]framework.Response, statuses ...int) map[int][]f
 	return success
 }
 
-// orWarned adds the answer with a warning to those of an operation that else has none.
+// orWarned adds a 200 to the answers of an operation whose success is a 204: its warnings need a body.
 func orWarned(responses map[int][]framework.Response, description string) map[int][]framework.Response {
 	responses[http.StatusOK] = []framework.Response{{Description: description}}
 	return responses

@@ -122,7 +122,7 @@ func (c *Client) request(ctx context.Context, k Call) (*http.Request, error) {
 	if k.Body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	k.Auth.dress(req.Header)
+	k.Auth.apply(req.Header)
 	return req, nil
 }
 
