@@ -16,7 +16,9 @@ import (
 	"vault-plugin-secrets-palette/internal/config"
 	"vault-plugin-secrets-palette/internal/help"
 	"vault-plugin-secrets-palette/internal/input"
+	"vault-plugin-secrets-palette/internal/keyusage"
 	"vault-plugin-secrets-palette/internal/lease"
+	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/palette/exchange"
 	"vault-plugin-secrets-palette/internal/revocation"
 	"vault-plugin-secrets-palette/internal/rootcred"
@@ -41,6 +43,7 @@ type backend struct {
 	writer      *config.Manager
 	sessions    *session.Manager
 	keys        *apikey.Manager
+	usage       *keyusage.Manager
 	revocations *revocation.Manager
 	checker     *check.Checker
 	limits      *lease.Limits
@@ -54,7 +57,7 @@ func newBackend(process *exchange.Process, version string) *backend {
 	b := &backend{
 		configs: store.NewConfigs(), roles: store.NewRoles(),
 		clients: &upstream.Clients{}, tasks: &tasks.Group{}, credentials: &rootcred.Manager{}, writer: &config.Manager{}, sessions: session.New(store.SessionPrefix),
-		keys: &apikey.Manager{SharedKeys: session.New(store.SharedKeyPrefix)}, revocations: revocation.New(), checker: &check.Checker{},
+		keys: &apikey.Manager{SharedKeys: session.New(store.SharedKeyPrefix)}, usage: &keyusage.Manager{}, revocations: revocation.New(), checker: &check.Checker{},
 		limits: &lease.Limits{}, metrics: telemetry.NewMetrics(version), events: &telemetry.Events{},
 	}
 	b.Backend = &framework.Backend{
@@ -84,7 +87,7 @@ func newBackend(process *exchange.Process, version string) *backend {
 func (b *backend) wire(process *exchange.Process, userAgent string) {
 	*b.clients = upstream.Clients{New: newClient(process, userAgent, b.metrics), Configs: b.configs, WritesConfigs: b.credentials.WritesConfigs, MaxLease: b.limits.MaxLease}
 	b.stored = &telemetry.Stored{Configs: b.configs, ClockOffset: process.ClockOffset, KeysOf: func(name string, cfg *store.Config) (int, time.Time, bool) {
-		u, known := b.keys.UsageOf(name, cfg)
+		u, known := b.usage.Of(name, cfg)
 		return u.Keys, u.At, known
 	}}
 	b.tasks.Logger = b.Logger
@@ -97,7 +100,7 @@ func (b *backend) wire(process *exchange.Process, userAgent string) {
 
 	c := b.credentials
 	c.Configs, c.Clients, c.Revocations, c.Tasks, c.System, c.Logger = b.configs, b.clients, b.revocations, b.tasks, b.System, b.Logger
-	c.Hooks = rootcred.Hooks{Changed: b.sessions.MarkSuspect, Rotated: b.rotationDone, Listed: b.keys.Listed, KeysInterrupted: b.keys.Interrupted}
+	c.Hooks = rootcred.Hooks{Changed: b.sessions.MarkSuspect, Rotated: b.rotationDone, Listed: b.usage.Listed, KeysInterrupted: b.keys.Interrupted}
 
 	*b.writer = config.Manager{Configs: b.configs, Clients: b.clients, Revocations: b.revocations, Credentials: b.credentials, System: b.System, Logger: b.Logger}
 
@@ -105,12 +108,22 @@ func (b *backend) wire(process *exchange.Process, userAgent string) {
 	s.Kind = &session.Logins{Configs: b.configs, Clients: b.clients, Revocations: b.revocations, Credentials: b.credentials, Logger: b.Logger}
 	s.Tasks, s.Logger = b.tasks, b.Logger
 
+	*b.usage = keyusage.Manager{Configs: b.configs, Clients: b.clients, Credentials: b.credentials, Sessions: b.sessions, Tasks: b.tasks, Logger: b.Logger}
+
 	k := b.keys
-	k.Configs, k.Clients, k.Revocations, k.Credentials, k.Sessions, k.Tasks, k.Logger, k.MaxLease = b.configs, b.clients, b.revocations, b.credentials, b.sessions, b.tasks, b.Logger, b.limits.MaxLease
+	k.Configs, k.Clients, k.Revocations, k.Credentials, k.Sessions, k.Usage, k.Tasks, k.Logger, k.MaxLease = b.configs, b.clients, b.revocations, b.credentials, b.sessions, b.usage, b.tasks, b.Logger, b.limits.MaxLease
 	s = k.SharedKeys
 	s.Kind, s.Tasks, s.Logger = &apikey.Shared{Manager: k, Roles: b.roles}, b.tasks, b.Logger
 
 	*b.checker = check.Checker{Clients: b.clients, Credentials: b.credentials, Sessions: b.sessions, Revocations: b.revocations, Tasks: b.tasks, Logger: b.Logger}
+}
+
+// newClient makes the clients of a mount. All mounts of a plugin process share process: Palette
+// counts the calls of an IP address, and the failed logins of an account.
+func newClient(process *exchange.Process, userAgent string, observer exchange.Observer) func(palette.Connection) (upstream.API, error) {
+	return func(conn palette.Connection) (upstream.API, error) {
+		return palette.NewClient(process, conn, userAgent, observer)
+	}
 }
 
 // tainted tells whether the mount is being unmounted or moved.

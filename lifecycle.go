@@ -36,7 +36,7 @@ func (b *backend) initializers() []initializer { return []initializer{b.events, 
 // minuters are in their order: an interrupted making of a key is looked for before a pending
 // revocation is retried.
 func (b *backend) minuters() []minuter {
-	return []minuter{b.credentials, b.keys, b.keys.SharedKeys, b.revocations, b.clients}
+	return []minuter{b.credentials, b.keys, b.usage, b.keys.SharedKeys, b.revocations, b.clients}
 }
 
 func (b *backend) invalidators() []invalidator {

@@ -59,7 +59,7 @@ func (b *backend) issueKey(ctx context.Context, req *logical.Request, r *store.R
 		ttl = l.TTL
 	}
 	if l.Key, err = b.keys.Create(ctx, req.Storage, r, cfg, name, time.Now().Add(ttl+apikey.Grace).UTC()); err != nil {
-		return nil, b.keys.CreateFailed(ctx, req.Storage, r.ConfigName, r, cfg, err, "")
+		return nil, b.usage.CreateFailed(ctx, req.Storage, r.ConfigName, r, cfg, err, "")
 	}
 	// The key's life counts from before the waits for a session, a permit and the answer. The lease
 	// counts from now on.
@@ -86,7 +86,7 @@ func (b *backend) issueKey(ctx context.Context, req *logical.Request, r *store.R
 func (b *backend) sharedKey(ctx context.Context, s logical.Storage, r *store.Role, cfg *store.Config, l *lease.Lease) (current session.Handle, limit lease.Limit, err error) {
 	current, err = b.keys.SharedKeys.CurrentOf(ctx, s, &session.Want{Name: l.Role, Config: cfg, Role: r})
 	if err != nil {
-		return current, limit, b.keys.CreateFailed(ctx, s, r.ConfigName, r, cfg, err, "")
+		return current, limit, b.usage.CreateFailed(ctx, s, r.ConfigName, r, cfg, err, "")
 	}
 	b.metrics.SharedKeyRead(current.State)
 	left := lease.KeyLeft(current.Key(), apikey.SharedGrace(current.Life), time.Now())

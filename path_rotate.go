@@ -42,7 +42,7 @@ func (b *backend) handleRotate(ctx context.Context, req *logical.Request, d *fra
 	case err == nil:
 		return nil, nil
 	case says != nil && says.Op != palette.OpLogin:
-		return upstream.Answer(b.keys.CreateFailed(ctx, req.Storage, name, nil, cfg, err, "nothing has changed"))
+		return upstream.Answer(b.usage.CreateFailed(ctx, req.Storage, name, nil, cfg, err, "nothing has changed"))
 	default:
 		return upstream.Answer(upstream.LoginFailed(name, cfg, err, ""))
 	}

@@ -59,7 +59,7 @@ func TestOpenBaoConfigForm(t *testing.T) {
 	require.NoError(t, err)
 	assert.Len(t, said, 4)
 	assert.Contains(t, said["sha256sum"], "checksum")
-	assert.Equal(t, path.Base(said["image"]), vaulttest.PluginName)
+	assert.Equal(t, vaulttest.PluginName, path.Base(said["image"]))
 	assert.Regexp(t, `^v\d+\.\d+\.\d+$`, said["version"], "the version that the plugin reports, with its v")
 	assert.Contains(t, string(release), "- \"v{{ .Version }}\"\n", "OpenBao asks for the tag that is the version")
 	assert.Equal(t, programInImage(t), "/"+said["binary_name"], "OpenBao looks in the root of the image")

@@ -19,7 +19,7 @@ func all(t *testing.T) []object {
 
 // What needs no operator: each manifest reads a role that setup.sh makes, by a policy that allows
 // that, as an auth role that there is.
-func TestForm(t *testing.T) {
+func TestManifestsForm(t *testing.T) {
 	t.Parallel()
 	auth := text(t, "setup.sh")
 	setup := text(t, "..", "setup.sh") + auth
@@ -38,6 +38,17 @@ func TestForm(t *testing.T) {
 	assert.Len(t, reads, 4, "%v", reads)
 }
 
+// The values copy the plugin from where the image has it.
+func TestHelmValuesForm(t *testing.T) {
+	t.Parallel()
+	values := parse(t, []byte(text(t, "helm", "values.yaml")))[0]
+	server := object(values.at("server").(map[string]any))
+	command := container(t, server, "extraInitContainers", "palette-plugin").at("command").([]any)
+	entrypoint := regexp.MustCompile(`(?m)^ENTRYPOINT \["(.+)"\]$`).FindStringSubmatch(text(t, "..", "..", "Dockerfile"))
+	require.Len(t, entrypoint, 2)
+	assert.Equal(t, "/palette"+entrypoint[1], command[1])
+}
+
 // reader tells what an object makes its operator read, and the auth role that the operator has for
 // that; nothing for an object that reads nothing.
 func reader(o object) (path, login string) {
@@ -52,12 +63,28 @@ func reader(o object) (path, login string) {
 	return o.text(append(at, annotation+"agent-inject-secret-palette.env")...), o.text(append(at, annotation+"role")...)
 }
 
-// The API server takes each object that is Kubernetes' own.
-func TestApply(t *testing.T) {
+// The API server takes each object that is Kubernetes' own, and the operators' where their CRDs are here.
+func TestManifestsAreApplied(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
+	known := map[string]bool{}
+	for variable, groups := range map[string][]string{
+		"VSO_CRDS": {"secrets.hashicorp.com"},
+		"ESO_CRDS": {"external-secrets.io", "generators.external-secrets.io"},
+	} {
+		path := os.Getenv(variable)
+		if path == "" {
+			t.Logf("NOT APPLIED: the objects of %s: %s names no CRDs", groups[0], variable)
+			continue
+		}
+		c.apply(t, crds(t, path)...)
+		for _, group := range groups {
+			known[group] = true
+		}
+	}
 	for _, o := range all(t) {
-		if group, _, _ := strings.Cut(o.text("apiVersion"), "/"); !strings.Contains(group, ".") {
+		group, _, _ := strings.Cut(o.text("apiVersion"), "/")
+		if known[group] || !strings.Contains(group, ".") {
 			c.apply(t, o)
 		}
 	}

@@ -24,7 +24,7 @@ func (w *world) logIn(t *testing.T, account, role, audience string) (*api.Client
 }
 
 // Each way into the cluster reads its own roles and no others.
-func TestLogin(t *testing.T) {
+func TestServiceAccountsLogIn(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, life)
 	w.apply(t, parse(t, []byte(`{apiVersion: v1, kind: ServiceAccount, metadata: {name: other, namespace: `+namespace+`}}`))...)
@@ -39,8 +39,8 @@ func TestLogin(t *testing.T) {
 		client, err := w.logIn(t, "palette-app", row.role, row.audience)
 		require.NoError(t, err, row.role)
 		for _, role := range row.reads {
-			secret, err := client.Logical().ReadWithContext(t.Context(), "palette/creds/"+role)
-			require.NoError(t, err, row.role+" "+role)
+			secret, readErr := client.Logical().ReadWithContext(t.Context(), "palette/creds/"+role)
+			require.NoError(t, readErr, row.role+" "+role)
 			w.revokes(t, client, secret.LeaseID, row.role == "palette-operator")
 		}
 		for _, role := range row.refused {

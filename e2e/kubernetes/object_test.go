@@ -73,27 +73,47 @@ func (o object) datum(t *testing.T, key string) string {
 	return string(value)
 }
 
-// manifests reads the objects of files, or of the YAML files of folders.
+// manifests reads the objects of files, or of folders: what their kustomization names, as kubectl apply -k does, or
+// else their YAML files.
 func manifests(t *testing.T, paths ...string) []object {
 	t.Helper()
 	var objects []object
 	for _, path := range paths {
-		info, err := os.Stat(path)
-		require.NoError(t, err)
-		files := []string{path}
-		if info.IsDir() {
-			files, err = filepath.Glob(filepath.Join(path, "*.yaml"))
-			require.NoError(t, err)
-			require.NotEmpty(t, files, path)
-			slices.Sort(files)
-		}
-		for _, file := range files {
+		for _, file := range files(t, path) {
 			content, err := os.ReadFile(file)
 			require.NoError(t, err)
 			objects = append(objects, parse(t, content)...)
 		}
 	}
 	return objects
+}
+
+// files are a folder's, in their order; a file is its own.
+func files(t *testing.T, path string) []string {
+	t.Helper()
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	if !info.IsDir() {
+		return []string{path}
+	}
+	found, err := filepath.Glob(filepath.Join(path, "*.yaml"))
+	require.NoError(t, err)
+	require.NotEmpty(t, found, path)
+	kustomization := filepath.Join(path, "kustomization.yaml")
+	content, err := os.ReadFile(kustomization)
+	if os.IsNotExist(err) {
+		return found
+	}
+	require.NoError(t, err)
+	var list struct {
+		Resources []string `yaml:"resources"`
+	}
+	require.NoError(t, yaml.Unmarshal(content, &list))
+	for i, name := range list.Resources {
+		list.Resources[i] = filepath.Join(path, name)
+	}
+	require.ElementsMatch(t, found, append(list.Resources, kustomization), "each file of the folder is named")
+	return list.Resources
 }
 
 // parse reads the objects of a YAML stream.
@@ -109,8 +129,7 @@ func parse(t *testing.T, content []byte) []object {
 		}
 		require.NoError(t, err)
 		o := object(fields)
-		// A kustomization and an empty document are no objects.
-		if kind := o.text("kind"); kind != "" && kind != "Kustomization" {
+		if len(o) > 0 { // a document may be empty
 			objects = append(objects, o)
 		}
 	}
@@ -133,8 +152,13 @@ func find(t *testing.T, objects []object, kind, name string) object {
 	return objects[at]
 }
 
-// crds are the objects of CRDs alone: a release's file has more in it.
+// crds are the CRDs of a file or of a folder, and nothing else that a release has there.
 func crds(t *testing.T, path string) []object {
 	t.Helper()
-	return slices.DeleteFunc(manifests(t, path), func(o object) bool { return !strings.HasPrefix(o.String(), "CustomResourceDefinition/") })
+	found, err := filepath.Glob(filepath.Join(path, "*.yaml"))
+	require.NoError(t, err)
+	if len(found) == 0 {
+		found = []string{path}
+	}
+	return slices.DeleteFunc(manifests(t, found...), func(o object) bool { return !strings.HasPrefix(o.String(), "CustomResourceDefinition/") })
 }

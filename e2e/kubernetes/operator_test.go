@@ -68,6 +68,20 @@ func TestVaultSecretsOperator(t *testing.T) {
 		assert.True(t, w.alive(shared.present()), "others use the session")
 		w.ownedBy(t, "palette-token", "VaultDynamicSecret")
 	})
+	t.Run("a renewable role", func(t *testing.T) { w.operatorWithRenewableRole(t, own) })
+}
+
+// operatorWithRenewableRole is what the recipe warns of: the operator renews, and keeps the first token.
+func (w *world) operatorWithRenewableRole(t *testing.T, own *holder) {
+	o := dynamicSecrets(t)[0]
+	w.remove(t, secretNamed(own.name)) // as the garbage collector does
+	w.write(t, "palette/roles/app-agent", map[string]any{"renewable": true})
+	w.apply(t, o)
+	w.filled(t, own)
+	w.watch(4*life, own)
+	t.Logf("dead in %d of %d looks", own.dead, own.looks)
+	assert.Greater(t, own.dead, own.looks/2)
+	assert.Equal(t, "True", w.get(t, o).condition("Ready").Status, "and nobody is told")
 }
 
 // dynamicSecrets are the operator's objects that hold leases.

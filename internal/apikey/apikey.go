@@ -20,6 +20,7 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-secrets-palette/internal/keyusage"
 	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/palette/answer"
 	"vault-plugin-secrets-palette/internal/revocation"
@@ -45,11 +46,12 @@ type Manager struct {
 	SharedKeys *session.Manager
 	Tasks      *tasks.Group
 	Logger     func() hclog.Logger
+	// Usage is told of the keys that are made.
+	Usage *keyusage.Manager
 	// MaxLease is the mount's longest lease.
 	MaxLease func() time.Duration
 
 	interrupted interrupted
-	counts      counts
 }
 
 // Owned is an API key of a lease, and the config that made it.
@@ -91,7 +93,7 @@ func (m *Manager) createKept(ctx context.Context, s logical.Storage, r *store.Ro
 			return store.Key{}, fmt.Errorf("taking the key's name out of the write-ahead log: %w", err)
 		}
 	}
-	m.noteMade(r.ConfigName, cfg, r.UserUID)
+	m.Usage.Made(r.ConfigName, cfg, r.UserUID)
 	return key, nil
 }
 

@@ -62,8 +62,7 @@ const (
 
 // EachMinute deletes the keys whose making this or an earlier process has not finished, by name and
 // expiry. Those of an earlier process come from rootcred.LookUp, by a hook. [Manager.Rollback] is
-// Vault's second net, for older entries. A key that stays is logged. EachMinute also counts the keys
-// of configs that make some.
+// Vault's second net, for older entries. A key that stays is logged.
 func (m *Manager) EachMinute(ctx context.Context, s logical.Storage) error {
 	var tried []string
 	for _, id := range m.interrupted.take() {
@@ -80,7 +79,7 @@ func (m *Manager) EachMinute(ctx context.Context, s logical.Storage) error {
 		tried = append(tried, id)
 	}
 	m.Interrupted(tried)
-	return m.countDue(ctx, s)
+	return nil
 }
 
 // deleteInterrupted deletes one key and its write-ahead entry.
@@ -109,8 +108,8 @@ func (m *Manager) Rollback(ctx context.Context, s logical.Storage, data any) err
 	if !w.Expiry.After(time.Now()) {
 		return nil // dead by itself
 	}
-	if kept, err := m.isKept(ctx, s, &w); err != nil || kept {
-		return err
+	if kept, failed := m.isKept(ctx, s, &w); failed != nil || kept {
+		return failed
 	}
 	if cfg == nil || !store.SameAddress(cfg.Address, w.Address) {
 		m.Logger().Warn(MsgCannotSearch, "name", w.Name, "dead_by_itself_at", w.Expiry)

@@ -133,9 +133,8 @@ func (m *Shared) Tidy(ctx context.Context, s logical.Storage, _ string, have *se
 	return &left, nil
 }
 
-// Dead asks with the key itself. A key that is rejected counts as dead where Palette lists it no more,
-// or as inactive: a 401 alone may be about its user, for whom another key would be no better.
-func (m *Shared) Dead(ctx context.Context, s logical.Storage, have *session.Credential) bool {
+// Rejected asks with the key itself, unless it is so new that Palette may not know it everywhere.
+func (m *Shared) Rejected(ctx context.Context, s logical.Storage, have *session.Credential) bool {
 	key := have.Key()
 	cfg, err := m.Configs.Get(ctx, s, have.ConfigName)
 	if err != nil || cfg == nil || !have.Of(cfg) || time.Since(key.MadeAt) < session.AskEvery {
@@ -145,7 +144,15 @@ func (m *Shared) Dead(ctx context.Context, s logical.Storage, have *session.Cred
 	if err != nil {
 		return false
 	}
-	if _, err = client.UserInfo(ctx, palette.Auth{APIKey: key.Key}); !upstream.Unauthorized(err) {
+	_, err = client.UserInfo(ctx, palette.Auth{APIKey: key.Key})
+	return upstream.Unauthorized(err)
+}
+
+// Gone tells whether Palette lists the key no more, or as inactive. A 401 alone may be about the key's
+// user, for whom another key would be no better.
+func (m *Shared) Gone(ctx context.Context, s logical.Storage, have *session.Credential) bool {
+	cfg, err := m.Configs.Get(ctx, s, have.ConfigName)
+	if err != nil || cfg == nil {
 		return false
 	}
 	var listed []palette.APIKey
@@ -153,7 +160,7 @@ func (m *Shared) Dead(ctx context.Context, s logical.Storage, have *session.Cred
 		listed, err = client.ListAPIKeys(ctx, auth)
 		return err
 	})
-	return err == nil && !slices.ContainsFunc(listed, func(k palette.APIKey) bool { return k.UID == key.UID && k.Active })
+	return err == nil && !slices.ContainsFunc(listed, func(k palette.APIKey) bool { return k.UID == have.Key().UID && k.Active })
 }
 
 // EndSharedOf ends the shared keys that a config has made: all or, where all is false, those that its

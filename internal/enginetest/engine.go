@@ -18,6 +18,7 @@ import (
 
 	"vault-plugin-secrets-palette/internal/apikey"
 	"vault-plugin-secrets-palette/internal/config"
+	"vault-plugin-secrets-palette/internal/keyusage"
 	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/palette/exchange"
 	"vault-plugin-secrets-palette/internal/palette/wiretest"
@@ -56,6 +57,7 @@ type Engine struct {
 	Writer      *config.Manager
 	Sessions    *session.Manager
 	Keys        *apikey.Manager
+	Usage       *keyusage.Manager
 	Roles       *store.Roles
 	// Counts is what the revocations have counted.
 	Counts Counts
@@ -138,7 +140,7 @@ func (e *Engine) Restart() {
 	c := e.Credentials
 	c.Configs, c.Clients, c.Revocations, c.Tasks, c.System, c.Logger = e.Configs, e.Clients, e.Revocations, e.Tasks, system, log
 	c.Hooks = rootcred.Hooks{
-		Changed: e.Sessions.MarkSuspect, Listed: e.Keys.Listed, KeysInterrupted: e.Keys.Interrupted,
+		Changed: e.Sessions.MarkSuspect, Listed: func(name string, cfg *store.Config, keys []palette.APIKey) { e.Usage.Listed(name, cfg, keys) }, KeysInterrupted: e.Keys.Interrupted,
 		Rotated: func(context.Context, logical.Storage, string, error) {},
 	}
 	e.Writer = &config.Manager{Configs: e.Configs, Clients: e.Clients, Revocations: e.Revocations, Credentials: e.Credentials, System: system, Logger: log}
@@ -146,9 +148,10 @@ func (e *Engine) Restart() {
 	s := e.Sessions
 	s.Kind = &session.Logins{Configs: e.Configs, Clients: e.Clients, Revocations: e.Revocations, Credentials: e.Credentials, Logger: log}
 	s.Tasks, s.Logger = e.Tasks, log
+	e.Usage = &keyusage.Manager{Configs: e.Configs, Clients: e.Clients, Credentials: e.Credentials, Sessions: e.Sessions, Tasks: e.Tasks, Logger: log}
 	k := e.Keys
 	k.Configs, k.Clients, k.Revocations, k.Credentials, k.Sessions = e.Configs, e.Clients, e.Revocations, e.Credentials, e.Sessions
-	k.Tasks, k.Logger, k.MaxLease = e.Tasks, log, longest
+	k.Usage, k.Tasks, k.Logger, k.MaxLease = e.Usage, e.Tasks, log, longest
 	s = k.SharedKeys
 	s.Kind, s.Tasks, s.Logger = &apikey.Shared{Manager: k, Roles: e.Roles}, e.Tasks, log
 }

@@ -80,16 +80,21 @@ func (m *Manager) ask(s logical.Storage, name string, have *Credential, now time
 		return
 	}
 	m.Tasks.Start(func() {
-		generation := m.generation(name)
-		if !m.Kind.Dead(context.Background(), s, have) {
+		ctx := context.Background()
+		if !m.Kind.Rejected(ctx, s, have) {
+			return
+		}
+		lock := m.lock(name)
+		if !lock.TryAcquire(1) {
+			return
+		}
+		defer lock.Release(1)
+		// Whoever has ended the credential meanwhile, an unmount too, is not to be followed by a login.
+		if stored, err := m.stored.Get(ctx, s, name); err != nil || stored != have || !m.Kind.Gone(ctx, s, have) {
 			return
 		}
 		m.Logger().Warn(MsgFoundDead, m.Kind.Label(), name)
-		m.with(name, func(n *note) {
-			if n.generation == generation && n.askedAt.Equal(now) { // else it was renewed meanwhile
-				n.generation++
-			}
-		})
+		m.with(name, func(n *note) { n.generation++ })
 	})
 }
 

@@ -130,6 +130,9 @@ func (l *Logins) Tidy(_ context.Context, _ logical.Storage, _ string, have *Cred
 	return have, nil
 }
 
-// Dead does not ask: whoever uses a session's token finds out, see [Manager.After], and others soon
+// Rejected does not ask: whoever uses a session's token finds out, see [Manager.After], and others soon
 // get another token.
-func (l *Logins) Dead(context.Context, logical.Storage, *Credential) bool { return false }
+func (l *Logins) Rejected(context.Context, logical.Storage, *Credential) bool { return false }
+
+// Gone is never asked.
+func (l *Logins) Gone(context.Context, logical.Storage, *Credential) bool { return false }

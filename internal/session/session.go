@@ -110,8 +110,10 @@ type Kind interface {
 	// Tidy ends at Palette what of the credential is over. It returns the rest, have itself where
 	// nothing is, and nil where nothing is left.
 	Tidy(ctx context.Context, s logical.Storage, name string, have *Credential) (*Credential, error)
-	// Dead asks Palette whether it has ended a credential that is fresh by the clock.
-	Dead(ctx context.Context, s logical.Storage, have *Credential) bool
+	// Rejected asks Palette whether it rejects a credential that is fresh by the clock.
+	Rejected(ctx context.Context, s logical.Storage, have *Credential) bool
+	// Gone asks whether it has ended one that it rejects. The caller holds the credential's lock.
+	Gone(ctx context.Context, s logical.Storage, have *Credential) bool
 }
 
 // Passing is a renewal's error after which the present credential is handed out, with a warning.

@@ -18,6 +18,7 @@ const mainModule = "vault-plugin-secrets-palette"
 // the package that does: its testing helpers are in no _test.go file.
 var linkedAnyway = map[string]string{
 	"github.com/stretchr/testify": "github.com/hashicorp/vault/sdk/physical",
+	"go.yaml.in/yaml/v3":          "github.com/stretchr/testify/assert/yaml",
 }
 
 // testing is what a package that ships must not import.

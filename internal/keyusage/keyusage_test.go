@@ -1,6 +1,8 @@
-package apikey_test
+package keyusage_test
 
 import (
+	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -8,17 +10,58 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"vault-plugin-secrets-palette/internal/apikey"
 	"vault-plugin-secrets-palette/internal/enginetest"
+	"vault-plugin-secrets-palette/internal/keyusage"
 	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/palette/answer"
 	"vault-plugin-secrets-palette/internal/palettetest"
 	"vault-plugin-secrets-palette/internal/store"
 )
 
+const name = enginetest.Name
+
+// mount is an engine with a config and a role that hands out API keys.
+type mount struct {
+	*enginetest.Engine
+	role *store.Role
+	made int
+}
+
+func newMount(t *testing.T, opts ...palettetest.Option) *mount {
+	m := &mount{Engine: enginetest.New(t, opts...), role: &store.Role{ConfigName: name, CredentialType: store.CredentialAPIKey}}
+	m.Configure()
+	t.Cleanup(func() {
+		assert.NoError(t, m.Sessions.End(context.WithoutCancel(t.Context()), m.Storage, name))
+		for _, key := range m.Palette.LiveKeys() {
+			m.Palette.DeleteKey(key.UID)
+		}
+	})
+	return m
+}
+
+// keyed leads the config to an API key of the user's own.
+func keyed(t *testing.T) *mount {
+	m := newMount(t)
+	m.PlantKey("own", "the-own-key", enginetest.Month)
+	m.Configure(func(c *store.Config) { c.Email, c.Password, c.APIKey = "", "", "the-own-key" })
+	return m
+}
+
+// create makes a key that lives for an hour.
+func (m *mount) create(ctx context.Context) (store.Key, error) {
+	m.made++
+	return m.Keys.Create(ctx, m.Storage, m.role, m.Stored(), fmt.Sprintf("vault-key-%d", m.made), time.Now().Add(time.Hour))
+}
+
+func (m *mount) key() {
+	m.T.Helper()
+	_, err := m.create(m.T.Context())
+	require.NoError(m.T, err)
+}
+
 // usage is how many keys the fullest user of the config has; -1 where it is not known.
 func (m *mount) usage() int {
-	u, known := m.Keys.UsageOf(name, m.Stored())
+	u, known := m.Usage.Of(name, m.Stored())
 	if !known {
 		return -1
 	}
@@ -28,7 +71,7 @@ func (m *mount) usage() int {
 // minute is the periodic run.
 func (m *mount) minute() {
 	m.T.Helper()
-	require.NoError(m.T, m.Keys.EachMinute(m.T.Context(), m.Storage))
+	require.NoError(m.T, m.Usage.EachMinute(m.T.Context(), m.Storage))
 	m.Wait()
 }
 
@@ -56,7 +99,7 @@ func TestCountIsOfKeysThatWereMade(t *testing.T) {
 			m.minute()
 			assert.Equal(t, 2, m.Palette.Calls(palettetest.APIKeyList))
 			assert.LessOrEqual(t, m.Palette.Calls(palettetest.UserInfo), 2, "one for the count, and one for Palette's clock")
-			m.Keys.Forget(name)
+			m.Usage.Forget(name)
 			assert.Equal(t, -1, m.usage())
 		})
 	}
@@ -66,7 +109,7 @@ func TestCountIsOfKeysThatWereMade(t *testing.T) {
 func TestCountIsNotMadeSoonAfterAListing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMount(t)
-		m.Keys.Listed(name, m.Stored(), nil)
+		m.Usage.Listed(name, m.Stored(), nil)
 		m.key()
 		m.minute()
 		assert.Zero(t, m.Palette.Calls(palettetest.APIKeyList))
@@ -82,8 +125,8 @@ func TestCountThatFails(t *testing.T) {
 		prepare func(m *mount)
 		said    string
 	}{
-		"nobody may look up the user": {func(m *mount) { m.Palette.Inject(palettetest.UserInfo, palettetest.Fault{Status: 403}) }, apikey.MsgNotCounted},
-		"nobody may list":             {func(m *mount) { m.Palette.Inject(palettetest.APIKeyList, palettetest.Fault{Status: 403}) }, apikey.MsgNotCounted},
+		"nobody may look up the user": {func(m *mount) { m.Palette.Inject(palettetest.UserInfo, palettetest.Fault{Status: 403}) }, keyusage.MsgNotCounted},
+		"nobody may list":             {func(m *mount) { m.Palette.Inject(palettetest.APIKeyList, palettetest.Fault{Status: 403}) }, keyusage.MsgNotCounted},
 		"there is no session":         {func(m *mount) { assert.NoError(m.T, m.Sessions.End(m.T.Context(), m.Storage, name)) }, "there is no session"},
 		"the session cannot be read": {func(m *mount) {
 			m.Sessions.Invalidate(store.SessionPrefix + name)
@@ -118,7 +161,7 @@ func TestCountOfAConfigThatHasGone(t *testing.T) {
 		m.key()
 		m.Configs.Invalidate(store.ConfigPrefix + name)
 		m.Storage.FailOn("get", store.ConfigPrefix)
-		require.ErrorIs(t, m.Keys.EachMinute(t.Context(), m.Storage), enginetest.ErrDisk)
+		require.ErrorIs(t, m.Usage.EachMinute(t.Context(), m.Storage), enginetest.ErrDisk)
 		m.Storage.Heal()
 		require.NoError(t, m.Configs.Delete(t.Context(), m.Storage, name))
 		m.minute()
@@ -145,9 +188,9 @@ func TestCountIsEachUsers(t *testing.T) {
 	} {
 		enginetest.Bubble(t, c.name, func(t *testing.T) {
 			m := newMount(t)
-			m.Keys.Listed(name, m.Stored(), c.listed)
+			m.Usage.Listed(name, m.Stored(), c.listed)
 			assert.Equal(t, c.want, m.usage())
-			u, _ := m.Keys.UsageOf(name, m.Stored())
+			u, _ := m.Usage.Of(name, m.Stored())
 			assert.Equal(t, time.Now(), u.At)
 			m.Configure(func(c *store.Config) { c.Org = "other" })
 			assert.Equal(t, -1, m.usage(), "of another login")
@@ -204,7 +247,7 @@ func TestCreateFailedNamesPalettesLimit(t *testing.T) {
 			_, err := m.create(t.Context())
 			require.Error(t, err)
 			for _, role := range []*store.Role{m.role, nil} {
-				told := m.Keys.CreateFailed(t.Context(), m.Storage, name, role, m.Stored(), err, "a hint")
+				told := m.Usage.CreateFailed(t.Context(), m.Storage, name, role, m.Stored(), err, "a hint")
 				require.ErrorContains(t, told, c.says)
 				if c.not != "" {
 					assert.NotContains(t, told.Error(), c.not)
@@ -220,7 +263,7 @@ func TestCreateFailedOfAnotherCall(t *testing.T) {
 		m := newMount(t)
 		login := &palette.Error{Op: palette.OpLogin, Kind: answer.Rejected, Message: "too many"}
 		for _, err := range []error{login, enginetest.ErrDisk} {
-			assert.NotContains(t, m.Keys.CreateFailed(t.Context(), m.Storage, name, m.role, m.Stored(), err, "").Error(), "limit of API keys")
+			assert.NotContains(t, m.Usage.CreateFailed(t.Context(), m.Storage, name, m.role, m.Stored(), err, "").Error(), "limit of API keys")
 		}
 		assert.Zero(t, m.Palette.TotalCalls())
 	})

@@ -1,4 +1,11 @@
-package apikey
+// Package keyusage knows how many API keys the users of a config have, and says when a key is refused for
+// Palette's limit.
+//
+// Promise: the keys of a config that makes some are listed every ten minutes at the most, and with what is
+// at hand: counting is worth no login. What is not known is not told.
+//
+// State: what the last listings have shown, by config, guarded by one mutex.
+package keyusage
 
 import (
 	"context"
@@ -8,10 +15,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/palette/answer"
+	"vault-plugin-secrets-palette/internal/rootcred"
+	"vault-plugin-secrets-palette/internal/session"
 	"vault-plugin-secrets-palette/internal/store"
 	"vault-plugin-secrets-palette/internal/tasks"
 	"vault-plugin-secrets-palette/internal/upstream"
@@ -25,13 +35,23 @@ const (
 	recent = time.Minute
 )
 
-// counts are what the last listings have shown, by config, with their lock.
-type counts struct {
+// MsgNotCounted is the log's message for keys that could not be counted.
+const MsgNotCounted = "the API keys of a config's user could not be counted"
+
+// Manager counts the API keys of a mount's configs.
+type Manager struct {
+	Configs     *store.Configs
+	Clients     *upstream.Clients
+	Credentials *rootcred.Manager
+	Sessions    *session.Manager
+	Tasks       *tasks.Group
+	Logger      func() hclog.Logger
+
 	mu       sync.Mutex
 	byConfig map[string]*count
 }
 
-// count is what is known of the keys of a config's users. counts.mu guards it.
+// count is what is known of the keys of a config's users. Manager.mu guards it.
 type count struct {
 	identity store.Identity
 	// at is the time of the last listing; zero for none. byUser counts its keys by their users' UIDs.
@@ -48,23 +68,23 @@ type count struct {
 
 // of returns what is known of a config's keys, nothing where the config has become another login. The
 // caller holds mu.
-func (c *counts) of(name string, cfg *store.Config) *count {
-	if c.byConfig == nil {
-		c.byConfig = make(map[string]*count)
+func (m *Manager) of(name string, cfg *store.Config) *count {
+	if m.byConfig == nil {
+		m.byConfig = make(map[string]*count)
 	}
-	known := c.byConfig[name]
+	known := m.byConfig[name]
 	if known == nil || !known.identity.Same(cfg.Identity()) {
 		known = &count{identity: cfg.Identity(), users: make(map[string]bool)}
-		c.byConfig[name] = known
+		m.byConfig[name] = known
 	}
 	return known
 }
 
 // with runs f on what is known of a config's keys under the lock.
-func (c *counts) with(name string, cfg *store.Config, f func(*count)) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	f(c.of(name, cfg))
+func (m *Manager) with(name string, cfg *store.Config, f func(*count)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f(m.of(name, cfg))
 }
 
 // keys is how many keys a user had at the last listing; "" is the config's own. known: there was
@@ -93,19 +113,19 @@ func (m *Manager) Listed(name string, cfg *store.Config, keys []palette.APIKey) 
 	for _, key := range keys {
 		byUser[key.UserUID]++
 	}
-	m.counts.with(name, cfg, func(c *count) { c.at, c.byUser, c.made = time.Now(), byUser, false })
+	m.with(name, cfg, func(c *count) { c.at, c.byUser, c.made = time.Now(), byUser, false })
 }
 
 // Forget forgets what is known of a config's keys: a write has brought another login.
 func (m *Manager) Forget(name string) {
-	m.counts.mu.Lock()
-	defer m.counts.mu.Unlock()
-	delete(m.counts.byConfig, name)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.byConfig, name)
 }
 
-// noteMade notes that a key was made for a user, "" for the config's own.
-func (m *Manager) noteMade(name string, cfg *store.Config, user string) {
-	m.counts.with(name, cfg, func(c *count) { c.users[user], c.made = true, true })
+// Made notes that a key was made for a user, "" for the config's own.
+func (m *Manager) Made(name string, cfg *store.Config, user string) {
+	m.with(name, cfg, func(c *count) { c.users[user], c.made = true, true })
 }
 
 // Usage is how many keys the fullest of a config's users had at the last listing.
@@ -114,9 +134,9 @@ type Usage struct {
 	At   time.Time
 }
 
-// UsageOf is the usage of a config; false where no listing tells. It calls nobody.
-func (m *Manager) UsageOf(name string, cfg *store.Config) (u Usage, known bool) {
-	m.counts.with(name, cfg, func(c *count) {
+// Of is the usage of a config; false where no listing tells. It calls nobody.
+func (m *Manager) Of(name string, cfg *store.Config) (u Usage, known bool) {
+	m.with(name, cfg, func(c *count) {
 		u.At = c.at
 		if u.Keys, known = c.keys(""); !known && c.at.IsZero() {
 			return
@@ -157,7 +177,7 @@ func (m *Manager) atHand(ctx context.Context, s logical.Storage, name string, se
 // countKeys lists a config's keys to count them, and asks once who the config's user is.
 func (m *Manager) countKeys(ctx context.Context, s logical.Storage, name string, cfg *store.Config) error {
 	own := ""
-	m.counts.with(name, cfg, func(c *count) { own, c.triedAt = c.own, time.Now() })
+	m.with(name, cfg, func(c *count) { own, c.triedAt = c.own, time.Now() })
 	client, err := m.Clients.For(cfg.Connection)
 	if err != nil {
 		return err
@@ -179,24 +199,21 @@ func (m *Manager) countKeys(ctx context.Context, s logical.Storage, name string,
 		return err
 	}
 	m.Listed(name, cfg, keys)
-	m.counts.with(name, cfg, func(c *count) { c.own = own })
+	m.with(name, cfg, func(c *count) { c.own = own })
 	return nil
 }
 
-// MsgNotCounted is the log's message for keys that could not be counted.
-const MsgNotCounted = "the API keys of a config's user could not be counted"
-
-// countDue counts the keys of configs that have made some since their last listing.
-func (m *Manager) countDue(ctx context.Context, s logical.Storage) error {
+// EachMinute counts the keys of configs that have made some since their last listing.
+func (m *Manager) EachMinute(ctx context.Context, s logical.Storage) error {
 	now := time.Now()
 	var due []string
-	m.counts.mu.Lock()
-	for name, c := range m.counts.byConfig {
+	m.mu.Lock()
+	for name, c := range m.byConfig {
 		if c.made && now.Sub(c.at) >= countEvery && now.Sub(c.triedAt) >= countEvery {
 			due = append(due, name)
 		}
 	}
-	m.counts.mu.Unlock()
+	m.mu.Unlock()
 	var errs []error
 	for _, name := range due {
 		cfg, err := m.Configs.Get(ctx, s, name)
@@ -265,9 +282,9 @@ func (m *Manager) lately(ctx context.Context, s logical.Storage, name string, cf
 		keys, known = c.keys(user)
 		isRecent = known && time.Since(at) < recent || time.Since(c.triedAt) < recent
 	}
-	m.counts.with(name, cfg, look)
+	m.with(name, cfg, look)
 	if !isRecent && m.countKeys(ctx, s, name, cfg) == nil {
-		m.counts.with(name, cfg, look)
+		m.with(name, cfg, look)
 	}
 	return keys, at, known
 }
