@@ -45,7 +45,7 @@ func TestPasswordNeedsRandomness(t *testing.T) {
 	defer func() { rand.Reader = before }()
 	rand.Reader = iotest.ErrReader(errors.New("no randomness"))
 	made, err := password.New(t.Context(), nil, "")
-	require.ErrorContains(t, err, "making a password: no randomness")
+	require.ErrorContains(t, err, "no randomness")
 	assert.Empty(t, made)
 }
 
