@@ -1,7 +1,13 @@
 // Package ratelimit says when a call to Palette may go out. Palette counts the calls of a source
-// address by resource, each in a bucket of its own that fills at a steady rate (the introduction of
-// its API: 10 calls a second, 50 at once). So does this package: an [Address] has a [Bucket] for each
-// resource, on golang.org/x/time/rate.
+// address by resource, each resource in a bucket of its own. A bucket fills at a steady rate: 10 calls a
+// second, 50 at once (source: the introduction of its API).
+//
+// Promise: a call goes out when Palette's bucket has room for it, as far as the calls of this process tell.
+// A call that could not go out before its deadline is refused at once. After a 429 no call of the resource
+// goes out for as long as the answer asks.
+//
+// State: an [Address] has the limits of those who call it, and a [Bucket] for each resource, on
+// golang.org/x/time/rate. One mutex an address guards both; nobody waits under it.
 package ratelimit
 
 import (
