@@ -15,7 +15,7 @@ VERSION := $(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null || 
 # How much of each package of the engine its own unit tests must run, in percent.
 module  := vault-plugin-secrets-palette
 COVERED := $(module)=95 \
-	$(addsuffix =95,$(addprefix $(module)/internal/,advice apikey check config input keyusage lease revocation rootcred session store tasks telemetry upstream)) \
+	$(addsuffix =95,$(addprefix $(module)/internal/,advice apikey check config input keyname keyusage lease revocation rootcred session store tasks telemetry upstream)) \
 	$(addsuffix =97,$(addprefix $(module)/internal/,palette $(addprefix palette/,answer exchange lockout ratelimit secret transport)))
 
 # The modules that are linted and kept tidy.

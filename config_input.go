@@ -2,8 +2,6 @@ package palettesecrets
 
 import (
 	"cmp"
-	"errors"
-	"strconv"
 	"strings"
 	"time"
 
@@ -44,16 +42,14 @@ func changeConfig(old *store.Config, d *framework.FieldData, now time.Time) (*st
 	if err := next.applyText(d); err != nil {
 		return nil, err
 	}
-	if skip, ok := d.GetOk(fieldTLSSkipVerify); ok {
-		next.TLSSkipVerify = skip.(bool)
-	}
+	set(d, is, map[string]*bool{fieldTLSSkipVerify: &next.TLSSkipVerify})
 	if err := next.applyLimits(d); err != nil {
 		return nil, err
 	}
 	if err := next.applyRotation(d, now); err != nil {
 		return nil, err
 	}
-	if err := next.check(); err != nil {
+	if err := config.Valid(&next.Config); err != nil {
 		return nil, err
 	}
 	if old != nil {
@@ -181,93 +177,22 @@ func (c *configInput) applyRotation(d *framework.FieldData, now time.Time) error
 
 // applyText takes over the fields that are text.
 func (c *configInput) applyText(d *framework.FieldData) error {
-	for field, into := range map[string]*string{
+	set(d, trimmed, map[string]*string{
 		fieldEmail: &c.Email, fieldOrg: &c.Org, fieldUsername: &c.Username, fieldCACert: &c.CACert,
 		fieldClientCert: &c.ClientCert, fieldTLSServerName: &c.TLSServerName,
-	} {
-		if text, ok := d.GetOk(field); ok {
-			*into = strings.TrimSpace(text.(string))
-		}
-	}
-	for field, into := range map[string]*palette.Secret{
+	})
+	// A line break at the end of a secret is of the file or the pipe that it came through.
+	set(d, func(value any) palette.Secret { return palette.Secret(strings.TrimRight(value.(string), "\r\n")) }, map[string]*palette.Secret{
 		fieldPassword: &c.Password, fieldAPIKey: &c.APIKey, fieldClientKey: &c.ClientKey, fieldProxyURL: &c.ProxyURL,
-	} {
-		if text, ok := d.GetOk(field); ok {
-			// A line break at the end is of the file or the pipe that it came through.
-			*into = palette.Secret(strings.TrimRight(text.(string), "\r\n"))
-		}
-	}
+	})
 	if text, ok := d.GetOk(fieldAddress); ok {
 		address, err := transport.ParseAddress(text.(string))
 		if err != nil {
-			return fieldMistake(err)
+			return config.FieldMistake(err)
 		}
 		c.Address = address
 	}
 	return nil
-}
-
-// check looks at the config as a whole.
-func (c *configInput) check() error {
-	if c.IsSystem() {
-		if err := c.checkSystem(); err != nil {
-			return err
-		}
-	}
-	switch {
-	case !c.IsSystem() && c.Username != "":
-		return upstream.Mistakef("field %q is %q, but is for %s=%s; a user logs in with %q", fieldUsername, c.Username, fieldLoginType, store.LoginSystem, fieldEmail)
-	case !transport.FitsHeader(c.APIKey.Reveal()):
-		return upstream.Mistakef("field %q holds characters that no API key has", fieldAPIKey)
-	case c.APIKey != "":
-	case !c.IsSystem() && c.Email == "":
-		return upstream.Mistakef("field %q is required: the Palette user's email address (or %q instead of a login)", fieldEmail, fieldAPIKey)
-	case c.Password == "":
-		return upstream.Mistakef("field %q is required and must not be empty", fieldPassword)
-	}
-	if err := c.Validate(); err != nil {
-		return fieldMistake(err)
-	}
-	return nil
-}
-
-// Why a system administrator's config refuses fields: of either Palette documents nothing.
-const (
-	noSystemKeys      = "Palette documents no API keys of system administrators"
-	noSystemRotations = "Palette documents no call that changes a system administrator's password"
-)
-
-// checkSystem looks at the fields that a system administrator's config has none of.
-func (c *configInput) checkSystem() error {
-	given := func(field, value, why string) error {
-		return upstream.Mistakef("field %q is %s, but must be left out with %s=%s: %s", field, value, fieldLoginType, store.LoginSystem, why)
-	}
-	switch {
-	case c.Username == "":
-		return upstream.Mistakef("field %q is required with %s=%s: the name that the system administrator logs in with", fieldUsername, fieldLoginType, store.LoginSystem)
-	case c.Email != "":
-		return given(fieldEmail, strconv.Quote(c.Email), "a system administrator logs in with "+fieldUsername)
-	case c.Org != "":
-		return given(fieldOrg, strconv.Quote(c.Org), "a system administrator is in no organization")
-	case c.APIKey != "":
-		return given(fieldAPIKey, "set", noSystemKeys)
-	case c.APIKeyUID != "":
-		return given(fieldAPIKeyUID, strconv.Quote(c.APIKeyUID), noSystemKeys)
-	case c.PasswordPolicy != "":
-		return given(fieldPasswordPolicy, strconv.Quote(c.PasswordPolicy), noSystemRotations)
-	case c.RotationPeriod != 0:
-		return given(fieldRotationPeriod, c.RotationPeriod.String(), noSystemRotations)
-	}
-	return nil
-}
-
-// fieldMistake tells the user of a mistake that the wire client found in a field.
-func fieldMistake(err error) error {
-	var mistake *transport.FieldError
-	if errors.As(err, &mistake) {
-		return upstream.Mistakef("field %q %s", mistake.Field, mistake.Problem)
-	}
-	return upstream.Mistakef("%s", err.Error())
 }
 
 // shownConfig is what a read of a config shows: all but the secrets.

@@ -23,7 +23,7 @@ import (
 // "DELETE config/" delete the default config; so "config$" and a "config/$" that only
 // lists.
 func (b *backend) pathConfig() []*framework.Path {
-	return append(ofConfig("config", "default-config", "config", b.configPath), listPath("config/$", "configs", b.configs.List, helpConfigList))
+	return append(ofConfig("config", "default-config", "config", b.configPath), listPath("config/$", "configs", b.configs.List, "List the names of the configs."))
 }
 
 func (b *backend) configPath(pattern, suffix string) *framework.Path {
@@ -180,7 +180,7 @@ func (b *backend) refuseKeyRoles(ctx context.Context, s logical.Storage, name st
 	for _, r := range roles {
 		if r.IsAPIKey() {
 			return upstream.Mistakef("field %q is %q, but role %q hands out API keys of config %q, and %s; delete the role, or write another %s there",
-				fieldLoginType, store.LoginSystem, r.Name, name, noSystemKeys, fieldConfigName)
+				fieldLoginType, store.LoginSystem, r.Name, name, config.NoSystemKeys, fieldConfigName)
 		}
 	}
 	return nil
@@ -205,5 +205,3 @@ func (b *backend) endShared(ctx context.Context, s logical.Storage, name string,
 	}
 	return cmp.Or(b.keys.EndSharedOf(ctx, s, name, false), b.sessions.EndForeign(ctx, s, name))
 }
-
-const helpConfigList = "List the names of the configs."

@@ -1,15 +1,11 @@
 package palettesecrets
 
 import (
-	"bytes"
 	"context"
-	"fmt"
 	"net/http"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/common/expfmt"
 
 	"vault-plugin-secrets-palette/internal/help"
 )
@@ -37,23 +33,13 @@ func (b *backend) pathMetrics() []*framework.Path {
 const metricsForm = "text/plain; version=0.0.4; charset=utf-8"
 
 func (b *backend) handleMetrics(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	gauges, err := b.stored.Gather(ctx, req.Storage)
+	text, err := b.stored.Text(ctx, req.Storage, b.metrics)
 	if err != nil {
 		return nil, err
-	}
-	families, err := prometheus.Gatherers{b.metrics.Registry, gauges}.Gather()
-	if err != nil {
-		return nil, fmt.Errorf("gathering the metrics: %w", err)
-	}
-	var body bytes.Buffer
-	for _, family := range families {
-		if _, err := expfmt.MetricFamilyToText(&body, family); err != nil {
-			return nil, fmt.Errorf("writing the metrics: %w", err)
-		}
 	}
 	return &logical.Response{Data: map[string]any{
 		logical.HTTPStatusCode:  http.StatusOK,
 		logical.HTTPContentType: metricsForm,
-		logical.HTTPRawBody:     body.Bytes(),
+		logical.HTTPRawBody:     text,
 	}}, nil
 }

@@ -4,13 +4,13 @@ import (
 	"cmp"
 	"context"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-palette/internal/advice"
+	"vault-plugin-secrets-palette/internal/config"
 	"vault-plugin-secrets-palette/internal/help"
 	"vault-plugin-secrets-palette/internal/input"
 	"vault-plugin-secrets-palette/internal/keyname"
@@ -26,7 +26,7 @@ const warnRenewable = "renewable is true: a renewal returns a new token, or the 
 
 func (b *backend) pathRoles() []*framework.Path {
 	return []*framework.Path{
-		listPath("roles/?$", "roles", b.roles.List, helpRoleList),
+		listPath("roles/?$", "roles", b.roles.List, "List the names of the roles."),
 		{
 			Pattern:         "roles/" + input.Name(fieldName),
 			DisplayAttrs:    displayAttrs("role"),
@@ -148,7 +148,7 @@ func noKeysOf(cfg *store.Config, r *store.Role) error {
 	if !cfg.IsSystem() || !r.IsAPIKey() {
 		return nil
 	}
-	return upstream.Mistakef("field %q is %q, but config %q has %s=%s: %s", fieldCredentialType, store.CredentialAPIKey, r.ConfigName, fieldLoginType, store.LoginSystem, noSystemKeys)
+	return upstream.Mistakef("field %q is %q, but config %q has %s=%s: %s", fieldCredentialType, store.CredentialAPIKey, r.ConfigName, fieldLoginType, store.LoginSystem, config.NoSystemKeys)
 }
 
 // warned is the answer to a write that has nothing but warnings to say; nil for none.
@@ -194,22 +194,12 @@ func changeRole(old *store.Role, d *framework.FieldData) (*store.Role, error) {
 	if old != nil {
 		next = *old
 	}
-	if name, ok := d.GetOk(fieldConfigName); ok {
-		next.ConfigName = name.(string)
-	}
-	for field, into := range map[string]*bool{fieldRenewable: &next.Renewable, fieldShared: &next.Shared} {
-		if value, ok := d.GetOk(field); ok {
-			*into = value.(bool)
-		}
-	}
-	for field, into := range map[string]*string{
+	set(d, func(value any) string { return value.(string) }, map[string]*string{fieldConfigName: &next.ConfigName})
+	set(d, is, map[string]*bool{fieldRenewable: &next.Renewable, fieldShared: &next.Shared})
+	set(d, trimmed, map[string]*string{
 		fieldProjectUID: &next.ProjectUID, fieldCredentialType: &next.CredentialType, fieldUserUID: &next.UserUID,
 		fieldNameTemplate: &next.NameTemplate, fieldDescription: &next.Description,
-	} {
-		if text, ok := d.GetOk(field); ok {
-			*into = strings.TrimSpace(text.(string))
-		}
-	}
+	})
 	for field, into := range map[string]*time.Duration{fieldTTL: &next.TTL, fieldMaxTTL: &next.MaxTTL} {
 		value, given, err := seconds(d, field)
 		if err != nil {
@@ -226,9 +216,10 @@ func changeRole(old *store.Role, d *framework.FieldData) (*store.Role, error) {
 		return nil, upstream.Mistakef("field %q is %s, but must not be longer than %q, which is %s", fieldTTL, next.TTL, fieldMaxTTL, next.MaxTTL)
 	case !transport.FitsHeader(next.ProjectUID):
 		return nil, upstream.Mistakef("field %q is %q, but must be a UID without spaces, fit for an HTTP header", fieldProjectUID, next.ProjectUID)
-	}
-	if err := checkKeyFields(&next); err != nil {
-		return nil, err
+	case !next.IsAPIKey() && next.CredentialType != "" && next.CredentialType != store.CredentialToken:
+		return nil, upstream.Mistakef("field %q is %q, but must be %s or %s", fieldCredentialType, next.CredentialType, store.CredentialToken, store.CredentialAPIKey)
+	case !next.IsAPIKey() && (next.UserUID != "" || next.NameTemplate != "" || next.Description != ""):
+		return nil, upstream.Mistakef("fields %q, %q and %q are for credential_type=api_key", fieldUserUID, fieldNameTemplate, fieldDescription)
 	}
 	// A write that does not name a stored name_template leaves it, with a warning.
 	if _, given := d.GetOk(fieldNameTemplate); !given || !next.IsAPIKey() {
@@ -239,16 +230,3 @@ func changeRole(old *store.Role, d *framework.FieldData) (*store.Role, error) {
 	}
 	return &next, nil
 }
-
-// checkKeyFields looks at the fields about API keys. Errors are Mistakes.
-func checkKeyFields(r *store.Role) error {
-	switch {
-	case !r.IsAPIKey() && r.CredentialType != "" && r.CredentialType != store.CredentialToken:
-		return upstream.Mistakef("field %q is %q, but must be %s or %s", fieldCredentialType, r.CredentialType, store.CredentialToken, store.CredentialAPIKey)
-	case !r.IsAPIKey() && (r.UserUID != "" || r.NameTemplate != "" || r.Description != ""):
-		return upstream.Mistakef("fields %q, %q and %q are for credential_type=api_key", fieldUserUID, fieldNameTemplate, fieldDescription)
-	}
-	return nil
-}
-
-const helpRoleList = "List the names of the roles."

@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-secrets-palette/internal/config"
 	"vault-plugin-secrets-palette/internal/help"
 	"vault-plugin-secrets-palette/internal/input"
 	"vault-plugin-secrets-palette/internal/store"
@@ -43,7 +44,7 @@ func (b *backend) handleTrust(ctx context.Context, req *logical.Request, d *fram
 		if err := next.applyText(d); err != nil {
 			return nil, err
 		}
-		return &next.Config, next.check()
+		return &next.Config, config.Valid(&next.Config)
 	})
 	return upstream.Answer(err)
 }

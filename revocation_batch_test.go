@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-palette/internal/palettetest"
+	"vault-plugin-secrets-palette/internal/upstream"
 )
 
 // crowd is n leases.
@@ -136,7 +137,7 @@ func TestRevocationBatchOfADownPaletteFailsForEach(t *testing.T) {
 }
 
 // buggy panics in each call.
-type buggy struct{ paletteAPI }
+type buggy struct{ upstream.API }
 
 func (buggy) Close() {}
 
@@ -145,7 +146,7 @@ func TestRevocationBatchSurvivesAPanic(t *testing.T) {
 		w := configured(t)
 		l := w.creds("app")
 		works := w.b.clients.New
-		w.b.clients.New = func(palette.Connection) (paletteAPI, error) { return buggy{}, nil }
+		w.b.clients.New = func(palette.Connection) (upstream.API, error) { return buggy{}, nil }
 		w.b.clients.DropAll()
 		require.Error(t, l.revoke())
 		w.wait()

@@ -307,7 +307,6 @@ func TestAKeyRolesFieldsAreChecked(t *testing.T) {
 	f := newFixture(t, sharedServer(t))
 	for _, row := range []struct{ body, says string }{
 		{`{"credential_type":"key"}`, `field \"credential_type\" is \"key\"`},
-		{`{"credential_type":"api_key","shared":true}`, `field \"shared\" is true`},
 		{`{"credential_type":"api_key","name_template":"{{ .Nothing }}"}`, `field \"name_template\"`},
 		{`{"credential_type":"api_key","name_template":"always the same"}`, "two names could be the same"},
 		{`{"credential_type":"token","user_uid":"5f1a2b3c"}`, "are for credential_type=api_key"},

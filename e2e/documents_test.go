@@ -100,3 +100,21 @@ func patternOf(text string) string {
 	}
 	return "(?s)" + strings.Join(lines, `.*`)
 }
+
+// The pages and the chart's values take the plugin out of the image from where the Dockerfile puts it.
+func TestPagesNameTheProgramInTheImage(t *testing.T) {
+	t.Parallel()
+	const image = "/palette" // where the values mount it
+	program := programInImage(t)
+	for path, copies := range map[string]string{
+		"../docs/how-to/install.md":               `COPY --from=\S+ (\S+)`,
+		"../docs/how-to/install-kubernetes.md":    `COPY --from=\S+ (\S+)`,
+		"../examples/kubernetes/helm/values.yaml": `cp, ` + image + `([^ ,]+)`,
+	} {
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		found := regexp.MustCompile(copies).FindSubmatch(text)
+		require.NotNil(t, found, path)
+		assert.Equal(t, program, string(found[1]), path)
+	}
+}

@@ -29,23 +29,24 @@ var fieldsOf = []struct {
 	{"check", "check", []string{"login"}, checkOut},
 	{"check/ci", "check/{name}", []string{"login", "name"}, checkOut},
 	{"metrics", "metrics", nil, nil}, // its answer is no JSON
-	{"sessions/default", "sessions/{name}", []string{"name"}, []string{"issued_at", "expires_at", "refreshes", "address", "org", "email"}},
+	{"sessions/default", "sessions/{name}", []string{"name"}, []string{"issued_at", "expires_at", "refreshes", "address", "org", "email", "username", "api_keys"}},
 }
 
 var (
 	configIn = slices.Clip([]string{
 		"address", "email", "password", "org", "ca_cert", "client_cert", "client_key", "tls_server_name",
 		"tls_skip_verify", "proxy_url", "request_timeout", "rate_limit", "rate_burst", "key_limit", "queue_timeout", "verify_connection",
-		"api_key", "api_key_uid", "password_policy", "rotation_period",
+		"api_key", "api_key_uid", "password_policy", "rotation_period", "login_type", "username",
 	})
 	configOut = []string{
 		"address", "email", "org", "password_set", "ca_cert", "client_cert", "client_key_set", "tls_server_name",
 		"tls_skip_verify", "proxy_url", "request_timeout", "rate_limit", "rate_burst", "key_limit", "queue_timeout",
-		"api_key_set", "api_key_uid", "api_key_expires_at", "password_policy", "rotation_period", "last_rotated", "next_rotation", "rotation_error",
+		"api_key_set", "api_key_uid", "api_key_expires_at", "password_policy", "rotation_period", "last_rotated", "next_rotation", "rotation_error", "login_type", "username",
 	}
 	checkOut = []string{
 		"ok", "config", "address", "method", "org", "tenant_uid", "user_uid", "token_life", "clock_offset",
 		"login_ms", "user_info_ms", "revoke_ms", "revocation", "step", "error", "advice", "withheld_until",
+		"password_reset", "refresh", "user_info",
 	}
 	roleFields = slices.Clip([]string{
 		"config_name", "ttl", "max_ttl", "renewable", "project_uid", "shared",

@@ -122,7 +122,7 @@ func (o *opened) goesOn(after string) {
 	if o.has >= sharedSessions {
 		assert.Equal(t, o.token, tokenOf(t, o.firstRead("creds/fleet")), after)
 		assert.True(t, o.palette.Alive(o.token), after)
-		assert.Equal(t, o.shown, o.session("default"), after)
+		assert.Subset(t, o.session("default"), o.shown, after) // a newer version may show more
 	}
 	second := o.renewed(o.lease.LeaseID)
 	assert.NotEqual(t, o.first, second, after)

@@ -9,7 +9,7 @@ profile=$1
 shift
 
 awk -v floored="$*" '
-	# vault-plugin-secrets-palette/client.go:12.34,15.2 3 1 is a block of three
+	# vault-plugin-secrets-palette/paths.go:12.34,15.2 3 1 is a block of three
 	# statements that ran once.
 	FNR > 1 {
 		package = $1

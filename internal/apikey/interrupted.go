@@ -108,8 +108,8 @@ func (m *Manager) Rollback(ctx context.Context, s logical.Storage, data any) err
 	if !w.Expiry.After(time.Now()) {
 		return nil // dead by itself
 	}
-	if kept, err := m.isKept(ctx, s, &w); err != nil || kept {
-		return err
+	if kept, failed := m.isKept(ctx, s, &w); failed != nil || kept {
+		return failed
 	}
 	if cfg == nil || !store.SameAddress(cfg.Address, w.Address) {
 		m.Logger().Warn(MsgCannotSearch, "name", w.Name, "dead_by_itself_at", w.Expiry)

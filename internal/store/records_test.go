@@ -36,6 +36,14 @@ func TestRoleHandsOut(t *testing.T) {
 	}
 }
 
+func TestRoleSharesAKey(t *testing.T) {
+	for role, shares := range map[store.Role]bool{
+		{}: false, {Shared: true}: false, {CredentialType: store.CredentialAPIKey}: false, {CredentialType: store.CredentialAPIKey, Shared: true}: true,
+	} {
+		assert.Equal(t, shares, role.SharesKey(), role)
+	}
+}
+
 func TestRoleLockMakesAChangeWhole(t *testing.T) {
 	roles, changes := store.NewRoles(), 0
 	var all sync.WaitGroup

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/expfmt"
 
 	"vault-plugin-secrets-palette/internal/store"
 )
@@ -25,6 +27,25 @@ type Stored struct {
 	ClockOffset func(address string) (time.Duration, bool)
 	// KeysOf is how many API keys a config's user had at the last listing, and when that was.
 	KeysOf func(name string, cfg *store.Config) (keys int, at time.Time, known bool)
+}
+
+// Text is the gauges and what a mount has counted, in Prometheus's text form.
+func (g *Stored) Text(ctx context.Context, s logical.Storage, m *Metrics) ([]byte, error) {
+	gauges, err := g.Gather(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	families, err := prometheus.Gatherers{m.Registry, gauges}.Gather()
+	if err != nil {
+		return nil, fmt.Errorf("gathering the metrics: %w", err)
+	}
+	var body bytes.Buffer
+	for _, family := range families {
+		if _, err := expfmt.MetricFamilyToText(&body, family); err != nil {
+			return nil, fmt.Errorf("writing the metrics: %w", err)
+		}
+	}
+	return body.Bytes(), nil
 }
 
 // Gather counts what the storage has. The error is the storage's.

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -31,6 +32,22 @@ func stored() *telemetry.Stored {
 			return n, time.Now().Add(-time.Minute), err == nil
 		},
 	}
+}
+
+func TestStoredAsText(t *testing.T) {
+	s, g, m := enginetest.NewStorage(), stored(), telemetry.NewMetrics("v1.2.3")
+	text, err := g.Text(t.Context(), s, m)
+	require.NoError(t, err)
+	for _, line := range []string{"vault_palette_configs 0", `vault_palette_build_info{version="v1.2.3"} 1`} {
+		assert.Contains(t, string(text), "\n"+line+"\n")
+	}
+	s.FailOn("list", store.RolePrefix)
+	_, err = g.Text(t.Context(), s, m)
+	require.ErrorIs(t, err, enginetest.ErrDisk)
+	s.Heal()
+	m.Registry.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "vault_palette_configs", Help: "of another meaning"}))
+	_, err = g.Text(t.Context(), s, m)
+	require.ErrorContains(t, err, "gathering the metrics")
 }
 
 func gathered(t *testing.T, g *telemetry.Stored, s *enginetest.Storage) map[string]float64 {
