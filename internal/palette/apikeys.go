@@ -31,8 +31,8 @@ func (k NewAPIKey) meta() keyMeta {
 	return meta
 }
 
-// apiKeyPath is the path of one key. A uid that does not name one is an error of kind
-// answer.Malformed: the call would be answered 404, which a caller takes for a key that is gone.
+// apiKeyPath is the path of one key. A uid that cannot name a key is an error of kind answer.Malformed.
+// Palette would answer 404 to the call, which a caller takes for a key that is gone.
 func (c *Client) apiKeyPath(op, uid string) (string, error) {
 	if !answer.IsUID(uid) {
 		return "", c.wire.Failure(op, answer.Malformed, "the API key's uid is none")
