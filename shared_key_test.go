@@ -164,7 +164,7 @@ func TestSharedKeyOutlivesAnOutage(t *testing.T) {
 		time.Sleep(17 * time.Hour)
 		w.palette.Inject(palettetest.APIKeyCreate, palettetest.Fault{Status: 503})
 		resp := w.read("creds/one")
-		warns(t, resp, "the shared API key could not be replaced, so it is the present one, which dies at")
+		warns(t, resp, "the shared API key could not be replaced, so the answer has the present key, which dies at")
 		assert.Equal(t, first.uid(), resp.Data["api_key_uid"])
 		tried := w.made()
 		w.creds("one")

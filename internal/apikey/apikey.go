@@ -4,8 +4,8 @@
 // when Vault does. The name of a key is written ahead of its making: a key whose making was interrupted is
 // found by its name and deleted.
 //
-// State: the write-ahead entries of interrupted makings, and what the last listings of keys have
-// shown, each with its lock.
+// State: the ids of the write-ahead entries of interrupted makings, which one mutex guards. The shared
+// keys are in a [session.Manager].
 package apikey
 
 import (
@@ -72,7 +72,7 @@ func (m *Manager) Create(ctx context.Context, s logical.Storage, r *store.Role, 
 // createKept makes a key. The write-ahead entry stays until keep has the key: where keep fails, the
 // search for interrupted makings deletes the key.
 func (m *Manager) createKept(ctx context.Context, s logical.Storage, r *store.Role, cfg *store.Config, w *store.KeyWAL, keep func(store.Key) error) (store.Key, error) {
-	// Before this entry is written: LookUp would take it for one that a crash has left.
+	// LookUp comes before the write: it would take the new entry for one that a crash has left.
 	if err := m.Credentials.LookUp(ctx, s); err != nil {
 		return store.Key{}, err
 	}
@@ -249,8 +249,8 @@ func (m *Manager) Delete(ctx context.Context, s logical.Storage, k Owned) error 
 	return err
 }
 
-// knownBy is how long after its making Palette may answer 401 to a key that is alive: what was made
-// just now is not known everywhere (public reports).
+// knownBy is how long after a key's making Palette may answer 401 to it: not all of Palette knows a new
+// key at once (public reports).
 const knownBy = time.Minute
 
 // EndPending implements revocation.KeyEnder. A retired key of a config that has been written to the

@@ -37,7 +37,7 @@ func (m *Shared) lifeOf(r *store.Role) time.Duration {
 // Label implements session.Kind, as do the others below.
 func (m *Shared) Label() string { return "role" }
 
-// Want is the key of a role that is there and shares one.
+// Want describes the key of a role; nil where there is no such role, or where it shares no key.
 func (m *Shared) Want(ctx context.Context, s logical.Storage, name string) (*session.Want, error) {
 	r, err := m.Roles.Get(ctx, s, name)
 	if err != nil || r == nil || !r.SharesKey() {
@@ -50,8 +50,8 @@ func (m *Shared) Want(ctx context.Context, s logical.Storage, name string) (*ses
 	return &session.Want{Name: name, Config: cfg, Role: r}, nil
 }
 
-// Fresh tells whether a third of the key's life is left, and no more than a new key would have: a
-// max_ttl may have been shortened, or a clock set back.
+// Fresh tells whether at least a third of the key's life is left, and no more than a new key would have.
+// More is left where a max_ttl has been shortened, or a clock set back.
 func (m *Shared) Fresh(c *session.Credential, w *session.Want, now time.Time) bool {
 	left, life := c.Left(now), m.lifeOf(w.Role)
 	return left >= c.Life/3 && left <= life+SharedGrace(life)
@@ -82,12 +82,12 @@ func (m *Shared) Renew(ctx context.Context, s logical.Storage, keep *session.Man
 	if err == nil {
 		return next, nil
 	}
-	// One that Palette has ended is of no more use than none.
+	// A key that Palette has ended is of no use to a reader, so the error is the answer.
 	if have == nil || have.Suspect {
 		return nil, err
 	}
 	m.Logger().Warn(MsgNotReplaced, "role", w.Name, "uid", have.Key().UID, "expires_at", have.Key().ExpiresAt, "error", err)
-	return nil, &session.Passing{Warning: "the shared API key could not be replaced, so it is the present one, which dies at " + have.Key().ExpiresAt.Format(time.RFC3339) + ": ", Err: err}
+	return nil, &session.Passing{Warning: "the shared API key could not be replaced, so the answer has the present key, which dies at " + have.Key().ExpiresAt.Format(time.RFC3339) + ": ", Err: err}
 }
 
 // MsgSharedPending is the log's message for a shared key that cannot be deleted now.
@@ -95,7 +95,7 @@ const MsgSharedPending = "a shared API key could not be deleted; the deletion is
 
 // End deletes all keys of a role, or makes their deletion pending.
 func (m *Shared) End(ctx context.Context, s logical.Storage, name string, have *session.Credential) error {
-	var failed error // after one that Palette did not take, the others would wait for as long
+	var failed error // where Palette takes no call, each further one would wait as long
 	for _, key := range have.Keys {
 		k := Owned{have.ConfigName, have.Identity, key}
 		if failed == nil || answer.KindOf(failed) == answer.Rejected {
@@ -111,7 +111,7 @@ func (m *Shared) End(ctx context.Context, s logical.Storage, name string, have *
 	return nil
 }
 
-// Tidy deletes the keys that have expired: Palette counts them among those that a user may have.
+// Tidy deletes the expired keys: Palette counts them too for its limit of keys.
 func (m *Shared) Tidy(ctx context.Context, s logical.Storage, _ string, have *session.Credential) (*session.Credential, error) {
 	left := *have
 	left.Keys = nil
@@ -163,8 +163,8 @@ func (m *Shared) Gone(ctx context.Context, s logical.Storage, have *session.Cred
 	return err == nil && !slices.ContainsFunc(listed, func(k palette.APIKey) bool { return k.UID == have.Key().UID && k.Active })
 }
 
-// EndSharedOf ends the shared keys that a config has made: all or, where all is false, those that its
-// roles do not want any more.
+// EndSharedOf ends the shared keys that a config has made. Where all is false, it ends only those that
+// their roles do not want any more.
 func (m *Manager) EndSharedOf(ctx context.Context, s logical.Storage, config string, all bool) error {
 	end := m.SharedKeys.EndForeign
 	if all {

@@ -1,8 +1,9 @@
 // Package keyusage knows how many API keys the users of a config have, and says when a key is refused for
 // Palette's limit.
 //
-// Promise: the keys of a config that makes some are listed every ten minutes at the most, and with what is
-// at hand: counting is worth no login. What is not known is not told.
+// Promise: the keys of a config that makes keys are listed every ten minutes at the most, or a minute
+// where Palette refuses one. The listing uses the config's API key or its present session: counting is
+// worth no login. A number that no listing has told is not shown.
 //
 // State: what the last listings have shown, by config, guarded by one mutex.
 package keyusage
@@ -87,8 +88,8 @@ func (m *Manager) with(name string, cfg *store.Config, f func(*count)) {
 	f(m.of(name, cfg))
 }
 
-// keys is how many keys a user had at the last listing; "" is the config's own. known: there was
-// one, and it tells.
+// keys is how many keys a user had at the last listing; "" is the config's own user. known: there was a
+// listing, and it tells whose keys are whose.
 func (c *count) keys(user string) (n int, known bool) {
 	if c.at.IsZero() {
 		return 0, false

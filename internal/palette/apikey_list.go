@@ -16,9 +16,9 @@ const (
 	leastPage = 16 << 10
 )
 
-// ListAPIKeys calls GET /v1/apiKeys: the caller's own keys, and for a tenant administrator
-// those of the tenant. A list that goes on (listmeta.continue) is read to its end: half of a list
-// would look like one without the key that is looked for. Errors are *[Error].
+// ListAPIKeys calls GET /v1/apiKeys: the caller's own keys, and for a tenant administrator those of the
+// tenant. A list that goes on (listmeta.continue) is read to its end: half a list would look like a list
+// without the key that is searched for. Errors are *[Error].
 func (c *Client) ListAPIKeys(ctx context.Context, auth Auth) ([]APIKey, error) {
 	const op = "list the API keys"
 	keys := []APIKey{}

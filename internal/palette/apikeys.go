@@ -7,14 +7,32 @@ import (
 	"vault-plugin-secrets-palette/internal/palette/answer"
 )
 
+// NewAPIKey is what a request to make or change a key says of the key. Its description is an annotation.
+type NewAPIKey struct {
+	Name, Description string
+	// UserUID is whose key it will be; empty for the caller's own.
+	UserUID string
+	// Expiry is by Palette's clock, see [Client.OnPalettesClock]. Requests round it up to a whole second.
+	Expiry time.Time
+}
+
 // keyMeta is what the engine sets of the schema v1ObjectMeta.
 type keyMeta struct {
 	Name        string            `json:"name,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
-// apiKeyPath is the path of one key. A uid that does not name one is an error of kind
-// answer.Malformed: the call would be answered 404, which a caller takes for a key that is gone.
+// meta is the key's metadata as a request has it.
+func (k NewAPIKey) meta() keyMeta {
+	meta := keyMeta{Name: k.Name}
+	if k.Description != "" {
+		meta.Annotations = map[string]string{"description": k.Description}
+	}
+	return meta
+}
+
+// apiKeyPath is the path of one key. A uid that cannot name a key is an error of kind answer.Malformed.
+// Palette would answer 404 to the call, which a caller takes for a key that is gone.
 func (c *Client) apiKeyPath(op, uid string) (string, error) {
 	if !answer.IsUID(uid) {
 		return "", c.wire.Failure(op, answer.Malformed, "the API key's uid is none")
@@ -22,8 +40,8 @@ func (c *Client) apiKeyPath(op, uid string) (string, error) {
 	return "/v1/apiKeys/" + url.PathEscape(uid), nil
 }
 
-// wireExpiry is an expiry in RFC 3339, in whole seconds. It is rounded up: a key that died
-// within the last second of its lease would fail its holder.
+// wireExpiry is an expiry in RFC 3339, rounded up to a whole second: a key that died within the last
+// second of its lease would fail its holder.
 func wireExpiry(expiry time.Time) string { return sentExpiry(expiry).Format(time.RFC3339) }
 
 // sentExpiry is an expiry as Palette is told it.

@@ -25,9 +25,9 @@ type Lease struct {
 }
 
 // EndLease ends what a lease holds. Until the call to Palette has failed, Vault's lease is the only
-// record, and Vault tries again after a crash. A call that failed makes the revocation pending. In an
-// unmount or a move, which revoke one lease at a time, the revocation becomes pending before any
-// call, and nothing is issued any more to those who wait.
+// record, and Vault tries again after a crash. A call that failed makes the revocation pending. An
+// unmount or a move revokes one lease at a time. There the revocation becomes pending before any call,
+// and nothing is issued any more to those who wait.
 //
 // isPending tells whether the revocation is pending. The error is coded (502) while Vault is to
 // try again.

@@ -1,15 +1,16 @@
 // Package revocation ends credentials at Palette: now, in batches, or later.
 //
-// Promise: what the engine is asked to end is either dead at Palette or a pending revocation in
-// Vault's storage, which the engine retries each minute until Palette has ended the credential or
-// the credential is dead by itself. API keys are ended by [KeyEnder] (package apikey).
+// Promise: what the engine is asked to end is either dead at Palette or a pending revocation in Vault's
+// storage. The engine retries a pending revocation each minute, until the credential is dead, by Palette
+// or by itself. API keys are ended by [KeyEnder] (package apikey).
 //
-// Two things a crash takes: the call for a token that no lease holds, until its revocation is
-// pending, and what the storage did not take ([Manager.StoreLater]). Both die by their expiry.
+// A crash takes two things. The first is the call for a credential that no lease holds, as long as its
+// revocation is not pending ([Manager.Discard]). The second is a pending revocation that the storage did
+// not take ([Manager.StoreLater]). Such credentials die by their expiry.
 //
-// State: the batches that are under way, by account, with their lock; the pending revocations in
-// storage, which one run at a time retries (the retry lock, a named single flight); what waits for
-// the storage, with its lock; the flush of a mount's end, with its lock.
+// State, each part with its lock: the batches under way, by account; what waits for the storage; the
+// flush at a mount's end. The pending revocations are in storage. One run at a time retries them (the
+// retry lock, a named single flight).
 package revocation
 
 import (

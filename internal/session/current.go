@@ -68,7 +68,8 @@ func (m *Manager) After(ctx context.Context, s logical.Storage, name string, cfg
 // MsgFoundDead is the log's message for a credential that is dead before its time.
 const MsgFoundDead = "Palette has ended a shared credential before its time, and the next use gets another"
 
-// ask finds out, apart from the caller and once in AskEvery, whether Palette has ended a credential.
+// ask starts a task that finds out whether Palette has ended a credential, once in AskEvery. The caller
+// does not wait.
 func (m *Manager) ask(s logical.Storage, name string, have *Credential, now time.Time) {
 	due := false
 	m.with(name, func(n *note) {
@@ -89,7 +90,8 @@ func (m *Manager) ask(s logical.Storage, name string, have *Credential, now time
 			return
 		}
 		defer lock.Release(1)
-		// Whoever has ended the credential meanwhile, an unmount too, is not to be followed by a login.
+		// Gone may log in. No login may follow whoever has ended the credential meanwhile, an unmount
+		// too.
 		if stored, err := m.stored.Get(ctx, s, name); err != nil || stored != have || !m.Kind.Gone(ctx, s, have) {
 			return
 		}

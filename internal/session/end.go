@@ -40,9 +40,9 @@ func (m *Manager) Each(ctx context.Context, s logical.Storage, do func(name stri
 	return errors.Join(append(errs, err)...)
 }
 
-// Invalidate forgets what the cache knows of a storage key that another node has written. Another
-// config may be one that was rotated: on a performance secondary nobody else marks the cluster's own
-// session, which Palette may have ended with the change.
+// Invalidate forgets what the cache knows of a storage key that another node has written. A config that
+// another node has written may have been rotated, and Palette may have ended the session with that. On a
+// performance secondary nobody else marks the cluster's own session.
 func (m *Manager) Invalidate(key string) {
 	m.stored.Invalidate(key)
 	if name, isConfig := strings.CutPrefix(key, store.ConfigPrefix); isConfig && m.Kind.Label() == "config" {
@@ -77,8 +77,8 @@ func (m *Manager) storeSuspect(ctx context.Context, s logical.Storage, name stri
 	}
 }
 
-// unstored makes up for a session that the storage may have taken in spite of its error: its token is
-// revoked, and must not be handed out, by the next process neither.
+// unstored makes up for a new session that the storage may have taken in spite of its error. The
+// session's token is revoked: neither this process nor the next one may hand it out.
 func (m *Manager) unstored(ctx context.Context, s logical.Storage, name string, before *Credential) {
 	m.with(name, func(n *note) { n.generation++ })
 	if before != nil {
@@ -90,8 +90,8 @@ func (m *Manager) unstored(ctx context.Context, s logical.Storage, name string, 
 	}
 }
 
-// EndForeign ends a credential that is not, or not any more, the one that config and role want: a
-// write or a deletion has come. A read may have begun the one that they want already.
+// EndForeign ends a credential that config and role do not want any more, after a write or a deletion. A
+// credential that they want stays: a read may have begun it already.
 func (m *Manager) EndForeign(ctx context.Context, s logical.Storage, name string) error {
 	have, err := m.stored.Get(ctx, s, name)
 	if err != nil || have == nil {
@@ -161,8 +161,9 @@ func (m *Manager) endStored(ctx context.Context, s logical.Storage, name string,
 	return err
 }
 
-// EachMinute ends the credentials that config and role do not want any more, and what of the others is
-// over: the primary cluster has changed a role, a process has died before it could, or nobody has read.
+// EachMinute ends the credentials that config and role do not want any more, and the expired parts of the
+// others. Such credentials stay where the primary cluster has changed a role, where a process has died
+// before their end, or where nobody reads.
 func (m *Manager) EachMinute(ctx context.Context, s logical.Storage) error {
 	var errs []error
 	failing := make(map[string]bool) // with Palette down each call takes request_timeout
@@ -177,8 +178,8 @@ func (m *Manager) EachMinute(ctx context.Context, s logical.Storage) error {
 	return errors.Join(errs...)
 }
 
-// MsgNotTidied is the log's message for what is over and could not be ended at Palette.
-const MsgNotTidied = "what is over of a shared credential could not be ended at Palette; trying again in a minute"
+// MsgNotTidied is the log's message for expired keys that could not be deleted.
+const MsgNotTidied = "an expired key of a shared credential could not be deleted; trying again in a minute"
 
 // tidy is EachMinute for one credential. failed tells whether Palette did not take a call. A renewal
 // under way has its turn first.

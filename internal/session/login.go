@@ -35,8 +35,8 @@ func (l *Logins) Want(ctx context.Context, s logical.Storage, name string) (*Wan
 	return &Want{Name: name, Config: cfg}, nil
 }
 
-// Fresh tells whether the newest token may be handed out: at least two thirds of its life are left,
-// so that its reader has time to use it. A token of before the config's present password may be dead,
+// Fresh tells whether the newest token may be handed out: two thirds of its life must be left, so that
+// its reader has time to use it. A token that is older than the config's present password is not fresh,
 // since a change of the password may end sessions (an assumption). MarkSuspect says so too, but not to
 // another node, nor to the next process where the storage fails.
 func (l *Logins) Fresh(c *Credential, w *Want, now time.Time) bool {

@@ -1,14 +1,16 @@
-// Package session keeps shared credentials: the session of a config, which is the one login that all
-// leases of its shared roles hand out, and the API key of a role, whose kind is package apikey's.
+// Package session keeps shared credentials, which many leases hand out. One kind is the session of a
+// config: one login for all its shared roles. The other is the API key of a role; package apikey has what
+// is special to a key.
 //
-// Promise: a token that is handed out has at least two thirds of its life left and a key a third, as
-// far as Palette lets the engine replace them. However many read, one refresh, login or making of a key
-// goes at a time for each credential. A credential is stored, so that a restart or a new active node
-// goes on with it.
+// Promise: a token that is handed out has at least two thirds of its life left, and a key at least a
+// third, unless Palette keeps the engine from a new one. However many read, one refresh, login or making
+// of a key goes at a time for each credential. A credential is stored, so that a restart or a new active
+// node goes on with it.
 //
-// State: the stored credentials with their cache; for each the credential's lock, which whoever changes
-// it holds over the call (the named single flight), and notes (generations, pauses), guarded by one
-// mutex. Lock order: the key of a role, then session, then credential of the config, then config.
+// State: the stored credentials, with their cache. Each credential has a lock, which whoever changes it
+// holds over the call to Palette (the named single flight). Each has notes too (generations, pauses),
+// which one mutex guards. Lock order: the key of a role, then session, then credential of the config,
+// then config.
 package session
 
 import (
@@ -25,11 +27,11 @@ import (
 	"vault-plugin-secrets-palette/internal/tasks"
 )
 
-// RefreshPause is how long a credential whose renewal has failed is handed out as it is. With Palette
-// down each try takes request_timeout, and each reader would wait for a try.
+// RefreshPause is how long nobody tries to renew a credential after a failure; readers get the present
+// one. With Palette down each try takes request_timeout, and each reader would wait for a try.
 const RefreshPause = 10 * time.Second
 
-// AskEvery is how often Palette is asked at the most whether a key that is handed out is alive.
+// AskEvery is the least time between two questions to Palette whether a key that is handed out is alive.
 const AskEvery = 5 * time.Minute
 
 // Credential is a shared credential as it is stored: the session of a config or the key of a role.
@@ -48,8 +50,9 @@ type Credential struct {
 	// handed out and end with the session.
 	Tokens []store.Token `json:"tokens,omitempty"`
 
-	// ConfigName is the config that makes the keys of a role, OwnerUID the config's own user, "" where
-	// that is not known, and UserUID the user whom the role makes keys for, "" for the config's own.
+	// ConfigName is the config that makes the keys of a role. OwnerUID is the config's own user, "" where
+	// the engine does not know that user. UserUID is the user whom the role makes keys for, "" for the
+	// config's own.
 	ConfigName string `json:"config_name,omitempty"`
 	OwnerUID   string `json:"owner_uid,omitempty"`
 	UserUID    string `json:"user_uid,omitempty"`
@@ -107,12 +110,13 @@ type Kind interface {
 	Renew(ctx context.Context, s logical.Storage, m *Manager, w *Want, have *Credential) (*Credential, error)
 	// End ends all of the credential at Palette, or makes that pending.
 	End(ctx context.Context, s logical.Storage, name string, have *Credential) error
-	// Tidy ends at Palette what of the credential is over. It returns the rest, have itself where
-	// nothing is, and nil where nothing is left.
+	// Tidy ends the expired parts of the credential at Palette, and returns the rest: have itself where
+	// nothing has expired, nil where all has.
 	Tidy(ctx context.Context, s logical.Storage, name string, have *Credential) (*Credential, error)
 	// Rejected asks Palette whether it rejects a credential that is fresh by the clock.
 	Rejected(ctx context.Context, s logical.Storage, have *Credential) bool
-	// Gone asks whether it has ended one that it rejects. The caller holds the credential's lock.
+	// Gone asks Palette whether it has ended a credential that it rejects. The caller holds the
+	// credential's lock.
 	Gone(ctx context.Context, s logical.Storage, have *Credential) bool
 }
 

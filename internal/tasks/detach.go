@@ -7,10 +7,10 @@ import (
 	"vault-plugin-secrets-palette/internal/palette/exchange"
 )
 
-// Detach runs a call that makes something at Palette, apart from its caller's context. A call
-// that is broken off may have made what nobody knows, and only its answer names that. Detach
-// returns as soon as the caller has gone. A call that still waits for its permit is then not
-// made. A call that was sent goes on, and late ends what it brings.
+// Detach runs a call that makes something at Palette, apart from its caller's context. A call that is
+// broken off may have made what nobody knows, and only its answer names that. Detach returns as soon as
+// the caller has gone. A call that still waits for its turn is then not made. A call that was sent goes
+// on, and late ends what it brings.
 //
 // Errors are the call's, ErrEnding, ErrPanic and the end of ctx.
 func Detach[T any](ctx context.Context, g *Group, call func(context.Context) (T, error), late func(T)) (T, error) {

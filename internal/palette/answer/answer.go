@@ -1,10 +1,10 @@
 // Package answer says whose word an answer is, and what follows from it.
 //
 // Promise: a success is what Palette's OpenAPI document describes: the status, and the form. An error is
-// Palette's if it is a JSON object with non-empty strings code and message (schema v1Error).
-// Everything else comes from somebody in between, such as a proxy, a gateway or a captive
-// portal, or from another server (public reports): from it nothing follows. A 429 needs no form,
-// since whoever answers it has passed nothing on. All of the engine goes by one table, [RuleOf].
+// Palette's if it is a JSON object with non-empty strings code and message (schema v1Error). Everything
+// else comes from somebody in between, such as a proxy, a gateway or a captive portal, or from another
+// server (public reports). Nothing follows from such an answer. A 429 needs no form, since whoever
+// answers it has passed nothing on. All of the engine goes by one table, [RuleOf].
 //
 // State: none.
 package answer
@@ -94,16 +94,16 @@ type Sending bool
 
 const (
 	again Sending = false // the call does the same however often it arrives
-	// Once: the call must not be sent again when it may have arrived, since it makes something
-	// that only its answer names, or would be refused the second time.
+	// Once: the call must not be sent again when it may have arrived. It makes something that only its
+	// answer names, or Palette would refuse it the second time.
 	Once Sending = true
 )
 
 type follows struct{ refused, unauthorized, notFound, foreign401 Verdict }
 
-// rules are those of all calls, by the endpoint's name. That Palette counts each refusal of a
-// login, whatever its 4xx, and that each refusal of a refresh ends the session, are assumptions,
-// which cost a try or a login where they are wrong.
+// rules are those of all calls, by the endpoint's name. Two assumptions: Palette counts each refusal of a
+// login, whatever its 4xx, and each refusal of a refresh ends the session. Where one is wrong, it costs a
+// try or a login.
 var rules = map[string]Rule{
 	//                                                     Palette's 4xx, 401 and 404; somebody else's 401
 	"login":           {200, isToken, Once, logins, follows{LoginFailed, LoginFailed, LoginFailed, LoginMayHaveFailed}},

@@ -140,10 +140,10 @@ func Refusal(err error) *Error {
 	return nil
 }
 
-// Barred returns the error where Palette itself says that a call is not for the account that has made it: 401,
-// 403 or 404 (source: the status codes in the introduction of its API); nil otherwise. To a token that works
-// otherwise each of the three can mean that (an assumption, for calls that Palette does not document for an
-// account).
+// Barred returns the error where Palette itself says that a call is not for the account that has made it;
+// nil otherwise. The statuses are 401, 403 and 404 (source: the status codes in the introduction of its
+// API). Each of the three can say so to a token that other calls accept (an assumption, for calls that
+// Palette does not document for an account).
 func Barred(err error) *Error {
 	says := Refusal(err)
 	if says == nil || says.Status != http.StatusUnauthorized && says.Status != http.StatusForbidden && says.Kind != Missing {

@@ -52,9 +52,8 @@ func redirectHost(a *Reply, secrets []secret.Text) string {
 	return " to " + secret.Clean(to.Host, secrets)
 }
 
-// LongestRetryAfter bounds what is taken for a Retry-After: a number of seconds that does
-// not fit into a Duration would be a negative pause, after which the call goes out at once,
-// over and over.
+// LongestRetryAfter bounds a Retry-After. A number of seconds that does not fit into a Duration would
+// become a negative pause: the call would go out at once, over and over.
 const LongestRetryAfter = 365 * 24 * time.Hour
 
 // RetryAfter reads the header's two forms, seconds or a date; 0 for neither, and at most

@@ -68,8 +68,8 @@ func lifeOf(raw secret.Text, now time.Time) time.Duration {
 // tokenID is the form of a jti that is taken for a token's name.
 var tokenID = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,128}$`)
 
-// TokenID names a token, and opens nothing: the token's jti where it has one that is fit for a log, else
-// a digest of the token.
+// TokenID names a token, and opens nothing. It is the token's jti where that is fit for a log, else a
+// digest of the token.
 func TokenID(raw secret.Text) string {
 	var claims struct {
 		ID string `json:"jti"`
@@ -125,9 +125,9 @@ func ReadToken(op, host string, a *Reply, offset time.Duration) (Token, error) {
 	return Token{Raw: raw, Life: life, ExpiresAt: a.Sent.Add(life), PasswordReset: says.IsPasswordReset}, nil
 }
 
-// MFAError says that Palette wants a second factor of the account: its token is of no use (an
-// assumption; the document only says that isMfa "indicates the authentication flow
-// using MFA"). Token is what came along, perhaps empty, so that it can be revoked.
+// MFAError says that Palette wants a second factor of the account. Its token is of no use (an assumption:
+// the document only says that isMfa "indicates the authentication flow using MFA"). Token is what came
+// along, for a revocation; perhaps empty.
 type MFAError struct {
 	Host  string
 	Token secret.Text

@@ -1,12 +1,11 @@
-// Package exchange sends one request to Palette and brings its answer, with all that lies between: the wait
-// for a turn in the bucket of its resource, the tries, and the words for what went wrong.
+// Package exchange sends one request to Palette and brings its answer. Between them lie the wait for a
+// turn in the bucket of its resource, the tries, and the words for what went wrong.
 //
 // Promise: a call is sent again only where that can help and do no harm. No error, and nothing that an
 // [Observer] is told, holds a secret or an answer as it came. Who hangs up while a call waits ends it.
 //
-// State: [Process] has what all mounts know of an address (limits, clock) and of an account (its
-// login protection), guarded by one mutex, which is not held while anybody waits. A [Client] keeps its
-// connections.
+// State: [Process] has what all mounts know of an address (limits, clock) and of an account (its login
+// protection). One mutex guards it; nobody waits under the mutex. A [Client] keeps its connections.
 package exchange
 
 import (

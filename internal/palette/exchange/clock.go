@@ -48,8 +48,8 @@ func (c *clock) offset() (offset time.Duration, ok bool) {
 	return c.date.Add(now.Sub(c.at)).Sub(now.Round(0)), true
 }
 
-// ClockOffset is how far the clock of the Palette at an address is before ours (negative: behind), by its
-// newest answer to this process; false where there was none.
+// ClockOffset is how far the clock of the Palette at an address is before ours (negative: behind). It
+// goes by the newest answer to this process; false where there was none.
 func (p *Process) ClockOffset(address string) (time.Duration, bool) { return p.clock(address).offset() }
 
 func (p *Process) clock(address string) *clock {

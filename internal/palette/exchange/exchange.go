@@ -118,8 +118,8 @@ func (x *exchange) send(req *http.Request) (*answer.Reply, error) {
 	return r, nil
 }
 
-// counted reads [answer.MaxList] bytes at most, and notes a connection that breaks: a decoder that reads it
-// cannot tell that from an answer of another form.
+// counted reads [answer.MaxList] bytes at most, and notes a connection that breaks. To a decoder such an
+// answer looks like one of another form.
 type counted struct {
 	from   io.Reader
 	read   int

@@ -1,10 +1,13 @@
-// Package lockout says whether a login may go out, so that Palette does not suspend the account.
-// It is told what became of each login, and knows no errors of the wire.
+// Package lockout says whether a login may go out, so that Palette does not suspend the account. Palette
+// can do so for 15 minutes after five failed logins (source: its documentation for administrators).
+// Callers tell what became of each login; the package knows no errors of the wire.
 //
-// Palette can suspend an account for 15 minutes after five failed logins (its documentation for
-// administrators). So no more than four logins that Palette may have counted fail within any 15
-// minutes, as far as this process knows: three with the password that is in use, and one that is
-// kept for an operator who writes another one.
+// Promise: no more than four logins that Palette may have counted fail within any 15 minutes, as far as
+// this process knows. Three are for the password in use. The fourth is kept for an operator who writes
+// another password.
+//
+// State: an [Account] has the history of its logins, the permits that are out, and the logins that wait.
+// One mutex an account guards all three; no call waits under it.
 package lockout
 
 import (

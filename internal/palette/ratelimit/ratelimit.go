@@ -1,7 +1,13 @@
 // Package ratelimit says when a call to Palette may go out. Palette counts the calls of a source
-// address by resource, each in a bucket of its own that fills at a steady rate (the introduction of
-// its API: 10 calls a second, 50 at once). So does this package: an [Address] has a [Bucket] for each
-// resource, on golang.org/x/time/rate.
+// address by resource, each resource in a bucket of its own. A bucket fills at a steady rate: 10 calls a
+// second, 50 at once (source: the introduction of its API).
+//
+// Promise: a call goes out when Palette's bucket has room for it, as far as the calls of this process tell.
+// A call that could not go out before its deadline is refused at once. After a 429 no call of the resource
+// goes out for as long as the answer asks.
+//
+// State: an [Address] has the limits of those who call it, and a [Bucket] for each resource, on
+// golang.org/x/time/rate. One mutex an address guards both; nobody waits under it.
 package ratelimit
 
 import (
@@ -108,8 +114,8 @@ func (a *Address) Bucket(resource string) *Bucket {
 	return a.bucket(resource, nil, 1)
 }
 
-// Part returns a bucket for some of the calls of a resource, which may take a share of its bucket and
-// leave the rest to the others.
+// Part returns a bucket for some of the calls of a resource. These calls may take a share of the
+// resource's bucket, and leave the rest to the others.
 func (a *Address) Part(resource, name string, share float64) *Bucket {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -264,8 +270,8 @@ func (b *Bucket) busy(now time.Time, wait time.Duration) *Busy {
 	return &Busy{Rate: b.address.limit.Rate, Held: max(0, b.held.Sub(now)), Wait: wait}
 }
 
-// Expect tells at once of a call that could not go out before a deadline, behind others that will ask
-// before it does: nil where it may.
+// Expect tells at once whether a call could go out before a deadline, behind so many others that will ask
+// first. nil: it could. The error is a *[Busy].
 func (b *Bucket) Expect(behind int, deadline time.Time) error {
 	b.address.mu.Lock()
 	defer b.address.mu.Unlock()
@@ -278,9 +284,9 @@ func (b *Bucket) Expect(behind int, deadline time.Time) error {
 	return nil
 }
 
-// Limited empties the bucket and holds it after a 429 to a call that was sent at a time: for as long as
-// the answer asks, or twice as long as the last time. Several 429s of calls that were under way
-// together are one.
+// Limited empties the bucket and holds it after a 429. sent is when the call went out. The hold lasts as
+// long as the answer asks, or else twice as long as the last one. Several 429s of calls that were under
+// way together are one.
 func (b *Bucket) Limited(retryAfter time.Duration, sent time.Time) {
 	if b.whole != nil {
 		b.whole.Limited(retryAfter, sent)
@@ -322,7 +328,7 @@ func (b *Bucket) Passed(sent time.Time) {
 	}
 }
 
-// Jittered is a pause that doubles with each attempt (0 is the first) up to 32 times, give or take a
+// Jittered is a pause that doubles with each attempt (0 is the first) up to 32 times. It varies by a
 // quarter, so that calls that failed together do not come back together.
 func Jittered(first time.Duration, attempt int) time.Duration {
 	pause := first << min(attempt, 5)

@@ -54,12 +54,11 @@ func formsOf(s string) []string {
 	return []string{s, url.PathEscape(s), url.QueryEscape(s), string(sent[1 : len(sent)-1]), quoted[1 : len(quoted)-1]}
 }
 
-// Clean makes a text that Palette sent fit for an error: the call's secrets and
-// whatever looks like a token are replaced, what does not print is a space, and the length
-// is bounded. A cut through a secret would leave a part of it, so that comes last; and what
-// does not print goes first, also in the secrets, since a text could otherwise become one by
-// it. The longest secrets are replaced before the others: a password can begin with the one
-// that it replaces.
+// Clean makes a text that Palette sent fit for an error. Characters that do not print become spaces
+// first, in the secrets too: without them a text could become a secret. Then the call's secrets and
+// whatever looks like a token are replaced. The longest secrets are replaced before the others: a new
+// password can begin with the old one. The length is cut last: a cut through a secret would leave a part
+// of the secret.
 func Clean(text string, secrets []Text) string {
 	var forms []string
 	for _, s := range secrets {

@@ -19,14 +19,14 @@ const http2NotEstablished = "http2: client conn could not be established"
 // plainHTTP is what net/http makes of a record header error where the answer looks like HTTP.
 const plainHTTP = "http: server gave HTTP response to HTTPS client"
 
-// NoTLS is the cause of both.
+// NoTLS is the cause where the other side answers without TLS.
 const NoTLS = TLSCause + "the other side does not speak TLS"
 
-// TLSCause begins the causes that are TLS's: with TLS 1.3 a server refuses a client's
-// certificate only after the handshake, on a connection that there was.
+// TLSCause begins the causes that are TLS's. With TLS 1.3 a server refuses a client's certificate only
+// after the handshake, when there is a connection.
 const TLSCause = "TLS: "
 
-// ClosedAfterHandshake is what that looks like where its alert does not come through.
+// ClosedAfterHandshake is the cause of a refused client certificate whose alert does not come through.
 const ClosedAfterHandshake = TLSCause + "the other side closed the connection after the handshake (does it want a client certificate?)"
 
 // ClosedByPeer tells whether the other side closed a connection before it answered.
@@ -34,10 +34,9 @@ func ClosedByPeer(err error) bool {
 	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
 }
 
-// Cause says in safe words why no answer came. Texts of net/http are not passed on:
-// they hold the URL (a refresh has the token in it), the Location of a redirect or the
-// first bytes of an answer. What is passed on is of known types whose text is about
-// names, certificates or the operating system.
+// Cause says in safe words why no answer came. Texts of net/http are not passed on. They hold the URL
+// (that of a refresh has the token), the Location of a redirect or the first bytes of an answer. Only
+// texts of known types are passed on: they are about names, certificates or the operating system.
 func Cause(err error) string {
 	var (
 		dns       *net.DNSError

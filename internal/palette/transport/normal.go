@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// NormalAddress is the form of an address by which two spellings of one are the same: without the
-// scheme's own port, an IP address in its shortest form. It is for counting and comparing alone; what
-// is stored and called is the address as it was written. A dot at the end of a name stays: without it
-// the name may be looked up in other domains.
+// NormalAddress is the form of an address in which two spellings are the same: without the scheme's own
+// port, an IP address in its shortest form. The form is for counting and comparing alone; the engine
+// stores and calls the address as it was written. A dot at the end of a name stays: without it the name
+// may be looked up in other domains.
 func NormalAddress(address string) string {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" {
