@@ -27,16 +27,16 @@ func TestBench(t *testing.T) {
 	require.Zero(t, said.Code, said.Stdout+said.Stderr)
 
 	lines := strings.Split(strings.TrimSpace(said.Stdout), "\n")
-	require.Len(t, lines, 1+12, said.Stdout)
-	for _, line := range lines[1:5] {
+	require.Len(t, lines, 1+14, said.Stdout)
+	for _, line := range lines[1:6] {
 		assert.Regexp(t, `  -  `, line, "timings are not judged")
 	}
-	for _, line := range lines[5:] {
+	for _, line := range lines[6:] {
 		assert.Regexp(t, `  PASS  `, line)
 	}
 	page, err := os.ReadFile(filepath.Join(out, "performance.md"))
 	require.NoError(t, err)
-	assert.Equal(t, 12, strings.Count(string(page), "\n- **")-3, "each row is explained")
+	assert.Equal(t, 14, strings.Count(string(page), "\n- **")-3, "each row is explained")
 	assert.Contains(t, string(page), "](performance.svg)")
 	plot, err := os.ReadFile(filepath.Join(out, "performance.svg"))
 	require.NoError(t, err)

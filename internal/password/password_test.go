@@ -2,8 +2,10 @@ package password_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -35,6 +37,16 @@ func TestPasswordKeepsPalettesPolicy(t *testing.T) {
 			current = fresh
 		}
 	})
+}
+
+// Without randomness there is no password, not even a weak one.
+func TestPasswordNeedsRandomness(t *testing.T) {
+	before := rand.Reader
+	defer func() { rand.Reader = before }()
+	rand.Reader = iotest.ErrReader(errors.New("no randomness"))
+	made, err := password.New(t.Context(), nil, "")
+	require.ErrorContains(t, err, "no randomness")
+	assert.Empty(t, made)
 }
 
 // policies is Vault's view with one password policy, "mine".

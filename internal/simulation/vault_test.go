@@ -127,6 +127,9 @@ func (v *vault) register(path string, resp *logical.Response, fails bool) (outco
 	v.made++
 	l = &lease{id: v.made, path: path, issued: time.Now()}
 	v.store(l, secret, resp.Data)
+	if fails { // Nobody can renew or revoke a lease that Vault has not stored.
+		l.state = stateEnding
+	}
 	v.mu.Unlock()
 	if !fails {
 		v.checkTerm(l)

@@ -180,6 +180,10 @@ func TestConfigOfASystemAdministrator(t *testing.T) {
 	assert.True(t, system.IsSystem())
 	assert.Equal(t, palette.Login{Username: "admin", Password: "p"}, system.Login())
 	assert.Equal(t, store.Identity{Address: here, Username: "admin"}, system.Identity())
+	assert.Equal(t, `system administrator "admin"`, system.Who())
+	assert.Contains(t, system.LoginFields(), "username and password")
+	user := config(here, "a")
+	assert.Equal(t, []string{`"a" in organization "example"`, "email, org and password"}, []string{user.Who(), user.LoginFields()})
 	other := *system
 	other.Username = "Admin"
 	assert.False(t, system.SameIdentity(&other), "names are taken with their case")
