@@ -81,7 +81,7 @@ var (
 )
 
 // What an error of Palette's means to Vault: the user's mistake is a 400 that says what to do, Palette's fault a 502
-// or 503, and nothing is ever a 403, which Vault's clients take for a bad Vault token.
+// or 503. Nothing is ever a 403, which Vault's clients take for a bad Vault token.
 func TestErrorMapping(t *testing.T) {
 	const logsIn, refuses, dead = "rejects the login", "refuses to create an API key", "does not accept the api_key"
 	for _, c := range []struct {
