@@ -55,8 +55,8 @@ func (b *backend) issueKey(ctx context.Context, req *logical.Request, r *store.R
 	}
 	granted := b.limits.Shortest(r, 0, lease.KeyLimit(r))
 	ttl := granted.Left
-	if l.TTL > 0 && l.TTL < ttl {
-		ttl = l.TTL
+	if l.TTL > 0 {
+		ttl = min(ttl, l.TTL)
 	}
 	if l.Key, err = b.keys.Create(ctx, req.Storage, r, cfg, name, time.Now().Add(ttl+apikey.Grace).UTC()); err != nil {
 		return nil, b.usage.CreateFailed(ctx, req.Storage, r.ConfigName, r, cfg, err, "")
@@ -69,17 +69,12 @@ func (b *backend) issueKey(ctx context.Context, req *logical.Request, r *store.R
 		b.keys.Discard(req.Storage, ownedKey(l), "a making that took as long as the key's lease")
 		return nil, errMadeTooLate
 	}
-	ttl = min(ttl, left)
-	internal, err := l.InternalData(secretTypeKey)
-	if err != nil {
-		return nil, err
+	if left < granted.Left {
+		granted = lease.KeyLifeLimit(left)
 	}
-	resp := b.Secret(secretTypeKey).Response(shownKey(l, r, l.Key, ttl, now), internal)
-	resp.Secret.TTL, resp.Secret.MaxTTL = ttl, min(granted.Left, left)
-	if l.TTL > granted.Left {
-		resp.AddWarning(granted.Cut(l.TTL))
-	}
-	return resp, nil
+	return b.issued(secretTypeKey, l, "", granted, func(ttl time.Duration) map[string]any {
+		return shownKey(l, r, l.Key, ttl, now)
+	})
 }
 
 // sharedKey is the key that the role's leases share, and the limit that its life sets.
@@ -93,7 +88,7 @@ func (b *backend) sharedKey(ctx context.Context, s logical.Storage, r *store.Rol
 	if left < time.Second {
 		err = errMadeTooLate
 	}
-	return current, lease.SharedKeyLimit(left), err
+	return current, lease.KeyLifeLimit(left), err
 }
 
 // issueSharedKey hands out the role's shared key. The lease holds no key: others use the key too.
