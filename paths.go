@@ -18,8 +18,8 @@ import (
 	"vault-plugin-secrets-palette/internal/upstream"
 )
 
-// This file has what the paths share: names of fields, answers, events, the look at a request's input
-// before its path's handler, and how a handler reads a field.
+// This file has what the paths share: names of fields, answers and events. HandleRequest looks at a
+// request's input before its path's handler; seconds is how a handler reads a duration.
 
 // Names of fields, shared by the paths and their tests.
 const (

@@ -50,8 +50,8 @@ func (m *Manager) learnKey(ctx context.Context, client upstream.API, auth palett
 	return nil
 }
 
-// ownKey is a config's own key among the keys that it sees: the key with the config's api_key_uid or,
-// without one, the only active key of the user.
+// ownKey finds a config's own key among the keys that it sees. That is the key with the config's
+// api_key_uid or, without one, the only active key of the user.
 func ownKey(cfg *store.Config, me palette.UserInfo, keys []palette.APIKey) (key palette.APIKey, known bool) {
 	if cfg.APIKeyUID != "" {
 		for _, k := range keys {

@@ -25,7 +25,7 @@ var (
 )
 
 // nameFunctions stand in for two kinds of functions of Go's and Vault's templates. The result of one kind
-// can be longer than its arguments: nested, such functions would fill the memory of the plugin's process,
+// can be longer than its arguments. Nested, such functions would fill the memory of the plugin's process,
 // which serves other mounts too. The other kind cuts a text within a character.
 var nameFunctions = map[string]any{
 	"print":    bounded(fmt.Sprint),
