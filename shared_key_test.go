@@ -2,6 +2,7 @@ package palettesecrets
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -186,7 +187,7 @@ func TestSharedKeyOutlivesAnOutage(t *testing.T) {
 // Somebody has deleted the key at Palette: the engine finds out within minutes, and the next read gets another. A 401 to
 // a key that Palette still lists says nothing of the key.
 func TestSharedKeyThatPaletteHasEnded(t *testing.T) {
-	for name, deleted := range map[string]bool{"deleted": true, "its user's 401": false} {
+	for name, deleted := range map[string]bool{"deleted": true, "deleted, with a restart": true, "its user's 401": false} {
 		bubble(t, name, func(t *testing.T) {
 			w := sharingKeys(t)
 			first := w.creds("one")
@@ -200,6 +201,9 @@ func TestSharedKeyThatPaletteHasEnded(t *testing.T) {
 			w.creds("one")
 			w.wait()
 			w.palette.ClearAll()
+			if strings.HasSuffix(name, "restart") {
+				w.mount()
+			}
 			second := w.creds("one")
 			assert.Equal(t, deleted, first.uid() != second.uid())
 			second.key()

@@ -97,6 +97,7 @@ func (m *Manager) ask(s logical.Storage, name string, have *Credential, now time
 		}
 		m.Logger().Warn(MsgFoundDead, m.Kind.Label(), name)
 		m.with(name, func(n *note) { n.generation++ })
+		m.storeSuspect(ctx, s, name, have) // for the next process
 	})
 }
 
