@@ -1,7 +1,9 @@
 package palettesecrets
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -82,6 +84,13 @@ func (b *backend) issueKey(ctx context.Context, req *logical.Request, r *store.R
 	return resp, nil
 }
 
+// endsTooSoon is the error of a shared key whose life leaves no lease of a second. Either Palette does not take
+// the next key, or a key's life is too short.
+func endsTooSoon(l *lease.Lease, current session.Handle) error {
+	return logical.CodedError(http.StatusServiceUnavailable, fmt.Sprintf("the API key that leases of role %q share dies at %s, too soon for a lease: %s", l.Role, current.Key().ExpiresAt.Format(time.RFC3339),
+		cmp.Or(current.Warning, "its life is too short; try again, or with a longer max_ttl of the role or max_lease_ttl of the mount")))
+}
+
 // sharedKey is the key that the role's leases share, and the limit that its life sets.
 func (b *backend) sharedKey(ctx context.Context, s logical.Storage, r *store.Role, cfg *store.Config, l *lease.Lease) (current session.Handle, limit lease.Limit, err error) {
 	current, err = b.keys.SharedKeys.CurrentOf(ctx, s, &session.Want{Name: l.Role, Config: cfg, Role: r})
@@ -91,7 +100,7 @@ func (b *backend) sharedKey(ctx context.Context, s logical.Storage, r *store.Rol
 	b.metrics.SharedKeyRead(current.State)
 	left := lease.KeyLeft(current.Key(), apikey.SharedGrace(current.Life), time.Now())
 	if left < time.Second {
-		err = errMadeTooLate
+		err = endsTooSoon(l, current)
 	}
 	return current, lease.SharedKeyLimit(left), err
 }

@@ -172,7 +172,7 @@ func TestSharedKeyOutlivesAnOutage(t *testing.T) {
 		assert.Equal(t, tried, w.made())
 		assert.Contains(t, w.metricsText(), `vault_palette_shared_key_reads_total{state="stale"} 2`)
 		time.Sleep(7*time.Hour - 30*time.Second)
-		w.fault(logical.ReadOperation, "creds/one", nil, 503, "making the API key took as long")
+		w.fault(logical.ReadOperation, "creds/one", nil, 503, `the API key that leases of role "one" share dies at 2026-03-02T12:00:00Z, too soon for a lease`, "could not be replaced", "it answered 503")
 		time.Sleep(time.Minute)
 		_, err := w.handle(t.Context(), logical.ReadOperation, "creds/one", nil)
 		requireCoded(t, err, 502, "could not create an API key")
@@ -247,6 +247,30 @@ func TestSharedKeyOfAShorterMaxTTL(t *testing.T) {
 	})
 }
 
+// A life that leaves no room for leases is refused. Where the mount allows no longer one, no lease outlives its key.
+func TestSharedKeyOfAShortLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := sharingKeys(t)
+		w.write("roles/one", fields{"ttl": 0})
+		w.mistake(update, "roles/one", fields{"max_ttl": "9s"}, `"max_ttl" is 9s`, "at least 10s")
+		w.write("roles/key", fields{"max_ttl": "9s"})
+		w.mistake(update, "roles/key", fields{"shared": true}, `"max_ttl" is 9s`)
+		w.system.MaxLeaseTTLVal = 4 * time.Second
+		for range 100 {
+			time.Sleep(70 * time.Millisecond)
+			resp, err := w.handle(t.Context(), read, "creds/one", nil)
+			if err != nil {
+				requireCoded(t, err, 503, "too soon for a lease", "max_ttl")
+				continue
+			}
+			l := &heldLease{w: w, secret: resp.Secret, data: resp.Data}
+			assert.False(t, time.Now().Add(resp.Secret.TTL).After(l.key().Expiry))
+		}
+		w.minute()
+		w.end()
+	})
+}
+
 // sessions/<config> shows the keys by role, and never a key.
 func TestSharedKeysAreShown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -278,7 +302,7 @@ func TestSharedKeysAreShown(t *testing.T) {
 
 // A lease ends a little before its key, and a short-lived key leaves room for leases too.
 func TestSharedGrace(t *testing.T) {
-	for life, grace := range map[time.Duration]time.Duration{time.Minute: 6 * time.Second, 10 * time.Minute: time.Minute, month: time.Minute} {
+	for life, grace := range map[time.Duration]time.Duration{2 * time.Second: time.Second, time.Minute: 6 * time.Second, 10 * time.Minute: time.Minute, month: time.Minute} {
 		assert.Equal(t, grace, apikey.SharedGrace(life), life)
 	}
 }
