@@ -1,7 +1,6 @@
 package palettesecrets
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -84,13 +83,6 @@ func (b *backend) issueKey(ctx context.Context, req *logical.Request, r *store.R
 	return resp, nil
 }
 
-// endsTooSoon is the error of a shared key whose life leaves no lease of a second. Either Palette does not take
-// the next key, or a key's life is too short.
-func endsTooSoon(l *lease.Lease, current session.Handle) error {
-	return logical.CodedError(http.StatusServiceUnavailable, fmt.Sprintf("the API key that leases of role %q share dies at %s, too soon for a lease: %s", l.Role, current.Key().ExpiresAt.Format(time.RFC3339),
-		cmp.Or(current.Warning, "its life is too short; try again, or with a longer max_ttl of the role or max_lease_ttl of the mount")))
-}
-
 // sharedKey is the key that the role's leases share, and the limit that its life sets.
 func (b *backend) sharedKey(ctx context.Context, s logical.Storage, r *store.Role, cfg *store.Config, l *lease.Lease) (current session.Handle, limit lease.Limit, err error) {
 	current, err = b.keys.SharedKeys.CurrentOf(ctx, s, &session.Want{Name: l.Role, Config: cfg, Role: r})
@@ -99,10 +91,17 @@ func (b *backend) sharedKey(ctx context.Context, s logical.Storage, r *store.Rol
 	}
 	b.metrics.SharedKeyRead(current.State)
 	left := lease.KeyLeft(current.Key(), apikey.SharedGrace(current.Life), time.Now())
-	if left < time.Second {
-		err = endsTooSoon(l, current)
+	switch {
+	case current.Passing != nil: // the failure of the next key is told as that of a first one
+		why := b.usage.CreateFailed(ctx, s, r.ConfigName, r, cfg, current.Passing.Err, "")
+		if left < time.Second {
+			return current, limit, why
+		}
+		current.Passing = &session.Passing{Warning: current.Passing.Warning, Err: why}
+	case left < time.Second:
+		return current, limit, logical.CodedError(http.StatusServiceUnavailable, fmt.Sprintf("the API key that leases of role %q share lives for %s in all, too short for a lease; try again, or with a longer max_ttl of the role or max_lease_ttl of the mount", l.Role, current.Life))
 	}
-	return current, lease.SharedKeyLimit(left), err
+	return current, lease.SharedKeyLimit(left), nil
 }
 
 // issueSharedKey hands out the role's shared key. The lease holds no key: others use the key too.
@@ -112,7 +111,7 @@ func (b *backend) issueSharedKey(ctx context.Context, s logical.Storage, r *stor
 		return nil, err
 	}
 	now := time.Now()
-	return b.issued(secretTypeKey, l, current.Warning, b.limits.Shortest(r, 0, lease.KeyLimit(r), limit), func(ttl time.Duration) map[string]any {
+	return b.issued(secretTypeKey, l, current.Warning(), b.limits.Shortest(r, 0, lease.KeyLimit(r), limit), func(ttl time.Duration) map[string]any {
 		return shownKey(l, r, current.Key(), ttl, now)
 	})
 }
@@ -146,7 +145,7 @@ func (b *backend) renewKey(ctx context.Context, req *logical.Request, l *lease.L
 		if failed != nil {
 			return nil, failed
 		}
-		l.Key, warning, limits = current.Key(), current.Warning, append(limits, limit)
+		l.Key, warning, limits = current.Key(), current.Warning(), append(limits, limit)
 	}
 	now := time.Now()
 	granted := b.limits.Shortest(r, now.Sub(req.Secret.IssueTime), limits...)

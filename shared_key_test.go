@@ -172,7 +172,7 @@ func TestSharedKeyOutlivesAnOutage(t *testing.T) {
 		assert.Equal(t, tried, w.made())
 		assert.Contains(t, w.metricsText(), `vault_palette_shared_key_reads_total{state="stale"} 2`)
 		time.Sleep(7*time.Hour - 30*time.Second)
-		w.fault(logical.ReadOperation, "creds/one", nil, 503, `the API key that leases of role "one" share dies at 2026-03-02T12:00:00Z, too soon for a lease`, "could not be replaced", "it answered 503")
+		w.fault(logical.ReadOperation, "creds/one", nil, 502, "could not create an API key", "it answered 503")
 		time.Sleep(time.Minute)
 		_, err := w.handle(t.Context(), logical.ReadOperation, "creds/one", nil)
 		requireCoded(t, err, 502, "could not create an API key")
@@ -223,8 +223,12 @@ func TestSharedKeyAtTheLimitOfKeys(t *testing.T) {
 		first := w.creds("one")
 		time.Sleep(17 * time.Hour)
 		resp := w.read("creds/one")
+		warns(t, resp, "so the answer has the present key, which dies at 2026-03-02T12:00:00Z: ")
 		warns(t, resp, "as many API keys as the tenant allows")
+		warns(t, resp, "this is Palette's limit of API keys for a user")
 		assert.Equal(t, first.uid(), resp.Data["api_key_uid"])
+		time.Sleep(7*time.Hour - 30*time.Second)
+		w.mistake(read, "creds/one", nil, "Palette's limit of API keys for a user")
 		w.write("roles/two", fields{"credential_type": "api_key", "shared": true})
 		w.mistake(logical.ReadOperation, "creds/two", nil, "Palette's limit of API keys for a user")
 		w.end()
@@ -260,7 +264,7 @@ func TestSharedKeyOfAShortLife(t *testing.T) {
 			time.Sleep(70 * time.Millisecond)
 			resp, err := w.handle(t.Context(), read, "creds/one", nil)
 			if err != nil {
-				requireCoded(t, err, 503, "too soon for a lease", "max_ttl")
+				requireCoded(t, err, 503, "lives for 4s in all, too short for a lease", "max_ttl")
 				continue
 			}
 			l := &heldLease{w: w, secret: resp.Secret, data: resp.Data}

@@ -33,7 +33,7 @@ func (m *Manager) CurrentOf(ctx context.Context, s logical.Storage, w *Want) (Ha
 			m.ask(s, w.Name, have, now)
 			return Handle{Credential: have, State: StateStored}, nil
 		}
-		if why := m.paused(w.Name, now); why != "" && have.Left(now) >= time.Second {
+		if why := m.paused(w.Name, now); why != nil && have.Left(now) >= time.Second {
 			return Handle{have, why, StateStale}, nil
 		}
 	}
@@ -117,7 +117,7 @@ func (m *Manager) renewAlone(ctx context.Context, s logical.Storage, name string
 	err = tasks.ErrPanic // until the outcome is known
 	m.Tasks.Shield(func() {
 		generation := m.generation(name)
-		if out, err = m.renew(ctx, s, name); err == nil && out.Warning == "" {
+		if out, err = m.renew(ctx, s, name); err == nil && out.Passing == nil {
 			m.with(name, func(n *note) { n.cleared, n.askedAt = generation, time.Now() })
 		}
 	})
@@ -175,9 +175,8 @@ func (m *Manager) notRenewed(name string, have *Credential, failed error) (Handl
 	if have.Left(now) < time.Second {
 		return Handle{}, passing.Err
 	}
-	why := passing.Warning + passing.Err.Error()
-	m.with(name, func(n *note) { n.pausedUntil, n.pausedFor = now.Add(RefreshPause), why })
-	return Handle{have, why, StateStale}, nil
+	m.with(name, func(n *note) { n.pausedUntil, n.pausedFor = now.Add(RefreshPause), passing })
+	return Handle{have, passing, StateStale}, nil
 }
 
 // Put stores a credential. The caller is a [Kind], under the credential's lock.

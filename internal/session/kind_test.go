@@ -116,7 +116,7 @@ func TestCredentialThatCannotBeRenewed(t *testing.T) {
 		s := newShelf(t, "a")
 		s.fresh, s.fail = false, errPalette
 		h := s.current("a")
-		assert.Equal(t, []any{session.StateStale, "the present one: Palette is ill", 1}, []any{h.State, h.Warning, h.Refreshes})
+		assert.Equal(t, []any{session.StateStale, "the present one: Palette is ill", 1}, []any{h.State, h.Warning(), h.Refreshes})
 		time.Sleep(time.Hour - time.Second/2)
 		_, err := s.read("a")
 		require.ErrorIs(t, err, errPalette, "less than a second is of no use")
