@@ -46,7 +46,11 @@ func (m *Manager) CurrentOf(ctx context.Context, s logical.Storage, w *Want) (Ha
 		if out.Err != nil {
 			return Handle{}, out.Err
 		}
-		return out.Val.(Handle), nil
+		current := out.Val.(Handle)
+		if !current.is(w) { // the caller would show the new credential beside the address of before
+			return Handle{}, m.changed(w.Name)
+		}
+		return current, nil
 	case <-ctx.Done():
 		return Handle{}, ctx.Err()
 	}
@@ -159,9 +163,14 @@ func (m *Manager) renew(ctx context.Context, s logical.Storage, name string) (Ha
 	// A write that has made the config or role another one meanwhile has ended the credential that it
 	// found, and not this one.
 	if w, err = m.Kind.Want(ctx, s, name); err == nil && !next.is(w) {
-		return Handle{}, cmp.Or(m.endStored(ctx, s, name, next), upstream.Mistakef("%s %q has changed meanwhile; read again", m.Kind.Label(), name))
+		return Handle{}, cmp.Or(m.endStored(ctx, s, name, next), m.changed(name))
 	}
 	return Handle{Credential: next, State: StateRenewed}, nil
+}
+
+// changed is the error for a credential that has become another one while its reader waited.
+func (m *Manager) changed(name string) error {
+	return upstream.Mistakef("%s %q has changed meanwhile; read again", m.Kind.Label(), name)
 }
 
 // notRenewed hands out the present credential with the life that is left, where the renewal has failed

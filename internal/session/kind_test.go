@@ -287,3 +287,17 @@ func TestSessionNeedsNoCare(t *testing.T) {
 		assert.False(t, m.Sessions.Kind.Gone(t.Context(), m.Storage, h.Credential))
 	})
 }
+
+// A reader that has read role and config before a change would show the new key beside the address of before.
+func TestSharedCredentialOfAReaderFromBeforeAChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf(t, "a")
+		before := s.wanted["a"]
+		s.wanted["a"] = &session.Want{Name: "a", Config: store.NewConfig("https://other.example.com"), Role: before.Role}
+		s.current("a")
+		_, err := s.CurrentOf(t.Context(), s.storage, before)
+		require.ErrorContains(t, err, `role "a" has changed meanwhile; read again`)
+		s.current("a")
+		assert.Equal(t, 2, s.made)
+	})
+}
