@@ -2,6 +2,7 @@ package palettesecrets
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -85,10 +86,17 @@ func (b *backend) sharedKey(ctx context.Context, s logical.Storage, r *store.Rol
 	}
 	b.metrics.SharedKeyRead(current.State)
 	left := lease.KeyLeft(current.Key(), apikey.SharedGrace(current.Life), time.Now())
-	if left < time.Second {
-		err = errMadeTooLate
+	switch {
+	case current.Passing != nil: // the failure of the next key is told as that of a first one
+		why := b.usage.CreateFailed(ctx, s, r.ConfigName, r, cfg, current.Passing.Err, "")
+		if left < time.Second {
+			return current, limit, why
+		}
+		current.Passing = &session.Passing{Warning: current.Passing.Warning, Err: why}
+	case left < time.Second:
+		return current, limit, logical.CodedError(http.StatusServiceUnavailable, fmt.Sprintf("the API key that leases of role %q share lives for %s in all, too short for a lease; try again, or with a longer max_ttl of the role or max_lease_ttl of the mount", l.Role, current.Life))
 	}
-	return current, lease.KeyLifeLimit(left), err
+	return current, lease.KeyLifeLimit(left), nil
 }
 
 // issueSharedKey hands out the role's shared key. The lease holds no key: others use the key too.
@@ -98,7 +106,7 @@ func (b *backend) issueSharedKey(ctx context.Context, s logical.Storage, r *stor
 		return nil, err
 	}
 	now := time.Now()
-	return b.issued(secretTypeKey, l, current.Warning, b.limits.Shortest(r, 0, lease.KeyLimit(r), limit), func(ttl time.Duration) map[string]any {
+	return b.issued(secretTypeKey, l, current.Warning(), b.limits.Shortest(r, 0, lease.KeyLimit(r), limit), func(ttl time.Duration) map[string]any {
 		return shownKey(l, r, current.Key(), ttl, now)
 	})
 }
@@ -132,7 +140,7 @@ func (b *backend) renewKey(ctx context.Context, req *logical.Request, l *lease.L
 		if failed != nil {
 			return nil, failed
 		}
-		l.Key, warning, limits = current.Key(), current.Warning, append(limits, limit)
+		l.Key, warning, limits = current.Key(), current.Warning(), append(limits, limit)
 	}
 	now := time.Now()
 	granted := b.limits.Shortest(r, now.Sub(req.Secret.IssueTime), limits...)

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-palette/internal/advice"
+	"vault-plugin-secrets-palette/internal/apikey"
 	"vault-plugin-secrets-palette/internal/config"
 	"vault-plugin-secrets-palette/internal/help"
 	"vault-plugin-secrets-palette/internal/input"
@@ -214,6 +215,8 @@ func changeRole(old *store.Role, d *framework.FieldData) (*store.Role, error) {
 		return nil, upstream.Mistakef("field %q is %q, which is no name of a config", fieldConfigName, next.ConfigName)
 	case next.MaxTTL > 0 && next.TTL > next.MaxTTL:
 		return nil, upstream.Mistakef("field %q is %s, but must not be longer than %q, which is %s", fieldTTL, next.TTL, fieldMaxTTL, next.MaxTTL)
+	case next.SharesKey() && next.MaxTTL > 0 && next.MaxTTL < apikey.MinSharedLife:
+		return nil, upstream.Mistakef("field %q is %s, but must be at least %s where leases share an API key, or 0 for the default", fieldMaxTTL, next.MaxTTL, apikey.MinSharedLife)
 	case !transport.FitsHeader(next.ProjectUID):
 		return nil, upstream.Mistakef("field %q is %q, but must be a UID without spaces, fit for an HTTP header", fieldProjectUID, next.ProjectUID)
 	case !next.IsAPIKey() && next.CredentialType != "" && next.CredentialType != store.CredentialToken:

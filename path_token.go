@@ -48,7 +48,7 @@ func (b *backend) issueShared(ctx context.Context, s logical.Storage, r *store.R
 	}
 	b.metrics.SharedRead(current.State)
 	newest := current.Newest()
-	return b.issueToken(r, l, newest, newest.Left(time.Now()), current.Warning)
+	return b.issueToken(r, l, newest, newest.Left(time.Now()), current.Warning())
 }
 
 // issueToken makes the response of a new lease with a token that has some life left.
@@ -132,8 +132,8 @@ func (b *backend) renewShared(ctx context.Context, req *logical.Request, r *stor
 	b.metrics.SharedRead(current.State)
 	newest := current.Newest()
 	resp, err := b.renewed(req.Secret, r, l, newest, newest.Left(time.Now()))
-	if err == nil && current.Warning != "" {
-		resp.AddWarning(current.Warning)
+	if warning := current.Warning(); err == nil && warning != "" {
+		resp.AddWarning(warning)
 	}
 	return resp, err
 }

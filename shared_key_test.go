@@ -2,6 +2,7 @@ package palettesecrets
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -171,7 +172,7 @@ func TestSharedKeyOutlivesAnOutage(t *testing.T) {
 		assert.Equal(t, tried, w.made())
 		assert.Contains(t, w.metricsText(), `vault_palette_shared_key_reads_total{state="stale"} 2`)
 		time.Sleep(7*time.Hour - 30*time.Second)
-		w.fault(logical.ReadOperation, "creds/one", nil, 503, "making the API key took as long")
+		w.fault(logical.ReadOperation, "creds/one", nil, 502, "could not create an API key", "it answered 503")
 		time.Sleep(time.Minute)
 		_, err := w.handle(t.Context(), logical.ReadOperation, "creds/one", nil)
 		requireCoded(t, err, 502, "could not create an API key")
@@ -186,7 +187,7 @@ func TestSharedKeyOutlivesAnOutage(t *testing.T) {
 // Somebody has deleted the key at Palette: the engine finds out within minutes, and the next read gets another. A 401 to
 // a key that Palette still lists says nothing of the key.
 func TestSharedKeyThatPaletteHasEnded(t *testing.T) {
-	for name, deleted := range map[string]bool{"deleted": true, "its user's 401": false} {
+	for name, deleted := range map[string]bool{"deleted": true, "deleted, with a restart": true, "its user's 401": false} {
 		bubble(t, name, func(t *testing.T) {
 			w := sharingKeys(t)
 			first := w.creds("one")
@@ -200,6 +201,9 @@ func TestSharedKeyThatPaletteHasEnded(t *testing.T) {
 			w.creds("one")
 			w.wait()
 			w.palette.ClearAll()
+			if strings.HasSuffix(name, "restart") {
+				w.mount()
+			}
 			second := w.creds("one")
 			assert.Equal(t, deleted, first.uid() != second.uid())
 			second.key()
@@ -219,8 +223,12 @@ func TestSharedKeyAtTheLimitOfKeys(t *testing.T) {
 		first := w.creds("one")
 		time.Sleep(17 * time.Hour)
 		resp := w.read("creds/one")
+		warns(t, resp, "so the answer has the present key, which dies at 2026-03-02T12:00:00Z: ")
 		warns(t, resp, "as many API keys as the tenant allows")
+		warns(t, resp, "this is Palette's limit of API keys for a user")
 		assert.Equal(t, first.uid(), resp.Data["api_key_uid"])
+		time.Sleep(7*time.Hour - 30*time.Second)
+		w.mistake(read, "creds/one", nil, "Palette's limit of API keys for a user")
 		w.write("roles/two", fields{"credential_type": "api_key", "shared": true})
 		w.mistake(logical.ReadOperation, "creds/two", nil, "Palette's limit of API keys for a user")
 		w.end()
@@ -239,6 +247,30 @@ func TestSharedKeyOfAShorterMaxTTL(t *testing.T) {
 		assert.Equal(t, second.uid(), w.creds("one").uid())
 		w.write("roles/one", fields{"max_ttl": "9h"})
 		assert.Equal(t, second.uid(), w.creds("one").uid(), "a longer one counts for the next key")
+		w.end()
+	})
+}
+
+// A life that leaves no room for leases is refused. Where the mount allows no longer one, no lease outlives its key.
+func TestSharedKeyOfAShortLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := sharingKeys(t)
+		w.write("roles/one", fields{"ttl": 0})
+		w.mistake(update, "roles/one", fields{"max_ttl": "9s"}, `"max_ttl" is 9s`, "at least 10s")
+		w.write("roles/key", fields{"max_ttl": "9s"})
+		w.mistake(update, "roles/key", fields{"shared": true}, `"max_ttl" is 9s`)
+		w.system.MaxLeaseTTLVal = 4 * time.Second
+		for range 100 {
+			time.Sleep(70 * time.Millisecond)
+			resp, err := w.handle(t.Context(), read, "creds/one", nil)
+			if err != nil {
+				requireCoded(t, err, 503, "lives for 4s in all, too short for a lease", "max_ttl")
+				continue
+			}
+			l := &heldLease{w: w, secret: resp.Secret, data: resp.Data}
+			assert.False(t, time.Now().Add(resp.Secret.TTL).After(l.key().Expiry))
+		}
+		w.minute()
 		w.end()
 	})
 }
@@ -274,7 +306,7 @@ func TestSharedKeysAreShown(t *testing.T) {
 
 // A lease ends a little before its key, and a short-lived key leaves room for leases too.
 func TestSharedGrace(t *testing.T) {
-	for life, grace := range map[time.Duration]time.Duration{time.Minute: 6 * time.Second, 10 * time.Minute: time.Minute, month: time.Minute} {
+	for life, grace := range map[time.Duration]time.Duration{2 * time.Second: time.Second, time.Minute: 6 * time.Second, 10 * time.Minute: time.Minute, month: time.Minute} {
 		assert.Equal(t, grace, apikey.SharedGrace(life), life)
 	}
 }

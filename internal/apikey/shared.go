@@ -19,8 +19,13 @@ import (
 // sharedLife is how long a shared key lives where the role names no max_ttl.
 const sharedLife = 24 * time.Hour
 
-// SharedGrace is how much longer than its leases a shared key of a given life lives at Palette.
-func SharedGrace(life time.Duration) time.Duration { return min(Grace, life/10) }
+// MinSharedLife is the least max_ttl of a role that shares a key. Expired keys count at Palette until the
+// next minute, so keys of a shorter life would fill its limit of keys.
+const MinSharedLife = 10 * time.Second
+
+// SharedGrace is how much longer than its leases a shared key of a given life lives at Palette. A second is
+// what [lease.KeyLeft] may take of it.
+func SharedGrace(life time.Duration) time.Duration { return max(time.Second, min(Grace, life/10)) }
 
 // Shared is the kind of a role's key that all leases of the role hand out. A key is replaced when a
 // third of its life is left, and lives on to its own end.

@@ -135,7 +135,7 @@ func TestSharedKeyThatIsNotMade(t *testing.T) {
 				assert.Equal(t, stays, err == nil)
 				if stays {
 					assert.Equal(t, session.StateStale, h.State)
-					assert.Contains(t, h.Warning, "dies at "+h.Key().ExpiresAt.Format(time.RFC3339))
+					assert.Contains(t, h.Warning(), "dies at "+h.Key().ExpiresAt.Format(time.RFC3339))
 					m.Logged(apikey.MsgNotReplaced)
 				}
 				m.Storage.Heal()

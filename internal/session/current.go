@@ -33,7 +33,7 @@ func (m *Manager) CurrentOf(ctx context.Context, s logical.Storage, w *Want) (Ha
 			m.ask(s, w.Name, have, now)
 			return Handle{Credential: have, State: StateStored}, nil
 		}
-		if why := m.paused(w.Name, now); why != "" && have.Left(now) >= time.Second {
+		if why := m.paused(w.Name, now); why != nil && have.Left(now) >= time.Second {
 			return Handle{have, why, StateStale}, nil
 		}
 	}
@@ -46,7 +46,11 @@ func (m *Manager) CurrentOf(ctx context.Context, s logical.Storage, w *Want) (Ha
 		if out.Err != nil {
 			return Handle{}, out.Err
 		}
-		return out.Val.(Handle), nil
+		current := out.Val.(Handle)
+		if !current.is(w) { // the caller would show the new credential beside the address of before
+			return Handle{}, m.changed(w.Name)
+		}
+		return current, nil
 	case <-ctx.Done():
 		return Handle{}, ctx.Err()
 	}
@@ -97,6 +101,7 @@ func (m *Manager) ask(s logical.Storage, name string, have *Credential, now time
 		}
 		m.Logger().Warn(MsgFoundDead, m.Kind.Label(), name)
 		m.with(name, func(n *note) { n.generation++ })
+		m.storeSuspect(ctx, s, name, have) // for the next process
 	})
 }
 
@@ -116,7 +121,7 @@ func (m *Manager) renewAlone(ctx context.Context, s logical.Storage, name string
 	err = tasks.ErrPanic // until the outcome is known
 	m.Tasks.Shield(func() {
 		generation := m.generation(name)
-		if out, err = m.renew(ctx, s, name); err == nil && out.Warning == "" {
+		if out, err = m.renew(ctx, s, name); err == nil && out.Passing == nil {
 			m.with(name, func(n *note) { n.cleared, n.askedAt = generation, time.Now() })
 		}
 	})
@@ -158,9 +163,14 @@ func (m *Manager) renew(ctx context.Context, s logical.Storage, name string) (Ha
 	// A write that has made the config or role another one meanwhile has ended the credential that it
 	// found, and not this one.
 	if w, err = m.Kind.Want(ctx, s, name); err == nil && !next.is(w) {
-		return Handle{}, cmp.Or(m.endStored(ctx, s, name, next), upstream.Mistakef("%s %q has changed meanwhile; read again", m.Kind.Label(), name))
+		return Handle{}, cmp.Or(m.endStored(ctx, s, name, next), m.changed(name))
 	}
 	return Handle{Credential: next, State: StateRenewed}, nil
+}
+
+// changed is the error for a credential that has become another one while its reader waited.
+func (m *Manager) changed(name string) error {
+	return upstream.Mistakef("%s %q has changed meanwhile; read again", m.Kind.Label(), name)
 }
 
 // notRenewed hands out the present credential with the life that is left, where the renewal has failed
@@ -174,9 +184,8 @@ func (m *Manager) notRenewed(name string, have *Credential, failed error) (Handl
 	if have.Left(now) < time.Second {
 		return Handle{}, passing.Err
 	}
-	why := passing.Warning + passing.Err.Error()
-	m.with(name, func(n *note) { n.pausedUntil, n.pausedFor = now.Add(RefreshPause), why })
-	return Handle{have, why, StateStale}, nil
+	m.with(name, func(n *note) { n.pausedUntil, n.pausedFor = now.Add(RefreshPause), passing })
+	return Handle{have, passing, StateStale}, nil
 }
 
 // Put stores a credential. The caller is a [Kind], under the credential's lock.

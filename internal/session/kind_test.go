@@ -116,7 +116,7 @@ func TestCredentialThatCannotBeRenewed(t *testing.T) {
 		s := newShelf(t, "a")
 		s.fresh, s.fail = false, errPalette
 		h := s.current("a")
-		assert.Equal(t, []any{session.StateStale, "the present one: Palette is ill", 1}, []any{h.State, h.Warning, h.Refreshes})
+		assert.Equal(t, []any{session.StateStale, "the present one: Palette is ill", 1}, []any{h.State, h.Warning(), h.Refreshes})
 		time.Sleep(time.Hour - time.Second/2)
 		_, err := s.read("a")
 		require.ErrorIs(t, err, errPalette, "less than a second is of no use")
@@ -285,5 +285,19 @@ func TestSessionNeedsNoCare(t *testing.T) {
 		m.Palette.EndSession(h.Newest().Token.Reveal())
 		assert.False(t, m.Sessions.Kind.Rejected(t.Context(), m.Storage, h.Credential))
 		assert.False(t, m.Sessions.Kind.Gone(t.Context(), m.Storage, h.Credential))
+	})
+}
+
+// A reader that has read role and config before a change would show the new key beside the address of before.
+func TestSharedCredentialOfAReaderFromBeforeAChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf(t, "a")
+		before := s.wanted["a"]
+		s.wanted["a"] = &session.Want{Name: "a", Config: store.NewConfig("https://other.example.com"), Role: before.Role}
+		s.current("a")
+		_, err := s.CurrentOf(t.Context(), s.storage, before)
+		require.ErrorContains(t, err, `role "a" has changed meanwhile; read again`)
+		s.current("a")
+		assert.Equal(t, 2, s.made)
 	})
 }

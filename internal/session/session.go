@@ -139,10 +139,18 @@ const (
 // Handle is what a reader of a credential gets.
 type Handle struct {
 	*Credential
-	// Warning says that the credential is older than it should be; "" otherwise.
-	Warning string
+	// Passing is why the credential is older than it should be; nil otherwise.
+	Passing *Passing
 	// State is one of StateStored, StateRenewed and StateStale.
 	State string
+}
+
+// Warning says that the credential is older than it should be; "" otherwise.
+func (h Handle) Warning() string {
+	if h.Passing == nil {
+		return ""
+	}
+	return h.Passing.Warning + h.Passing.Err.Error()
 }
 
 // Manager keeps the shared credentials of one kind of a mount.
@@ -169,7 +177,7 @@ type note struct {
 	generation, cleared int
 	// pausedUntil is until when the credential is handed out as it is, pausedFor why.
 	pausedUntil time.Time
-	pausedFor   string
+	pausedFor   *Passing
 	// suspectedAt is when a use has last found the session's token dead, askedAt when Palette was last
 	// asked whether the credential is alive.
 	suspectedAt, askedAt time.Time
@@ -221,8 +229,8 @@ func (m *Manager) suspectOnce(name string, now time.Time) {
 	})
 }
 
-// paused returns why a credential is handed out as it is, or "".
-func (m *Manager) paused(name string, now time.Time) (why string) {
+// paused returns why a credential is handed out as it is, or nil.
+func (m *Manager) paused(name string, now time.Time) (why *Passing) {
 	m.with(name, func(n *note) {
 		if now.Before(n.pausedUntil) {
 			why = n.pausedFor

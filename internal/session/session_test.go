@@ -78,7 +78,7 @@ func TestSessionHandsOutTokensWithTwoThirdsOfTheirLife(t *testing.T) {
 				}
 				h := m.current()
 				assert.Equal(t, c.state, h.State)
-				assert.Empty(t, h.Warning)
+				assert.Empty(t, h.Warning())
 				assert.Equal(t, c.calls, m.calls())
 				assert.GreaterOrEqual(t, h.Newest().Left(time.Now()), 10*time.Minute)
 				assert.Equal(t, c.calls[1], h.Refreshes)
@@ -148,7 +148,7 @@ func TestSessionPausesAfterAFailure(t *testing.T) {
 			for i := range 3 {
 				h := m.current()
 				assert.Equal(t, session.StateStale, h.State)
-				assert.Contains(t, h.Warning, "may not live long: could not refresh")
+				assert.Contains(t, h.Warning(), "may not live long: could not refresh")
 				assert.Equal(t, first.Newest(), h.Newest())
 				asked := m.Palette.Calls(palettetest.Refresh)
 				time.Sleep(session.RefreshPause - time.Millisecond)
