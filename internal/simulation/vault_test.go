@@ -46,6 +46,10 @@ type lease struct {
 	version  int
 	// spoilt: Vault lost a renewal of the lease, so that it may outlive its credential.
 	spoilt bool
+	// renewing counts the renewals under way. overlapped: two were at a time, so that the key's expiry may
+	// be that of the one, and the lease's end that of the other.
+	renewing   int
+	overlapped bool
 }
 
 func newVault(w *world) *vault { return &vault{world: w, leases: make(map[int]*lease)} }
@@ -162,6 +166,8 @@ func (v *vault) renew(ctx context.Context, l *lease, increment time.Duration, fa
 		return "is not renewable"
 	}
 	secret.Increment = increment
+	v.renewals(l, +1)
+	defer v.renewals(l, -1)
 	resp, err := v.world.handle(ctx, logical.RenewRequest(l.path, secret, data))
 	switch {
 	case err == nil && resp.IsError():
@@ -200,6 +206,14 @@ func (v *vault) renew(ctx context.Context, l *lease, increment time.Duration, fa
 	return fmt.Sprintf("renewed until %s", clock(now.Add(ttl).Sub(v.world.story.began)))
 }
 
+// renewals counts the renewals of a lease that are under way.
+func (v *vault) renewals(l *lease, more int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	l.renewing += more
+	l.overlapped = l.overlapped || l.renewing > 1
+}
+
 // spoil notes that Vault lost a renewal: what it brought has no lease.
 func (v *vault) spoil(l *lease, resp *logical.Response) {
 	text, _ := json.Marshal(resp.Secret.InternalData)
@@ -212,7 +226,7 @@ func (v *vault) spoil(l *lease, resp *logical.Response) {
 // checkTerm compares a lease's end with its credential's.
 func (v *vault) checkTerm(l *lease) {
 	v.mu.Lock()
-	data, expires, spoilt := l.data, l.expires, l.spoilt
+	data, expires, spoilt, overlapped := l.data, l.expires, l.spoilt, l.overlapped
 	v.mu.Unlock()
 	if spoilt {
 		return
@@ -221,6 +235,9 @@ func (v *vault) checkTerm(l *lease) {
 		if dead := expiry(token).Add(-v.world.plan.clock); expires.After(dead.Add(time.Second)) {
 			v.world.broken(invRevocable, "lease %d of %s lasts %s longer than its token", l.id, l.path, expires.Sub(dead))
 		}
+		return
+	}
+	if overlapped {
 		return
 	}
 	uid, _ := data["api_key_uid"].(string)
