@@ -106,6 +106,18 @@ func TestKeyOutlivesItsLeaseHoweverLongItsMakingTakes(t *testing.T) {
 	}
 }
 
+func TestKeyWhoseMakingShortensTheLeaseIsAWarning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := issuing(t)
+		w.write("config", fields{"request_timeout": 80, "verify_connection": false})
+		w.slow(palettetest.APIKeyCreate, time.Minute)
+		resp := w.read("creds/key", fields{"ttl": "20m"})
+		warns(t, resp, "ttl is 20m0s, but the key's life allows 19m0s")
+		(&heldLease{w: w, secret: resp.Secret, data: resp.Data}).mustRevoke()
+		w.end()
+	})
+}
+
 func TestKeyWhoseMakingTakesAsLongAsItsLeaseIsDeleted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := issuing(t)

@@ -21,8 +21,8 @@ func (w *world) plantKeys(u palettetest.User, n int) {
 	}
 }
 
-// Where Palette refuses a key, its words or the number of the user's keys tell whether that is its
-// limit of keys: then the error names it, and what helps; else it does not.
+// Where Palette refuses a key, its words or the number of the user's keys tell whether Palette's limit of keys is the
+// cause. Only then the error names the limit, and what helps.
 func TestKeyLimitIsNamed(t *testing.T) {
 	const limit, may = "Palette's limit of API keys for a user", "check that its user may do so"
 	refusal := func(status int, code, message string) palettetest.Fault {

@@ -18,7 +18,6 @@ import (
 	"vault-plugin-secrets-palette/internal/input"
 	"vault-plugin-secrets-palette/internal/keyusage"
 	"vault-plugin-secrets-palette/internal/lease"
-	"vault-plugin-secrets-palette/internal/palette"
 	"vault-plugin-secrets-palette/internal/palette/exchange"
 	"vault-plugin-secrets-palette/internal/revocation"
 	"vault-plugin-secrets-palette/internal/rootcred"
@@ -116,14 +115,6 @@ func (b *backend) wire(process *exchange.Process, userAgent string) {
 	s.Kind, s.Tasks, s.Logger = &apikey.Shared{Manager: k, Roles: b.roles}, b.tasks, b.Logger
 
 	*b.checker = check.Checker{Clients: b.clients, Credentials: b.credentials, Sessions: b.sessions, Revocations: b.revocations, Tasks: b.tasks, Logger: b.Logger}
-}
-
-// newClient makes the clients of a mount. All mounts of a plugin process share process: Palette
-// counts the calls of an IP address, and the failed logins of an account.
-func newClient(process *exchange.Process, userAgent string, observer exchange.Observer) func(palette.Connection) (upstream.API, error) {
-	return func(conn palette.Connection) (upstream.API, error) {
-		return palette.NewClient(process, conn, userAgent, observer)
-	}
 }
 
 // tainted tells whether the mount is being unmounted or moved.

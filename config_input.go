@@ -62,7 +62,8 @@ func changeConfig(old *store.Config, d *framework.FieldData, now time.Time) (*st
 	return &next.Config, nil
 }
 
-// applyLoginType takes over whose login the config holds. What belongs to the login of before goes.
+// applyLoginType takes over whose login the config holds. The fields of the other kind of login are
+// cleared.
 func (c *configInput) applyLoginType(d *framework.FieldData) error {
 	text, given := d.GetOk(fieldLoginType)
 	if !given || text == cmp.Or(c.LoginType, store.LoginUser) {

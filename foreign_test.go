@@ -107,8 +107,8 @@ func TestForeignAnswerToALogin(t *testing.T) {
 	}
 }
 
-// A gateway that asks for a sign-in for an hour: no more than four logins in 15 minutes, and served again
-// within 15 minutes of its end, an operator's write at once.
+// A gateway asks for a sign-in for an hour. No more than four logins go out in 15 minutes. Reads are served again
+// within 15 minutes of the gateway's end, an operator's write at once.
 func TestForeignAnswersForAnHour(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := configured(t, palettetest.WithLockout())

@@ -14,8 +14,9 @@ import (
 
 // The parts of a mount's life, each for the managers that have something to do in it.
 type (
-	// initializer is called at unseal, reload and after a crash. Vault's unseal waits, so it calls
-	// nobody. Pending revocations need none: each minute's run reads them from storage.
+	// initializer is called at unseal, reload and after a crash. Vault's unseal waits for it, so it calls
+	// nobody. The manager of pending revocations needs no call: each minute's run reads them from
+	// storage.
 	initializer interface {
 		Initialize(ctx context.Context, s logical.Storage) error
 	}

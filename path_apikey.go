@@ -39,7 +39,7 @@ func keyAnswer() map[string]*framework.FieldSchema {
 	return fields
 }
 
-// errMadeTooLate is for a key that is there when its lease would be over.
+// errMadeTooLate is for a key whose lease would be over before the answer.
 var errMadeTooLate = logical.CodedError(http.StatusServiceUnavailable, "making the API key took as long as the lease would last, and it has been discarded; try again, or with a longer ttl")
 
 // issueKey makes an API key under a lease, or hands out the one that the role's leases share.
@@ -56,8 +56,8 @@ func (b *backend) issueKey(ctx context.Context, req *logical.Request, r *store.R
 	}
 	granted := b.limits.Shortest(r, 0, lease.KeyLimit(r))
 	ttl := granted.Left
-	if l.TTL > 0 && l.TTL < ttl {
-		ttl = l.TTL
+	if l.TTL > 0 {
+		ttl = min(ttl, l.TTL)
 	}
 	if l.Key, err = b.keys.Create(ctx, req.Storage, r, cfg, name, time.Now().Add(ttl+apikey.Grace).UTC()); err != nil {
 		return nil, b.usage.CreateFailed(ctx, req.Storage, r.ConfigName, r, cfg, err, "")
@@ -70,17 +70,12 @@ func (b *backend) issueKey(ctx context.Context, req *logical.Request, r *store.R
 		b.keys.Discard(req.Storage, ownedKey(l), "a making that took as long as the key's lease")
 		return nil, errMadeTooLate
 	}
-	ttl = min(ttl, left)
-	internal, err := l.InternalData(secretTypeKey)
-	if err != nil {
-		return nil, err
+	if left < granted.Left {
+		granted = lease.KeyLifeLimit(left)
 	}
-	resp := b.Secret(secretTypeKey).Response(shownKey(l, r, l.Key, ttl, now), internal)
-	resp.Secret.TTL, resp.Secret.MaxTTL = ttl, min(granted.Left, left)
-	if l.TTL > granted.Left {
-		resp.AddWarning(granted.Cut(l.TTL))
-	}
-	return resp, nil
+	return b.issued(secretTypeKey, l, "", granted, func(ttl time.Duration) map[string]any {
+		return shownKey(l, r, l.Key, ttl, now)
+	})
 }
 
 // sharedKey is the key that the role's leases share, and the limit that its life sets.
@@ -101,7 +96,7 @@ func (b *backend) sharedKey(ctx context.Context, s logical.Storage, r *store.Rol
 	case left < time.Second:
 		return current, limit, logical.CodedError(http.StatusServiceUnavailable, fmt.Sprintf("the API key that leases of role %q share lives for %s in all, too short for a lease; try again, or with a longer max_ttl of the role or max_lease_ttl of the mount", l.Role, current.Life))
 	}
-	return current, lease.SharedKeyLimit(left), nil
+	return current, lease.KeyLifeLimit(left), nil
 }
 
 // issueSharedKey hands out the role's shared key. The lease holds no key: others use the key too.
@@ -128,8 +123,8 @@ func shownKey(l *lease.Lease, r *store.Role, key store.Key, ttl time.Duration, n
 	return data
 }
 
-// renewKey moves the key's expiry to a minute after the lease's end, as Vault will grant the lease.
-// The key stays the same. A lease that shares its role's key gets the present one instead.
+// renewKey moves the key's expiry to a minute after the end that Vault will grant the lease. The key
+// stays the same. A lease that shares its role's key gets the role's present key instead.
 func (b *backend) renewKey(ctx context.Context, req *logical.Request, l *lease.Lease) (*logical.Response, error) {
 	r, cfg, err := b.renewable(ctx, req.Storage, l)
 	if err != nil {

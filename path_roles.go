@@ -21,8 +21,8 @@ import (
 	"vault-plugin-secrets-palette/internal/upstream"
 )
 
-// warnRenewable is for whoever leaves renewable as it comes: with a client that only
-// extends its leases, a renewable one leads to a dead token within 15 minutes.
+// warnRenewable is for a write that does not set renewable. A client that only extends its leases has a
+// dead token within 15 minutes where they are renewable.
 const warnRenewable = "renewable is true: a renewal returns a new token, or the present one of shared API keys, which Vault Agent templates and other clients that only extend a lease never see, so that they keep a dead one. Set renewable=false on roles that such clients read."
 
 func (b *backend) pathRoles() []*framework.Path {

@@ -95,8 +95,8 @@ func (b *backend) renewOwn(ctx context.Context, req *logical.Request, r *store.R
 	}
 	token, err := b.refresh(ctx, req.Storage, cfg, newest.Token)
 	if cfg.IsSystem() && answer.VerdictOf(err) == answer.SessionOver {
-		// Palette documents no refresh of a system administrator's token, so its refusal may say nothing of
-		// the session. The token of before stays in the lease and ends with it.
+		// Palette documents no refresh of a system administrator's token, so a refusal may say nothing of
+		// the session: the engine logs in. The old token stays in the lease and ends with it.
 		if token, err = b.credentials.Login(ctx, req.Storage, r.ConfigName, cfg); err != nil {
 			return nil, upstream.LoginFailed(r.ConfigName, cfg, err, "")
 		}

@@ -15,8 +15,8 @@ import (
 	"vault-plugin-secrets-palette/internal/upstream"
 )
 
-// trustFields are those of a config that say how Palette is reached and who counts as Palette. address
-// and tls_skip_verify are none: with them the stored secret could go to anybody.
+// trustFields are the fields of a config that say how Palette is reached and who counts as Palette.
+// address and tls_skip_verify are not among them: with them the stored secret could go to anybody.
 var trustFields = []string{fieldCACert, fieldTLSServerName, fieldProxyURL, fieldClientCert, fieldClientKey}
 
 // pathTrust returns trust/<config>, which takes sudo: see PathsSpecial.Root.

@@ -2,14 +2,12 @@ package palettesecrets
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"net/http"
 	"runtime/debug"
 	"strings"
 	"time"
 
-	"github.com/hashicorp/go-secure-stdlib/parseutil"
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
@@ -18,8 +16,8 @@ import (
 	"vault-plugin-secrets-palette/internal/upstream"
 )
 
-// This file has what the paths share: names of fields, answers, events, the look at a request's input
-// before its path's handler, and how a handler reads a field.
+// This file has what the paths share: names of fields, answers and events. HandleRequest looks at a
+// request's input before its path's handler; seconds is how a handler reads a duration.
 
 // Names of fields, shared by the paths and their tests.
 const (
@@ -143,7 +141,7 @@ func orErrors(success map[int][]framework.Response, statuses ...int) map[int][]f
 	return success
 }
 
-// orWarned adds the answer with a warning to those of an operation that else has none.
+// orWarned adds a 200 to the answers of an operation whose success is a 204: its warnings need a body.
 func orWarned(responses map[int][]framework.Response, description string) map[int][]framework.Response {
 	responses[http.StatusOK] = []framework.Response{{Description: description}}
 	return responses
@@ -179,10 +177,6 @@ func withName(fields map[string]*framework.FieldSchema, description string) map[
 	return fields
 }
 
-// longestDuration bounds the fields that are durations. A longer one is a mistake, and a multiple
-// of it, such as twice a rotation_period, must not overflow.
-const longestDuration = 10 * 365 * 24 * time.Hour
-
 // set takes over the fields that were given.
 func set[T any](d *framework.FieldData, as func(any) T, fields map[string]*T) {
 	for field, into := range fields {
@@ -196,22 +190,12 @@ func trimmed(value any) string { return strings.TrimSpace(value.(string)) }
 
 func is(value any) bool { return value.(bool) }
 
-// seconds reads a field that is a duration, and tells whether the field was given. seconds reads the
-// raw value once more, since the framework makes 0, which means "no limit", of "500ms". Errors are
-// Mistakes.
+// seconds reads a field that is a duration, see [input.Seconds]. Errors are Mistakes.
 func seconds(d *framework.FieldData, field string) (value time.Duration, given bool, err error) {
-	raw, given := d.Raw[field]
-	if !given {
-		return 0, false, nil
+	if value, given, err = input.Seconds(d, field); err != nil {
+		err = upstream.Mistakef("%s", err)
 	}
-	value, err = parseutil.ParseDurationSecond(raw)
-	if err != nil || value < 0 || value%time.Second != 0 {
-		return 0, true, upstream.Mistakef("field %q is %q, but must be a duration of whole seconds, zero or more", field, fmt.Sprint(raw))
-	}
-	if value > longestDuration {
-		return 0, true, upstream.Mistakef("field %q is %s, but must be at most %s (10 years)", field, value, longestDuration)
-	}
-	return value, true, nil
+	return value, given, err
 }
 
 // inputRules are what the requests of a mount are held to.

@@ -100,8 +100,8 @@ func TestRecoveryOfAConfigThatHasGone(t *testing.T) {
 	}
 }
 
-// interrupted is a world with a rotation whose change Palette has taken, and which does not know
-// it yet: the answer was lost, and so was that to the login that would have told.
+// interrupted is a world with a rotation whose change Palette has taken. The engine does not know that yet: the
+// answer was lost, and so was the answer to the login that would have told.
 func interrupted(t *testing.T) *world {
 	t.Helper()
 	w := configured(t)
@@ -113,8 +113,8 @@ func interrupted(t *testing.T) *world {
 	return w
 }
 
-// Whoever leads a config through a proxy of their own, with a password of their own, must
-// not get the one that an interrupted rotation has written ahead.
+// Whoever leads a config through a proxy of their own, with a password of their own, must not get the password of an
+// interrupted rotation.
 func TestRecoverySendsThePasswordNowhereElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := interrupted(t)

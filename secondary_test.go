@@ -65,8 +65,8 @@ func (w *world) secondary() *world {
 	return second
 }
 
-// The primary has rotated, and Palette has ended the user's sessions with that: a performance secondary
-// hears of it by the invalidation of the config, and hands out no dead token.
+// The primary has rotated, and Palette has ended the user's sessions with that. A performance secondary hears of the
+// rotation by the invalidation of the config, and hands out no dead token.
 func TestASecondarysSessionIsSuspectWhereThePrimaryHasRotated(t *testing.T) {
 	for _, ends := range []bool{true, false} {
 		name := map[bool]string{true: "the change ends sessions", false: "sessions go on"}[ends]

@@ -119,7 +119,7 @@ func TestSharedKeyRenewalReturnsThePresentKey(t *testing.T) {
 		time.Sleep(10 * time.Hour)
 		late := w.creds("one", fields{"ttl": "20h"})
 		assert.Equal(t, 14*time.Hour-time.Minute, late.secret.TTL)
-		warns(t, w.read("creds/one", fields{"ttl": "20h"}), "the shared key's life allows 13h59m0s")
+		warns(t, w.read("creds/one", fields{"ttl": "20h"}), "the key's life allows 13h59m0s")
 		late.mustRenew()
 		assert.Equal(t, 14*time.Hour-time.Minute, late.secret.TTL)
 		time.Sleep(7 * time.Hour)

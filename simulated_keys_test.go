@@ -66,8 +66,8 @@ func TestRecoveryForACallerWhoHangsUpLeavesNoToken(t *testing.T) {
 	})
 }
 
-// A rotation may end the config's session. The storage does not take the mark that says so, and the process ends: the
-// rotation's time says so to the next one, and to other nodes.
+// A rotation may end the config's session. The storage does not take the mark of a suspect session, and the process
+// ends. The time of the rotation tells the next process, and other nodes.
 func TestASessionOfBeforeARotationIsNotHandedOutByTheNextProcess(t *testing.T) {
 	inLife(t, nil, func(l *life) {
 		l.must(logical.CreateOperation, "roles/shared", map[string]any{"shared": true, "renewable": false})
@@ -106,8 +106,8 @@ func TestAKeyOnItsWayIsWaitedForByTheLimitsOfThen(t *testing.T) {
 	})
 }
 
-// A new way to Palette waits for a run over the pending revocations, the run for the config's credential lock, and a
-// rotation stands in the line between the two.
+// A new way to Palette waits for a run over the pending revocations. The run waits for the config's credential lock,
+// behind a rotation.
 func TestTrustPendingRevocationsAndARotationDoNotWaitForEachOther(t *testing.T) {
 	inLife(t, nil, func(l *life) {
 		u, _ := l.palette.User(palettetest.DefaultUser.Email, palettetest.DefaultUser.Org)

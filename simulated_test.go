@@ -338,8 +338,8 @@ func TestLateCredentialThatNothingTakesIsKeptInMind(t *testing.T) {
 	}
 }
 
-// A rotation was interrupted before Palette took the new password. Then something keeps the config's password from its try
-// for a while: the new password must not use up all the tries that the lockout protection leaves, for ever.
+// A rotation was interrupted before Palette took the new password. Then something keeps the config's password from
+// its try for a while. The new password must not use up all the tries that login protection leaves, for ever.
 func TestAnInterruptedRotationTriesBothPasswords(t *testing.T) {
 	inLife(t, nil, func(l *life) {
 		l.must(logical.CreateOperation, "roles/app", map[string]any{"renewable": false})

@@ -34,8 +34,8 @@ func (f *fixture) readAgain() string {
 	return token
 }
 
-// Nothing that is open is lost by what may happen to a server: leases and the shared session
-// go on, what is pending is revoked, and an interrupted rotation is recovered.
+// Nothing that is open is lost by what may happen to a server. Leases and the shared session go on, pending
+// revocations are retried, and an interrupted rotation is recovered.
 func TestWhatIsOpenOutlives(t *testing.T) {
 	t.Parallel()
 	v := ownServer(t, vaulttest.Raft)

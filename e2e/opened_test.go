@@ -17,9 +17,8 @@ const (
 	apiKeys // and rotation
 )
 
-// opened is a mount with all that a version may have open: leases, a session, and, at a
-// second Palette that is away, pending revocations and a rotation of which it
-// does not know how it has ended.
+// opened is a mount with all that a version may have open: leases and a session. At a second Palette, which is away,
+// it has pending revocations and a rotation whose end it does not know.
 type opened struct {
 	*fixture
 	has     features

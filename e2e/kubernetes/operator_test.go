@@ -160,7 +160,7 @@ func (w *world) logOut(t *testing.T) {
 	}
 }
 
-// operatorWithoutToken: the token and the key of the Vault token's leases die with them, and the
+// operatorWithoutToken ends the operator's Vault token: the Palette token and key of its leases die with it. The
 // operator logs in and reads anew when it next needs Vault. A shared token does not die.
 func (w *world) operatorWithoutToken(t *testing.T, own, shared, key *holder) {
 	w.filled(t, own, shared, key)

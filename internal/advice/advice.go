@@ -74,8 +74,8 @@ func ConfigWritten(name string, old, next *store.Config, roles []store.Named) (o
 	return append(out, text+ended(roles))
 }
 
-// IsOther tells whether a config has become another user. Of an API key that is known where Palette was
-// asked whose it is.
+// IsOther tells whether a config has become another user. For two API keys it can tell where Palette has
+// named the user of both.
 func IsOther(old, next *store.Config) bool {
 	return !old.SameIdentity(next) || old.UserUID != "" && next.UserUID != "" && old.UserUID != next.UserUID
 }
@@ -124,15 +124,15 @@ func RoleWritten(name string, old, next *store.Role, before, after *store.Config
 	return out
 }
 
-// vaultPatience is how long Vault gives a request by default (default_max_request_duration).
-const vaultPatience = 90 * time.Second
+// vaultTimeout is how long Vault gives a request by default (default_max_request_duration).
+const vaultTimeout = 90 * time.Second
 
 // Config is what a config does that may not be meant.
 func Config(name string, c *store.Config) []string {
 	out := KeyExpiry(name, c)
-	if c.QueueTimeout+c.RequestTimeout > vaultPatience {
+	if c.QueueTimeout+c.RequestTimeout > vaultTimeout {
 		out = append(out, fmt.Sprintf("queue_timeout (%s) and request_timeout (%s) together exceed the %s that Vault gives a request by default: a call that waits and is slow may outlive its request, whose caller gets no answer",
-			c.QueueTimeout, c.RequestTimeout, vaultPatience))
+			c.QueueTimeout, c.RequestTimeout, vaultTimeout))
 	}
 	return out
 }

@@ -64,9 +64,9 @@ type check struct {
 	warnings []string
 }
 
-// Run checks a config, and returns what it has found, by the names of the answer's fields, and what
-// should be looked at. Where freshLogin is true, Run logs in although there is a session. Errors are
-// the storage's and the caller's; Palette's are among what was found.
+// Run checks a config. It returns its findings, by the names of the answer's fields, and warnings. Where
+// freshLogin is true, Run logs in although there is a session. Errors are the storage's and the caller's;
+// Palette's are among what was found.
 func (c *Checker) Run(ctx context.Context, s logical.Storage, name string, cfg *store.Config, freshLogin bool) (found map[string]any, warnings []string, err error) {
 	k := &check{
 		Checker: c, storage: s, name: name, cfg: cfg,
@@ -262,8 +262,8 @@ func (c *check) failed(ctx context.Context, step string, err error, advice strin
 	return nil
 }
 
-// withheld notes until when login protection lets no login go out, and says what to do: a
-// write of another password may be tried sooner than the stored one.
+// withheld notes until when login protection lets no login go out, and says what to do. Another password
+// that is written may be tried sooner than the stored one.
 func (c *check) withheld(says *palette.Error) (advice string) {
 	at := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 	c.found["withheld_until"] = at(says.NextTry)

@@ -50,8 +50,8 @@ func (m *Manager) learnKey(ctx context.Context, client upstream.API, auth palett
 	return nil
 }
 
-// ownKey is a config's own key among those that it sees: the one with its UID or, where that is not
-// known, the one active key that the user has.
+// ownKey finds a config's own key among the keys that it sees. That is the key with the config's
+// api_key_uid or, without one, the only active key of the user.
 func ownKey(cfg *store.Config, me palette.UserInfo, keys []palette.APIKey) (key palette.APIKey, known bool) {
 	if cfg.APIKeyUID != "" {
 		for _, k := range keys {
@@ -68,8 +68,8 @@ func ownKey(cfg *store.Config, me palette.UserInfo, keys []palette.APIKey) (key 
 	return mine[0], true
 }
 
-// plan sets when a config's key must have been rotated at the latest, whatever rotation_period says:
-// at half of what is left of its life, so that a rotation that fails leaves time for others.
+// plan sets by when a config's key must be rotated, whatever rotation_period says: when half of the life
+// that is left is over. So a rotation that fails leaves time for others.
 func plan(before, next *store.Config, now time.Time) {
 	sameKey := before != nil && before.APIKey == next.APIKey && before.APIKeyExpiry == next.APIKeyExpiry
 	switch {

@@ -8,9 +8,9 @@ import (
 	"vault-plugin-secrets-palette/internal/upstream"
 )
 
-// AskForSecret refuses a write that would send the stored secret to another host or under another name
-// than those that it was given for: such a write has to bring the secret along. Another spelling of an
-// address or an email is no change. hasPassword and hasKey tell what the write brings.
+// AskForSecret refuses a write that would send the stored secret to another host, or under another name,
+// than it was given for. Such a write has to bring the secret along. Another spelling of an address or an
+// email is no change. hasPassword and hasKey tell what the write brings.
 func AskForSecret(old, next *store.Config, hasPassword, hasKey bool) error {
 	secret, has := "password", hasPassword
 	if next.APIKey != "" {

@@ -66,8 +66,8 @@ func (m *Manager) Trust(ctx context.Context, s logical.Storage, name string, cha
 		fmt.Sprintf("config %q is being changed by others at the same time; nothing of this write is stored, try it again", name))
 }
 
-// tryWay tries the secret of a config that is not stored yet: the stored one or, where Palette rejects
-// that, one that an interrupted rotation has written ahead.
+// tryWay tries the stored secret on a config's new way, before the config is stored. Where Palette
+// rejects the secret, tryWay tries those that interrupted rotations have written ahead.
 func (m *Manager) tryWay(ctx context.Context, s logical.Storage, name string, cfg *store.Config) error {
 	if cfg.APIKey != "" {
 		if err := m.verifyKey(ctx, name, cfg); err != nil {
@@ -130,12 +130,11 @@ func (m *Manager) writtenAhead(ctx context.Context, s logical.Storage, name stri
 // MsgTrustNotFollowed is the log's message for what still goes the way that a config has left.
 const MsgTrustNotFollowed = "a config has another way to Palette, but what was written before still goes the old one; write the trust again"
 
-// followTrust lets what was written on the old way go the new one: passwords of interrupted rotations,
-// which are bound to the way that they were made for, and pending revocations. The config is stored by
-// now, so a fault is logged.
+// followTrust lets the passwords of interrupted rotations and the pending revocations go the new way.
+// Each was bound to the way that it was made for. The config is stored by now, so a fault is logged.
 //
-// followTrust releases the credential lock before it waits for a run over the pending revocations: the
-// run may wait for the lock, behind a rotation that waits for its release.
+// followTrust releases the credential lock before it waits for a run over the pending revocations. The
+// run may wait for that lock too, behind a rotation.
 func (m *Manager) followTrust(ctx context.Context, s logical.Storage, name string, old, next *store.Config, release func()) error {
 	written, err := m.writtenAhead(ctx, s, name, next)
 	for _, w := range written {

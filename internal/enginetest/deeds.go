@@ -47,8 +47,8 @@ func (e *Engine) Minute() {
 	e.Wait()
 }
 
-// Works requires that the config logs in, that what Palette has is what is stored, and that nothing is
-// left of a rotation once none of its calls can arrive any more.
+// Works requires that the config logs in, and that the stored credential is Palette's. Nothing may be left of a
+// rotation when none of its calls can arrive any more.
 func (e *Engine) Works() {
 	e.T.Helper()
 	e.End(e.Login())
@@ -60,8 +60,8 @@ func (e *Engine) Works() {
 	assert.Empty(e.T, e.Credentials.LastError(Name))
 }
 
-// InterruptRotation leaves a rotation whose change Palette has taken, and which does not know that: the
-// answer was lost, and so was that to the login that would have told.
+// InterruptRotation leaves a rotation whose change Palette has taken. The engine does not know that: the answer was
+// lost, and so was the answer to the login that would have told.
 func (e *Engine) InterruptRotation() {
 	e.T.Helper()
 	e.Palette.Inject(palettetest.PasswordChange, palettetest.Fault{DropAfter: true, Times: 1})

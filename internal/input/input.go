@@ -1,5 +1,5 @@
-// Package input looks at the fields of a request before Vault's framework does, which only warns
-// about unknown fields and prints the values that it cannot convert.
+// Package input looks at the fields of a request before Vault's framework does. The framework only warns
+// about unknown fields, and prints the values that it cannot convert.
 //
 // Promise: what a request means to set is taken as it is given, or refused by name. No problem
 // quotes the value of a secret field.
@@ -20,9 +20,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// These bound names and the text of fields, in bytes, so that an entry fits into Vault's
-// storage, which else answers 500: a key has 512 bytes and a value 512 KiB where that is
-// Consul, more with Raft.
+// These bound names and the text of fields, in bytes, so that an entry fits into Vault's storage. Consul,
+// the narrowest, takes keys of 512 bytes and values of 512 KiB; beyond, Vault would answer 500.
 const (
 	maxNameLength  = 256
 	maxFieldLength = 4 << 10
@@ -58,9 +57,9 @@ func (r *Rules) Know(paths []*framework.Path) {
 	r.known = slices.Sorted(maps.Keys(fields))
 }
 
-// Check returns what is wrong with the fields of a request, or "". extras are the parameters of a
-// read that nobody can have meant for the engine, sorted: clients add such to their queries, and
-// the read is served without them.
+// Check returns what is wrong with the fields of a request, or "". extras are the parameters of a read
+// that nobody can have meant for the engine, sorted. Clients add such parameters to their queries; the
+// read is served without them.
 func (r *Rules) Check(path *framework.Path, req *logical.Request) (problem string, extras []string) {
 	if _, name, _ := strings.Cut(req.Path, "/"); len(name) > maxNameLength {
 		return fmt.Sprintf("field %q is longer than %d bytes", r.NameField, maxNameLength), nil
@@ -110,7 +109,7 @@ func (r *Rules) checkField(path *framework.Path, field string, value any) string
 	case isSecret && !isText:
 		return fmt.Sprintf("field %q must be a string", field)
 	}
-	switch v := value.(type) {
+	switch v := value.(type) { // no field of the mount takes a list or an object
 	case []any, []string:
 		return fmt.Sprintf("field %q must be given once, as one value", field)
 	case map[string]any:

@@ -8,8 +8,9 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 )
 
-// misspelt is how many letters two names may differ in to be taken for one and its misspelling, and no
-// more than one letter in misspeltPart of the longer name: a short parameter, such as t or ts, is no ttl.
+// A name that differs from a field's in misspelt letters at most is taken for its misspelling. Of the
+// longer name no more than one letter in misspeltPart may differ: a short parameter, such as t or ts, is
+// no ttl.
 const (
 	misspelt     = 2
 	misspeltPart = 3

@@ -24,9 +24,9 @@ var (
 	wideVerb = regexp.MustCompile(`%[^a-zA-Z%]*(\*|[0-9]{4})`)
 )
 
-// nameFunctions stand in for those of Go's and Vault's templates whose result can be longer
-// than what they are given: nested they would fill the memory of the plugin's process, which
-// serves other mounts too. So do they for those that cut a text within a character.
+// nameFunctions stand in for two kinds of functions of Go's and Vault's templates. The result of one kind
+// can be longer than its arguments. Nested, such functions would fill the memory of the plugin's process,
+// which serves other mounts too. The other kind cuts a text within a character.
 var nameFunctions = map[string]any{
 	"print":    bounded(fmt.Sprint),
 	"println":  bounded(fmt.Sprintln),

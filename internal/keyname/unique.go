@@ -65,7 +65,7 @@ func commandIsUnique(command *parse.CommandNode, piped bool) bool {
 			return false
 		}
 	case "replace":
-		// What holds a character that no random text has takes none of the random text away.
+		// A text with a character that no random text has cannot cut random text away.
 		if len(arguments) == 0 || !isText(arguments[0], func(find string) bool { return !randomText.MatchString(find) }) {
 			return false
 		}

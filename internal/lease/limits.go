@@ -61,8 +61,8 @@ func TokenLimit(life time.Duration) Limit { return Limit{"the token's life", lif
 // defaultKeyTTL is the term of a key's lease where the role names none.
 const defaultKeyTTL = time.Hour
 
-// SharedKeyLimit is the limit that the life of a role's shared key sets, of which so much is left.
-func SharedKeyLimit(left time.Duration) Limit { return Limit{"the shared key's life", left} }
+// KeyLifeLimit is the limit that an API key's life sets; left is as [KeyLeft] tells.
+func KeyLifeLimit(left time.Duration) Limit { return Limit{"the key's life", left} }
 
 // KeyLimit is the limit of each term of an API key's lease.
 func KeyLimit(r *store.Role) Limit {

@@ -46,8 +46,8 @@ func TestTermIsTheShortestOfItsLimits(t *testing.T) {
 
 func TestTermOfAnAPIKey(t *testing.T) {
 	assert.Equal(t, time.Hour, lease.KeyLimit(&store.Role{}).Left)
-	shared := limits(time.Hour, time.Hour).Shortest(&store.Role{}, 0, lease.KeyLimit(&store.Role{}), lease.SharedKeyLimit(time.Minute))
-	assert.Equal(t, lease.Limit{Name: "the shared key's life", Left: time.Minute}, shared)
+	shared := limits(time.Hour, time.Hour).Shortest(&store.Role{}, 0, lease.KeyLimit(&store.Role{}), lease.KeyLifeLimit(time.Minute))
+	assert.Equal(t, lease.Limit{Name: "the key's life", Left: time.Minute}, shared)
 	got := lease.KeyLimit(&store.Role{TTL: 48 * time.Hour})
 	assert.Equal(t, lease.Limit{Name: "the role's ttl", Left: 48 * time.Hour}, got)
 	assert.Equal(t, "ttl is 72h0m0s, but the role's ttl allows 48h0m0s, so that is how long the lease lasts", got.Cut(72*time.Hour))

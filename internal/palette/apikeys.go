@@ -40,7 +40,7 @@ func (c *Client) apiKeyPath(op, uid string) (string, error) {
 	return "/v1/apiKeys/" + url.PathEscape(uid), nil
 }
 
-// wireExpiry is an expiry in RFC 3339, rounded up to a whole second: a key that died within the last
+// wireExpiry is an expiry in RFC 3339, rounded up to a whole second. A key that died within the last
 // second of its lease would fail its holder.
 func wireExpiry(expiry time.Time) string { return sentExpiry(expiry).Format(time.RFC3339) }
 

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Key is an API key as the stand-in knows it; not the secret itself, see Server.KeySecret.
+// Key is an API key as the stand-in knows it, without its secret; see Server.KeySecrets.
 type Key struct {
 	UID, Name, UserUID string
 	Annotations        map[string]string

@@ -57,9 +57,9 @@ func (st *state) system(username string) *user {
 	return nil
 }
 
-// WithSystemRefusal answers calls of these endpoints with an error of that status where a system administrator's token
-// makes them: what Palette lets such a token do is not documented. By default it may ask for its user, be refreshed and be
-// revoked, as other tokens. What else the stand-in has is for tenants, and is answered 403 (assumption).
+// WithSystemRefusal answers a system administrator's calls of these endpoints with an error of that status. What
+// Palette lets such a token do is not documented. By default it may ask for its user, be refreshed and be revoked, as
+// other tokens. What else the stand-in has is for tenants, and is answered 403 (assumption).
 func WithSystemRefusal(status int, endpoints ...Endpoint) Option {
 	return func(s *settings) {
 		s.systemRefusals = maps.Clone(s.systemRefusals)

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-
-	"vault-plugin-secrets-palette/internal/palette/answer"
+	"sync/atomic"
 
 	"github.com/hashicorp/vault/sdk/logical"
+	"golang.org/x/sync/errgroup"
+
+	"vault-plugin-secrets-palette/internal/palette/answer"
 )
 
 // EachMinute is Retry.
@@ -84,32 +86,68 @@ func (m *Manager) settle(ctx context.Context, s logical.Storage, a Account, batc
 	return failing, errors.Join(errs...)
 }
 
-// retryKeys tries the pending deletions of API keys, a call each. A config that fails is left
-// alone for the rest of the run.
+// keysAtOnce is how many deletions of one config's API keys are under way at a time. At a mount's end
+// all have seconds, and one after the other would take a round trip each.
+const keysAtOnce = 8
+
+// retryKeys tries the pending deletions of API keys, a call each. The first of a config goes alone: a
+// config that fails is left alone for the rest of the run.
 func (m *Manager) retryKeys(ctx context.Context, s logical.Storage, keys []*pendingKey) error {
 	type through struct {
 		account Account
 		config  string
 	}
-	failed := make(map[through]bool)
-	var errs []error
+	var owners []through
+	byOwner := make(map[through][]*pendingKey)
 	for _, k := range keys {
 		by := through{k.entry.Account(), k.entry.ConfigName}
-		if failed[by] {
-			continue
+		if byOwner[by] == nil {
+			owners = append(owners, by)
 		}
-		address, uid := k.entry.Connection.Address, k.entry.Key.UID
-		if err := m.Keys.EndPending(ctx, s, k.entry); err != nil {
-			m.Logger().Warn(MsgKeyWaits, "address", address, "uid", uid, "pending_since", k.entry.FirstFailed, "error", err)
-			failed[by] = answer.KindOf(err) != answer.Rejected
-			if answer.KindOf(err) == answer.Limited {
-				m.limited.Store(true)
-			}
-			continue
+		byOwner[by] = append(byOwner[by], k)
+	}
+	var errs []error
+	for _, by := range owners {
+		first, others := byOwner[by][0], byOwner[by][1:]
+		failed, err := m.retryKey(ctx, s, first)
+		errs = append(errs, err)
+		var (
+			failing atomic.Bool
+			group   errgroup.Group
+		)
+		failing.Store(failed)
+		group.SetLimit(keysAtOnce)
+		for _, k := range others {
+			group.Go(func() (err error) {
+				m.Tasks.Shield(func() {
+					if failing.Load() {
+						return
+					}
+					var failed bool
+					if failed, err = m.retryKey(ctx, s, k); failed {
+						failing.Store(true)
+					}
+				})
+				return err
+			})
 		}
-		m.Metrics.PendingRevoked(1, KindKey)
-		m.Logger().Info(MsgKeyRevoked, "address", address, "uid", uid, "pending_since", k.entry.FirstFailed)
-		errs = append(errs, m.remove(ctx, s, k.id))
+		errs = append(errs, group.Wait())
 	}
 	return errors.Join(errs...)
+}
+
+// retryKey tries a pending deletion. failing tells whether its config fails as a whole: a key that
+// Palette refuses says nothing of the others. The error is the storage's.
+func (m *Manager) retryKey(ctx context.Context, s logical.Storage, k *pendingKey) (failing bool, err error) {
+	address, uid := k.entry.Connection.Address, k.entry.Key.UID
+	if err := m.Keys.EndPending(ctx, s, k.entry); err != nil {
+		m.Logger().Warn(MsgKeyWaits, "address", address, "uid", uid, "pending_since", k.entry.FirstFailed, "error", err)
+		if answer.KindOf(err) == answer.Limited {
+			m.limited.Store(true)
+		}
+		return answer.KindOf(err) != answer.Rejected, nil
+	}
+	m.Metrics.PendingRevoked(1, KindKey)
+	m.Logger().Info(MsgKeyRevoked, "address", address, "uid", uid, "pending_since", k.entry.FirstFailed)
+	return false, m.remove(ctx, s, k.id)
 }

@@ -3,6 +3,7 @@ package revocation_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -141,12 +142,18 @@ func TestPendingRevocationsAreRetriedByOneRunAtATime(t *testing.T) {
 type ender struct {
 	dead  map[string]bool // by UID
 	err   map[string]error
+	takes time.Duration
+
+	mu    sync.Mutex
 	asked []string
 }
 
 func (k *ender) MayLive(key *store.Key) bool { return !k.dead[key.UID] }
 
 func (k *ender) EndPending(_ context.Context, _ logical.Storage, e *revocation.Entry) error {
+	time.Sleep(k.takes)
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.asked = append(k.asked, e.Key.UID)
 	return k.err[e.Key.UID]
 }
@@ -180,7 +187,7 @@ func TestPendingKeysAreEndedByTheirOwner(t *testing.T) {
 			m := newMount(t)
 			m.keys(c.ender, "a1", "a2", "b1")
 			require.NoError(t, m.retry())
-			assert.Equal(t, c.asked, c.ender.asked)
+			assert.ElementsMatch(t, c.asked, c.ender.asked)
 			assert.Equal(t, c.left, m.Pending())
 			assert.Equal(t, int64(3-c.left-len(c.ender.dead)), m.Counts.Keys.Load())
 			if c.left > 0 {
@@ -188,4 +195,19 @@ func TestPendingKeysAreEndedByTheirOwner(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A mount's end has five seconds for all, see cleanTimeout.
+func TestPendingKeysAreEndedSideBySide(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, uids := newMount(t), make([]string, 65)
+		for i := range uids {
+			uids[i] = fmt.Sprintf("a%02d", i)
+		}
+		m.keys(&ender{takes: 300 * time.Millisecond}, uids...)
+		start := time.Now()
+		require.NoError(t, m.retry())
+		assert.Equal(t, 9*300*time.Millisecond, time.Since(start), "the first alone, then eight at a time")
+		assert.Zero(t, m.Pending())
+	})
 }

@@ -21,8 +21,9 @@ type attempt struct {
 	store  func(context.Context, logical.Storage) error
 }
 
-// StoreLater tries to store a pending revocation that the storage did not take, each minute and when the
-// mount ends, until the credential is dead by itself. The end of the process loses the revocation.
+// StoreLater is for a pending revocation that the storage did not take. It tries again each minute and
+// when the mount ends, until the credential is dead by itself. The end of the process loses the
+// revocation.
 func (m *Manager) StoreLater(deadAt time.Time, store func(context.Context, logical.Storage) error) {
 	m.unstored.mu.Lock()
 	defer m.unstored.mu.Unlock()

@@ -89,9 +89,9 @@ func (m *Manager) rootKeyUID(ctx context.Context, client upstream.API, auth pale
 	return mine[0].UID, nil
 }
 
-// DeleteMade deletes the API key whose making was written ahead, unless it is the one with the UID
-// that stays, and tells whether there was one. Others' keys may have its name: a key is the engine's
-// where name and expiry are those that the engine has sent. A key that is gone is success.
+// DeleteMade deletes the API key whose making was written ahead, and tells whether there was one. A key
+// with the UID stays is left alone. Other people's keys may have the same name: a key is the engine's
+// where name and expiry are as the engine has sent them. A key that is gone is success.
 func (m *Manager) DeleteMade(ctx context.Context, client upstream.API, auth palette.Auth, cfg *store.Config, w *store.KeyWAL, stays string) (found bool, err error) {
 	keys, err := client.ListAPIKeys(ctx, auth)
 	if err != nil {

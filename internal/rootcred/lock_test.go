@@ -115,8 +115,8 @@ func TestLockOfAStorageThatFails(t *testing.T) {
 	})
 }
 
-// A write shows that the config's secret works: the config is used in spite of an interrupted rotation,
-// which is recovered when its call cannot arrive any more.
+// A write shows that the config's secret works, so the config is used in spite of an interrupted rotation. The
+// rotation is recovered when its call cannot arrive any more.
 func TestLockOfAConfigWhoseSecretHasWorked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMount(t)

@@ -179,8 +179,8 @@ type candidate struct {
 }
 
 // round is what recovery has learned of passwords since it began with the newest entry. Login protection
-// lets a few tries out: without a round each run would spend them on the same passwords, and never come
-// to the last one.
+// lets only a few tries out. Without a round each run would spend them on the same passwords, and never
+// come to the last.
 type round struct {
 	// rejected are the passwords that Palette has rejected, with its rejections.
 	rejected map[candidate]error

@@ -79,7 +79,7 @@ type Manager struct {
 	byConfig map[string]*state
 	// lookedUp: the write-ahead entries of an earlier process are known.
 	lookedUp bool
-	// undecodable are the entries of these that cannot be decoded.
+	// undecodable are the ids of the write-ahead entries that cannot be decoded.
 	undecodable []string
 }
 

@@ -22,7 +22,7 @@ import (
 	"vault-plugin-secrets-palette/internal/tasks"
 )
 
-// At each step of a rotation the config or the write-ahead log holds the password that works: the next use goes on by
+// At each step of a rotation the config or the write-ahead log holds the password that works. The next use goes on by
 // itself, in this process and in the next one.
 func TestRotationSurvivesAFaultAtEachStep(t *testing.T) {
 	at := func(e palettetest.Endpoint, f palettetest.Fault) func(*mount) {

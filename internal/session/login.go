@@ -35,7 +35,7 @@ func (l *Logins) Want(ctx context.Context, s logical.Storage, name string) (*Wan
 	return &Want{Name: name, Config: cfg}, nil
 }
 
-// Fresh tells whether the newest token may be handed out: two thirds of its life must be left, so that
+// Fresh tells whether the newest token may be handed out. Two thirds of its life must be left, so that
 // its reader has time to use it. A token that is older than the config's present password is not fresh,
 // since a change of the password may end sessions (an assumption). MarkSuspect says so too, but not to
 // another node, nor to the next process where the storage fails.

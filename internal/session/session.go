@@ -3,9 +3,9 @@
 // is special to a key.
 //
 // Promise: a token that is handed out has at least two thirds of its life left, and a key at least a
-// third, unless Palette keeps the engine from a new one. However many read, one refresh, login or making
-// of a key goes at a time for each credential. A credential is stored, so that a restart or a new active
-// node goes on with it.
+// third. Less is left where Palette does not give the engine a new one. However many read, one refresh,
+// login or making of a key goes at a time for each credential. A credential is stored, so that a restart
+// or a new active node goes on with it.
 //
 // State: the stored credentials, with their cache. Each credential has a lock, which whoever changes it
 // holds over the call to Palette (the named single flight). Each has notes too (generations, pauses),

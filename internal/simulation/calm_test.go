@@ -78,8 +78,8 @@ func (w *world) checkLeft(before []string) {
 	}
 }
 
-// rotatesAllTheTime tells whether a config is rotated each minute: with a lag its logins of the beginning minute fail, in
-// which the engine looks after what is left.
+// rotatesAllTheTime tells whether a config is rotated each minute. With a lag its logins fail at the beginning of a
+// minute, when the engine looks after what is left.
 func (w *world) rotatesAllTheTime() bool {
 	for _, c := range w.storedConfigs() {
 		if c.RotationPeriod == time.Minute {

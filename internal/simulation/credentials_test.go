@@ -188,8 +188,8 @@ func (w *world) accounts() string {
 	return text.String()
 }
 
-// unaccounted is how long a credential may be accounted for by nobody, with nothing going wrong meanwhile: a node has it in
-// its memory, and is about to end it.
+// unaccounted is how long a credential may be in nobody's account while nothing goes wrong: a node has it in memory
+// alone, and is about to end it.
 const unaccounted = 5 * time.Minute
 
 // checkAccounts looks for credentials that nobody accounts for.

@@ -212,8 +212,8 @@ func (w *world) writeKey(alias int, pause time.Duration, more map[string]any, ha
 	return outcome
 }
 
-// excuseRootKeys leaves a config's own keys, and those that a write-ahead entry alone accounts for, to the people who have
-// taken their config away: the engine could not look for them.
+// excuseRootKeys leaves a config's own keys to the people who have taken the config away: the engine could not look
+// for them. So it does the keys that a write-ahead entry alone accounts for.
 func (w *world) excuseRootKeys(why string) {
 	live := w.live()
 	var elsewhere strings.Builder

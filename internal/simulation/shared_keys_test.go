@@ -34,8 +34,9 @@ func (w *world) checkShared(role string) {
 	}
 }
 
-// replaced reads a shared key again that Palette has ended without the engine's knowledge: people have deleted it, or the
-// storage and a crash have taken that. The engine asks once in some minutes, and its next read brings another.
+// replaced reads a shared key again that Palette has ended without the engine's knowledge. People have deleted the
+// key, or a crash has taken the engine's memory of its end. The engine asks once in some minutes, and its next read
+// brings another.
 func (w *world) replaced(name string, r storedRole, resp *logical.Response) *logical.Response {
 	for range 2 {
 		if !r.Shared || alive(w.palette, resp.Data) || resp.Data["api_key"] == nil {

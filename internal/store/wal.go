@@ -54,8 +54,9 @@ type KeyWAL struct {
 	At         time.Time `json:"at"`
 	// OldUID is the key that a config's new key replaces.
 	OldUID string `json:"old_uid,omitempty"`
-	// OldKey is that key itself, which may delete itself where the new one may not yet; "" in entries of
-	// older versions, and OldExpiry its end by our clock, in Unix seconds; 0 where that is not known.
+	// OldKey is the old key itself, which may delete itself where the new key may not yet; "" in entries
+	// of older versions. OldExpiry is the end of the old key by our clock, in Unix seconds; 0 where the
+	// engine does not know it.
 	OldKey    palette.Secret `json:"old_key,omitempty"`
 	OldExpiry int64          `json:"old_expiry,omitempty"`
 	// ArrivesBy is [Config.ArrivesBy] of the config that the making went out with; zero in entries of

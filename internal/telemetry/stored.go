@@ -121,9 +121,9 @@ type figures struct {
 	ages, offsets, usages, rootKeys []figure
 }
 
-// ofConfigs counts the configs, and those that cannot be read: one such must not take the
-// metrics of all. What was written before its time was kept has no age until it is rotated, and
-// a Palette that has not answered yet no clock.
+// ofConfigs counts the configs, and those that cannot be read: one such must not take the metrics of all.
+// A secret that an older version stored has no age until its rotation. A Palette that has not answered
+// yet has no clock.
 func (g *Stored) ofConfigs(ctx context.Context, s logical.Storage) (found figures, err error) {
 	err = g.Configs.Each(ctx, s, func(name string, cfg *store.Config, err error) {
 		found.configs++

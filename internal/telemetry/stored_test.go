@@ -98,8 +98,8 @@ func TestStoredTellsOfEachConfig(t *testing.T) {
 	}
 }
 
-// Of very many configs the oldest secrets are shown, the clocks that are furthest off, before or behind, the
-// users with the most keys, and the root keys that expire first.
+// Of very many configs these are shown: the oldest secrets, the clocks that are furthest off, before or behind, the
+// users with the most keys, the root keys that expire first.
 func TestStoredShowsTheLargestOfManyConfigs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(time.Until(enginetest.Epoch))

@@ -55,8 +55,8 @@ func ofAKey(err error) error {
 	return fmt.Errorf("x: %w", &call)
 }
 
-// A session's login that fails in a call about an API key is a login that fails: its advice is not
-// about what the user may do.
+// Where a session's login fails in a call about an API key, the advice is that of a failed login, and not about what
+// the user may do.
 func TestErrorOfTheLoginBehindACallOfAKey(t *testing.T) {
 	for _, err := range []error{failed(answer.Rejected, answer.LoginFailed, 401), held(), &palette.MFAError{Host: "h", Token: "a-token"}} {
 		assert.Equal(t, upstream.LoginFailed("ci", password, err, "a hint"), upstream.KeyCallFailed("ci", password, err, "a hint"))
@@ -81,7 +81,7 @@ var (
 )
 
 // What an error of Palette's means to Vault: the user's mistake is a 400 that says what to do, Palette's fault a 502
-// or 503, and nothing is ever a 403, which Vault's clients take for a bad Vault token.
+// or 503. Nothing is ever a 403, which Vault's clients take for a bad Vault token.
 func TestErrorMapping(t *testing.T) {
 	const logsIn, refuses, dead = "rejects the login", "refuses to create an API key", "does not accept the api_key"
 	for _, c := range []struct {

@@ -1,5 +1,5 @@
-// Command prose checks the links of the repository's Markdown files: that the file, the folder and the
-// heading are there that a relative link leads to, and that any other link has the form of a URL.
+// Command prose checks the links of the repository's Markdown files. The file, folder or heading of a relative link
+// must be there; any other link must have the form of a URL.
 //
 //	prose README.md docs/tutorials/first-token.md
 package main

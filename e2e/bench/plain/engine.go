@@ -60,8 +60,8 @@ func Factory(wait time.Duration) logical.Factory {
 	}
 }
 
-// read answers what the real engine's read does, in form and size: where it waits, what a read with a login
-// does; else what one of a shared session does, whose lease holds no token.
+// read answers what the real engine's read does, in form and size. Where it waits, that is a read with a login; else
+// a read of a shared session, whose lease holds no token.
 func (e *engine) read(ctx context.Context, _ *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	if err := e.pause(ctx); err != nil {
 		return nil, err

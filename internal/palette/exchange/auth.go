@@ -12,8 +12,8 @@ type Auth struct {
 	Token, APIKey secret.Text
 }
 
-// dress puts the credentials where Palette looks for them.
-func (a Auth) dress(header http.Header) {
+// apply puts the credentials where Palette looks for them.
+func (a Auth) apply(header http.Header) {
 	switch {
 	case a.Token != "":
 		header.Set("Authorization", a.Token.Reveal()) // no "Bearer": Palette's form

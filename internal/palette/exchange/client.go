@@ -63,8 +63,8 @@ type Call struct {
 	Admit func() error
 	// Deadline is when the call's last attempt begins; zero: after queue_timeout.
 	Deadline time.Time
-	// Stream reads a success of more than [answer.MaxBody] bytes, up to [answer.MaxList], and tells whether
-	// it has the call's form; nil where no success may be as large.
+	// Stream reads a success of more than [answer.MaxBody] bytes, up to [answer.MaxList]. It tells
+	// whether the success has the call's form. nil: no success may be as large.
 	Stream func(io.Reader) bool
 	// Secrets are those that the call sends beside Auth; no error may hold them.
 	Secrets []secret.Text
@@ -122,7 +122,7 @@ func (c *Client) request(ctx context.Context, k Call) (*http.Request, error) {
 	if k.Body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	k.Auth.dress(req.Header)
+	k.Auth.apply(req.Header)
 	return req, nil
 }
 

@@ -129,7 +129,7 @@ func TestAuthIsWherePaletteLooksForIt(t *testing.T) {
 		token, key string
 	}{{Auth{Token: "t"}, "t", ""}, {Auth{APIKey: "k"}, "", "k"}, {Auth{Token: "t", APIKey: "k"}, "t", ""}, {Auth{}, "", ""}} {
 		h := http.Header{}
-		c.auth.dress(h)
+		c.auth.apply(h)
 		assert.Equal(t, []string{c.token, c.key}, []string{h.Get("Authorization"), h.Get("ApiKey")})
 	}
 }

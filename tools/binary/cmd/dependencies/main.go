@@ -1,6 +1,6 @@
-// Command dependencies tells what is in the plugin binary and why: it writes
-// docs/development/dependencies.md, or checks with -check that the document still names what the code
-// imports and that nothing is linked that only tests need.
+// Command dependencies tells what is in the plugin binary and why. It writes docs/development/dependencies.md. With
+// -check it checks that the document still names what the code imports, and that nothing is linked that only tests
+// need.
 package main
 
 import (
