@@ -3,6 +3,7 @@ package palettesecrets
 import (
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
@@ -24,6 +25,20 @@ func TestLockoutSpansMounts(t *testing.T) {
 		}
 		assert.Equal(t, 1, w.palette.FailedLogins())
 		w.write("config", fields{"password": "Changed-Meanwhile-1"}) // another one is tried at once
+		w.creds("app").mustRevoke()
+	})
+}
+
+// The stored password is not what has failed: who reads is not told to look at it.
+func TestLockoutByOtherPasswordsIsNamedAsSuch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := configured(t)
+		for _, wrong := range []string{"One-Wrong-Horse-1", "Two-Wrong-Horses-2", "Three-Wrong-Horses-3", "Four-Wrong-Horses-4"} {
+			w.mistake(update, "config", fields{"password": wrong}, "rejects the login", "check email, org and password")
+		}
+		w.mistake(read, "creds/app", nil, `logins of the account of config "default" have failed with other passwords`, "not asked again before 2026-03-01T12:15:00Z")
+		assert.Equal(t, "wait until withheld_until, and find out who else logs in as the account", w.read("check").Data["advice"])
+		time.Sleep(15 * time.Minute)
 		w.creds("app").mustRevoke()
 	})
 }

@@ -267,6 +267,9 @@ func (c *check) failed(ctx context.Context, step string, err error, advice strin
 func (c *check) withheld(says *palette.Error) (advice string) {
 	at := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 	c.found["withheld_until"] = at(says.NextTry)
+	if says.Others {
+		return "wait until withheld_until, and find out who else logs in as the account"
+	}
 	if says.NextWrite.IsZero() {
 		return "write config/" + c.name + " with the right " + c.cfg.LoginFields() + "; one more login is kept for that"
 	}

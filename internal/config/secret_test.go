@@ -60,7 +60,7 @@ func TestConfigIsValid(t *testing.T) {
 		{user, func(c *store.Config) { c.CACert = "x" }, `field "ca_cert" holds no certificate`},
 		{system, func(c *store.Config) { c.Username = "" }, `field "username" is required with login_type=system`},
 		{system, func(c *store.Config) { c.Password = "" }, `field "password" is required`},
-		{system, func(c *store.Config) { c.Email = "a@example.com" }, `field "email" is "a@example.com", but must be left out`},
+		{system, func(c *store.Config) { c.Email = "a@example.com" }, `field "email" is "a@example.com", but must be empty`},
 		{system, func(c *store.Config) { c.Org = "o" }, "is in no organization"},
 		{system, func(c *store.Config) { c.APIKey = "Leaky" }, `field "api_key" is set, but`},
 		{system, func(c *store.Config) { c.APIKeyUID = "u" }, config.NoSystemKeys},

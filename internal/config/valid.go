@@ -46,17 +46,18 @@ func validSystem(c *store.Config) error {
 		field string
 		given bool
 		value any
+		right string
 		why   string
 	}{
-		{"email", c.Email != "", strconv.Quote(c.Email), "a system administrator logs in with username"},
-		{"org", c.Org != "", strconv.Quote(c.Org), "a system administrator is in no organization"},
-		{"api_key", c.APIKey != "", "set", NoSystemKeys},
-		{"api_key_uid", c.APIKeyUID != "", strconv.Quote(c.APIKeyUID), NoSystemKeys},
-		{"password_policy", c.PasswordPolicy != "", strconv.Quote(c.PasswordPolicy), noRotations},
-		{"rotation_period", c.RotationPeriod != 0, c.RotationPeriod, noRotations},
+		{"email", c.Email != "", strconv.Quote(c.Email), "empty", "a system administrator logs in with username"},
+		{"org", c.Org != "", strconv.Quote(c.Org), "empty", "a system administrator is in no organization"},
+		{"api_key", c.APIKey != "", "set", "empty", NoSystemKeys},
+		{"api_key_uid", c.APIKeyUID != "", strconv.Quote(c.APIKeyUID), "empty", NoSystemKeys},
+		{"password_policy", c.PasswordPolicy != "", strconv.Quote(c.PasswordPolicy), "empty", noRotations},
+		{"rotation_period", c.RotationPeriod != 0, c.RotationPeriod, "0", noRotations},
 	} {
 		if f.given {
-			return upstream.Mistakef("field %q is %s, but must be left out with %s=%s: %s", f.field, f.value, "login_type", store.LoginSystem, f.why)
+			return upstream.Mistakef("field %q is %s, but must be %s with %s=%s: %s", f.field, f.value, f.right, "login_type", store.LoginSystem, f.why)
 		}
 	}
 	return nil

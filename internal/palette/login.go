@@ -105,7 +105,7 @@ func (c *Client) withheld(login Login, err error) error {
 	case errors.As(err, &refused) && errors.As(refused.Cause, &last):
 		c.wire.Observer.Withheld()
 		*e = *last
-		e.NextTry, e.NextWrite, e.Failures = refused.Next, refused.NextWrite, refused.Failures
+		e.NextTry, e.NextWrite, e.Failures, e.Others = refused.Next, refused.NextWrite, refused.Failures, refused.Others
 	case errors.As(err, &queue):
 		c.wire.Observer.Waited(answer.RuleOf(login.call().Endpoint).Bucket.Resource, 0, false)
 		e.Kind, e.Verdict, e.Cause = answer.Limited, answer.HeldBack, queue.Error()

@@ -80,6 +80,8 @@ func LoginFailed(name string, cfg *store.Config, err error, hint string) error {
 		withheld = fmt.Sprintf("; not asked again before %s, so that Palette does not suspend the account", says.NextTry.UTC().Format(time.RFC3339))
 	}
 	switch {
+	case says.Others && answer.Refusal(err) != nil:
+		return Mistakef("logins of the account of config %q have failed with other passwords%s%s", name, withheld, hint)
 	case answer.Refusal(err) != nil:
 		return Mistakef("Palette (%s) rejects the login of config %q as %s%s; %s%s%s",
 			says.Host, name, cfg.Who(), says.PaletteSays(),

@@ -84,9 +84,10 @@ type Error struct {
 	NextTry time.Time
 	// NextWrite is when a login with another password, by an operator, may go out where NextTry
 	// is set: the zero time where it may at once. Failures is how many logins of the account
-	// have failed within the lockout's window then.
+	// have failed within the lockout's window then, and Others that all had other passwords.
 	NextWrite time.Time
 	Failures  int
+	Others    bool
 	// Context is context.Canceled or context.DeadlineExceeded where the caller's context
 	// ended the call.
 	Context error

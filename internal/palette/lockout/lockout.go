@@ -89,6 +89,8 @@ type Refused struct {
 	NextWrite time.Time
 	// Failures is how many logins have failed within the window.
 	Failures int
+	// Others: none of them was with the login's password.
+	Others bool
 }
 
 // Error implements error.
@@ -174,7 +176,7 @@ func (h *history) refusal(l Login, now time.Time) *Refused {
 	if !next.After(now) {
 		return nil
 	}
-	return &Refused{Cause: h.cause, Next: next, NextWrite: h.free(MaxFailures), Failures: len(h.failures)}
+	return &Refused{Cause: h.cause, Next: next, NextWrite: h.free(MaxFailures), Failures: len(h.failures), Others: mine == 0}
 }
 
 // pause is how long after its last failure, of so many, a password is tried again.
