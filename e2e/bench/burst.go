@@ -56,7 +56,7 @@ func (b *bench) measureBurst(ctx context.Context) ([]Row, error) {
 		limit   time.Duration
 		means   string
 	}{
-		{shared, b.consumers, seen, mostSharedBurst, "Consumers without a connection yet read a role with `shared=true` at the same moment, each one time, with Palette's limits: 10 calls a second of each resource, and 50 at once. The figure is when the last one was served."},
+		{shared, b.consumers, seen, mostSharedBurst, "Consumers without a connection yet read a role with `shared=true` at the same moment, each one time. Palette's limits count: 10 calls a second of each resource, and 50 at once. The figure is when the last one was served."},
 		{own, few, small, mostSmallBurst, full},
 		{own, b.consumers, seen, mostOwnBurst, fmt.Sprintf("The same by all consumers: they take %.0f s at least.", max(0, float64(b.consumers-palettetest.BurstFactor*paletteLimit)/paletteLimit))},
 	} {

@@ -171,7 +171,7 @@ func (b *bench) rateRow(l *load, subject, other string) Row {
 	case sharedKey:
 		means = "The same with `credential_type=api_key` too: all reads bring the role's one API key."
 	case shared:
-		means = "The same with `shared=true`: no read but the first one waits for Palette. The engine's own part is a small one (`make microbench`: BenchmarkSharedRead) and makes no call to Vault's storage; the rest, here and in floor, is Vault's: the request, the call of the plugin, and the lease it writes."
+		means = "The same with `shared=true`: no read but the first one waits for Palette. The engine's own part is small (`make microbench`: BenchmarkSharedRead) and calls nobody. The rest is Vault's, here and in floor: the request, the call of the plugin, and the lease."
 	}
 	return Row{
 		What:   fmt.Sprintf("%s, %d clients: reads/s", subject, clients),
