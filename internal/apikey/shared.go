@@ -130,10 +130,10 @@ func (m *Shared) Tidy(ctx context.Context, s logical.Storage, _ string, have *se
 		}
 	}
 	switch len(left.Keys) {
-	case len(have.Keys):
-		return have, nil
 	case 0:
 		return nil, nil
+	case len(have.Keys):
+		return have, nil
 	}
 	return &left, nil
 }

@@ -308,3 +308,19 @@ func TestSharedKeysOfAConfig(t *testing.T) {
 		assert.Len(t, m.Palette.LiveKeys(), 1)
 	})
 }
+
+// An entry that is damaged to an empty one stops neither the minute's run nor the next reader.
+func TestSharedKeyWhoseEntryIsEmpty(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := sharing(t)
+		for _, next := range []func(){
+			func() { require.NoError(t, m.Keys.SharedKeys.EachMinute(t.Context(), m.Storage)) },
+			func() { m.current() },
+		} {
+			m.Storage.Plant(store.SharedKeyPrefix+"one", "{}")
+			m.Keys.SharedKeys.Invalidate(store.SharedKeyPrefix + "one")
+			next()
+		}
+		assert.Equal(t, 1, m.madeKeys())
+	})
+}

@@ -60,11 +60,18 @@ type Credential struct {
 	Keys []store.Key `json:"keys,omitempty"`
 }
 
-// Newest is the token that a session hands out.
-func (c *Credential) Newest() store.Token { return c.Tokens[len(c.Tokens)-1] }
+// Newest is the token that a session hands out; a dead one where a damaged entry has none.
+func (c *Credential) Newest() store.Token { return last(c.Tokens) }
 
-// Key is the API key that a role hands out.
-func (c *Credential) Key() store.Key { return c.Keys[len(c.Keys)-1] }
+// Key is the API key that a role hands out; a dead one where a damaged entry has none.
+func (c *Credential) Key() store.Key { return last(c.Keys) }
+
+func last[T any](of []T) (newest T) {
+	if n := len(of); n > 0 {
+		newest = of[n-1]
+	}
+	return newest
+}
 
 // Left is how much of the life is left of what the credential hands out.
 func (c *Credential) Left(now time.Time) time.Duration {
