@@ -243,6 +243,11 @@ func (w *world) repair() {
 			continue
 		}
 		outcome := w.writeSecret(name, 0, w.plan.lag+time.Second, nil, 0)
+		if strings.Contains(outcome, "429") { // A hold may last longer than queue_timeout: try again later.
+			w.story.tell("people", "mend config/%s, and wait a minute: %s", name, outcome)
+			time.Sleep(time.Minute)
+			outcome = w.writeSecret(name, 0, w.plan.lag+time.Second, nil, 0)
+		}
 		w.story.tell("people", "mend config/%s: %s", name, outcome)
 		if outcome != "done" {
 			w.broken(invSecretWorks, "people cannot mend config/%s: %s", name, outcome)
