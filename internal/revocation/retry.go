@@ -90,8 +90,7 @@ func (m *Manager) settle(ctx context.Context, s logical.Storage, a Account, batc
 // all have seconds, and one after the other would take a round trip each.
 const keysAtOnce = 8
 
-// retryKeys tries the pending deletions of API keys, a call each. The first of a config goes alone: a
-// config that fails is left alone for the rest of the run.
+// retryKeys tries the pending deletions of API keys, a call each, one config after the other.
 func (m *Manager) retryKeys(ctx context.Context, s logical.Storage, keys []*pendingKey) error {
 	type through struct {
 		account Account
@@ -108,32 +107,36 @@ func (m *Manager) retryKeys(ctx context.Context, s logical.Storage, keys []*pend
 	}
 	var errs []error
 	for _, by := range owners {
-		first, others := byOwner[by][0], byOwner[by][1:]
-		failed, err := m.retryKey(ctx, s, first)
-		errs = append(errs, err)
-		var (
-			failing atomic.Bool
-			group   errgroup.Group
-		)
-		failing.Store(failed)
-		group.SetLimit(keysAtOnce)
-		for _, k := range others {
-			group.Go(func() (err error) {
-				m.Tasks.Shield(func() {
-					if failing.Load() {
-						return
-					}
-					var failed bool
-					if failed, err = m.retryKey(ctx, s, k); failed {
-						failing.Store(true)
-					}
-				})
-				return err
-			})
-		}
-		errs = append(errs, group.Wait())
+		errs = append(errs, m.retryOwner(ctx, s, byOwner[by]))
 	}
 	return errors.Join(errs...)
+}
+
+// retryOwner tries the pending deletions of one config's API keys. The first goes alone: a config that
+// fails is left alone for the rest of the run.
+func (m *Manager) retryOwner(ctx context.Context, s logical.Storage, keys []*pendingKey) error {
+	var (
+		failing atomic.Bool
+		group   errgroup.Group
+	)
+	retry := func(k *pendingKey) (err error) {
+		m.Tasks.Shield(func() {
+			if failing.Load() {
+				return
+			}
+			var failed bool
+			if failed, err = m.retryKey(ctx, s, k); failed {
+				failing.Store(true)
+			}
+		})
+		return err
+	}
+	first := retry(keys[0])
+	group.SetLimit(keysAtOnce)
+	for _, k := range keys[1:] {
+		group.Go(func() error { return retry(k) })
+	}
+	return errors.Join(first, group.Wait())
 }
 
 // retryKey tries a pending deletion. failing tells whether its config fails as a whole: a key that
